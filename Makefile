@@ -1,0 +1,81 @@
+# The verbs are the manual: `make help` lists them. Each works on a fresh Debian machine that has
+# only Rust, Go and Node, and installs for itself what else it needs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Where `make dev` listens: the page and the signalling, and the first media port (UDP and TCP).
+export HTTP_PORT ?= 8080
+export MEDIA_PORT ?= 7000
+# How long each fuzz target runs, in seconds.
+export FUZZ_SECONDS ?= 600
+# How long `make soak` runs, in seconds.
+export SOAK_SECONDS ?= 3600
+
+NPM_DIRS := media-node/web e2e/browser
+NPM_STAMPS := $(NPM_DIRS:%=%/node_modules/.package-lock.json)
+
+.PHONY: help
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## Install what the other verbs need (Debian packages as root, npm packages); quick when there is nothing to do
+	@scripts/deps.sh build test bench
+	@$(MAKE) $(NPM_STAMPS)
+
+# npm writes this file last, so it says that an install finished.
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: build-deps
+build-deps:
+	@scripts/deps.sh build
+	@$(MAKE) media-node/web/node_modules/.package-lock.json
+
+.PHONY: build
+build: build-deps ## Build the node, the load generator and the room page (release)
+	cargo build --release --locked --package media-node --package showrunner-load
+	cd media-node/web && npm run build
+
+.PHONY: media
+media: ## Make the test host's picture and sound in .cache/media
+	@scripts/deps.sh build
+	@scripts/media.sh
+
+.PHONY: dev
+dev: build media ## Run a node here with a test host on air, and print the page's address (HTTP_PORT, MEDIA_PORT)
+	@exec scripts/dev.sh
+
+.PHONY: test
+test: ## Everything that must pass: lint, unit, property and protocol tests, browser and native clients; prints the count
+	@exec scripts/test.sh
+
+.PHONY: lint
+lint: ## Formatters and linters, without building to run: Rust, TypeScript, Python, Go, shell
+	@scripts/deps.sh build test
+	@$(MAKE) $(NPM_STAMPS)
+	@exec scripts/lint.sh
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZ_SECONDS (600)
+	@scripts/deps.sh build
+	@exec scripts/fuzz.sh
+
+.PHONY: bench-forward
+bench-forward: build media ## Measure a node in network namespaces, LiveKit beside it; rewrites docs/benchmarks.md (root)
+	@scripts/deps.sh bench
+	@exec e2e/bench/forward.sh
+
+.PHONY: soak
+soak: build media ## 300 viewers who come and go for SOAK_SECONDS (3600); prints the slope of the node's memory (root)
+	@scripts/deps.sh bench
+	@exec e2e/bench/soak.sh
+
+.PHONY: clean
+clean: ## Remove what was built and made here
+	cargo clean
+	rm -rf .cache media-node/web/dist $(NPM_DIRS:%=%/node_modules)

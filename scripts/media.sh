@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Makes the test host's picture and sound in .cache/media, once: 60 s that may be played over
+# and over. Every picture shows a running clock, and each layer of a simulcast says its name.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=.cache/media
+rate=30
+gop=$((2 * rate)) # a keyframe every two seconds
+seconds=60
+font=/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf
+mkdir -p "$out"
+
+caption() {
+  echo "drawtext=fontfile=$font:fontsize=h/9:x=(w-tw)/2:y=h/3:box=1:boxcolor=black@0.6:boxborderw=12:fontcolor=white:text='$1  %{pts\\:hms}'"
+}
+
+# encode FILE SIZE NAME CODEC-ARGUMENTS…: into a temporary name first, so that a file that is
+# there is whole.
+encode() {
+  local file=$1 size=$2 name=$3
+  shift 3
+  [[ -s $out/$file ]] && return
+  echo "making $out/$file"
+  ffmpeg -nostdin -loglevel error -y -f lavfi -i "testsrc2=size=$size:rate=$rate:duration=$seconds" \
+    -vf "$(caption "$name"),format=yuv420p" "$@" "$out/.making-$file"
+  mv "$out/.making-$file" "$out/$file"
+}
+
+# Constrained baseline is what every browser must take (RFC 7742). One slice a picture and no
+# frame-to-come, as a live encoder makes it.
+h264() {
+  encode "$1.h264" "$2" "$1" -c:v libx264 -profile:v baseline -preset veryfast -tune zerolatency \
+    -x264-params "keyint=$gop:min-keyint=$gop:scenecut=0:sliced-threads=0:slices=1:repeat-headers=1" \
+    -b:v "$3" -maxrate "$3" -bufsize "$3" -f h264
+}
+vp8() {
+  encode "$1.ivf" "$2" "$1" -c:v libvpx -deadline realtime -cpu-used 8 -auto-alt-ref 0 -lag-in-frames 0 \
+    -g "$gop" -keyint_min "$gop" -b:v "$3" -maxrate "$3" -bufsize "$3" -f ivf
+}
+
+h264 q 320x180 150k
+h264 h 640x360 600k
+h264 f 1280x720 2000k
+vp8 q 320x180 150k
+vp8 h 640x360 600k
+vp8 f 1280x720 2000k
+
+if [[ ! -s $out/audio.ogg ]]; then
+  echo "making $out/audio.ogg"
+  # A quiet tone that comes and goes, so that silence and sound can be told apart; ten minutes,
+  # since an Ogg stream can't be joined end to beginning.
+  ffmpeg -nostdin -loglevel error -y -f lavfi -i "sine=frequency=440:beep_factor=4:sample_rate=48000:duration=600" \
+    -ac 2 -c:a libopus -b:a 48k -application lowdelay -frame_duration 20 -page_duration 20000 -f ogg "$out/.making-audio.ogg"
+  mv "$out/.making-audio.ogg" "$out/audio.ogg"
+fi
