@@ -1,0 +1,379 @@
+//! Reads an offer: SDP text in, the m-sections that matter and the client's transport out.
+//!
+//! What holds for every offer is checked here (RFC 9725 §4.4, RFC 9429): one bundle, RTP over DTLS-SRTP with RTCP
+//! multiplexed, full ICE, a sha-256 fingerprint, a client that can be DTLS client. What depends on the purpose
+//! (direction, codecs) is judged by [`crate::accept_publish`] and [`crate::accept_watch`].
+
+use std::io::Cursor;
+
+use rtc_sdp::description::common::Attribute;
+use rtc_sdp::description::media::MediaDescription;
+use rtc_sdp::description::session::SessionDescription;
+
+use crate::codec::{OfferedCodec, offered_codecs};
+use crate::error::{Direction, MediaKind};
+use crate::{ExtensionIds, IceParameters, OfferError, Remote, SignalledSsrc};
+
+/// Longest offer that is read. Browsers send less than 10 KiB.
+pub(crate) const MAX_BYTES: usize = 64 * 1024;
+/// Most m-sections that are read.
+pub(crate) const MAX_SECTIONS: usize = 16;
+/// Most simulcast layers that are taken.
+pub(crate) const MAX_RIDS: usize = 4;
+/// Most announced SSRCs that are kept for one m-section.
+const MAX_SSRCS: usize = 16;
+/// Longest a=mid.
+const MAX_MID: usize = 64;
+
+/// A client's offer, read and found to be one that the node's transport can serve.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub(crate) sections: Vec<Section>,
+    /// Mids of the first BUNDLE group, in its order.
+    pub(crate) bundle: Vec<String>,
+    pub(crate) remote: Remote,
+}
+
+/// One m-section of an offer.
+#[derive(Clone, Debug)]
+pub(crate) struct Section {
+    /// As in the m-line: `audio`, `video`, `application` …
+    pub(crate) media: String,
+    pub(crate) protocol: String,
+    pub(crate) formats: Vec<String>,
+    pub(crate) mid: String,
+    /// Audio or video that the client did not switch off; the only sections that are negotiated.
+    pub(crate) wanted: Option<MediaKind>,
+    pub(crate) direction: Direction,
+    pub(crate) rtcp_rsize: bool,
+    pub(crate) codecs: Vec<OfferedCodec>,
+    pub(crate) extensions: ExtensionIds,
+    /// RIDs to be sent, in the order of `a=simulcast`.
+    pub(crate) rids: Vec<String>,
+    pub(crate) ssrcs: Vec<SignalledSsrc>,
+}
+
+impl Offer {
+    /// Reads an offer of at most 64 KiB and 16 m-sections.
+    ///
+    /// # Errors
+    /// Says what the client should change.
+    pub fn parse(text: &str) -> Result<Offer, OfferError> {
+        if text.len() > MAX_BYTES {
+            return Err(OfferError::TooLong(text.len()));
+        }
+        let count = text.lines().filter(|line| line.starts_with("m=")).count();
+        if count > MAX_SECTIONS {
+            return Err(OfferError::TooManySections(count));
+        }
+        let sdp = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
+            .map_err(|e| OfferError::Malformed(shortened(e.to_string())))?;
+        Offer::read(&sdp)
+    }
+
+    fn read(sdp: &SessionDescription) -> Result<Offer, OfferError> {
+        let session = Attributes(&sdp.attributes);
+        if session.has("ice-lite") {
+            return Err(OfferError::IceLite);
+        }
+        let sections = sdp
+            .media_descriptions
+            .iter()
+            .map(|media| Section::read(session, media))
+            .collect::<Result<Vec<_>, _>>()?;
+        check_mids(&sections)?;
+        check_kinds(&sections)?;
+
+        let bundle = bundle_group(session);
+        let wanted = || sections.iter().filter(|s| s.wanted.is_some());
+        if wanted().count() > 1
+            && let Some(outside) = wanted().find(|s| !bundle.contains(&s.mid))
+        {
+            return Err(OfferError::NotBundled(outside.mid.clone()));
+        }
+        for (section, media) in sections.iter().zip(&sdp.media_descriptions) {
+            check_transport(section, media)?;
+        }
+
+        let tagged = sections
+            .iter()
+            .zip(&sdp.media_descriptions)
+            .filter(|(section, _)| section.wanted.is_some())
+            .min_by_key(|(section, _)| bundle.iter().position(|mid| *mid == section.mid));
+        let (tagged, media) = tagged.ok_or(OfferError::NoMedia)?;
+        let remote = read_remote(session, Attributes(&media.attributes), &tagged.mid)?;
+        Ok(Offer {
+            sections,
+            bundle,
+            remote,
+        })
+    }
+
+    /// The client's transport, as the offer describes it.
+    #[must_use]
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// The one m-section of a kind.
+    pub(crate) fn section(&self, kind: MediaKind) -> Option<&Section> {
+        self.sections.iter().find(|s| s.wanted == Some(kind))
+    }
+}
+
+impl Section {
+    fn read(session: Attributes<'_>, media: &MediaDescription) -> Result<Section, OfferError> {
+        let own = Attributes(&media.attributes);
+        let name = &media.media_name;
+        let kind = match name.media.as_str() {
+            "audio" => Some(MediaKind::Audio),
+            "video" => Some(MediaKind::Video),
+            _ => None,
+        };
+        let on = name.port.value != 0 || own.has("bundle-only");
+        let mut extensions = ExtensionIds::default();
+        for value in own.all("extmap").chain(session.all("extmap")) {
+            extensions.offer(value);
+        }
+        Ok(Section {
+            media: name.media.clone(),
+            protocol: name.protos.join("/"),
+            formats: name.formats.clone(),
+            mid: own.first("mid").unwrap_or_default().trim().to_owned(),
+            wanted: kind.filter(|_| on),
+            direction: own
+                .direction()
+                .or_else(|| session.direction())
+                .unwrap_or_default(),
+            rtcp_rsize: own.has("rtcp-rsize"),
+            codecs: offered_codecs(&name.formats, own),
+            extensions,
+            rids: read_rids(own)?,
+            ssrcs: read_ssrcs(own),
+        })
+    }
+}
+
+/// The attributes of a session or an m-section.
+#[derive(Clone, Copy)]
+pub(crate) struct Attributes<'a>(pub(crate) &'a [Attribute]);
+
+impl<'a> Attributes<'a> {
+    fn has(self, key: &str) -> bool {
+        self.0.iter().any(|a| a.key == key)
+    }
+
+    pub(crate) fn all(self, key: &'static str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |a| a.key == key)
+            .filter_map(|a| a.value.as_deref())
+    }
+
+    fn first(self, key: &'static str) -> Option<&'a str> {
+        self.all(key).next()
+    }
+
+    fn direction(self) -> Option<Direction> {
+        self.0
+            .iter()
+            .find_map(|a| Direction::from_attribute(&a.key))
+    }
+}
+
+/// Mids are what answers and packets refer to m-sections by, so each needs its own.
+fn check_mids(sections: &[Section]) -> Result<(), OfferError> {
+    for (i, section) in sections.iter().enumerate() {
+        let is_token = (1..=MAX_MID).contains(&section.mid.len())
+            && section.mid.bytes().all(|b| b.is_ascii_graphic());
+        let earlier = sections.iter().take(i);
+        if !is_token || earlier.into_iter().any(|s| s.mid == section.mid) {
+            return Err(OfferError::Mid(section.mid.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// At most one track a kind (RFC 9725 §4.4.2).
+fn check_kinds(sections: &[Section]) -> Result<(), OfferError> {
+    for kind in [MediaKind::Audio, MediaKind::Video] {
+        if sections.iter().filter(|s| s.wanted == Some(kind)).count() > 1 {
+            return Err(OfferError::MoreThanOne(kind));
+        }
+    }
+    Ok(())
+}
+
+fn check_transport(section: &Section, media: &MediaDescription) -> Result<(), OfferError> {
+    if section.wanted.is_none() {
+        return Ok(());
+    }
+    // RFC 8829 §5.1.2: these profiles all mean RTP over DTLS-SRTP to a WebRTC endpoint.
+    if !matches!(
+        section.protocol.as_str(),
+        "UDP/TLS/RTP/SAVPF" | "TCP/TLS/RTP/SAVPF" | "TCP/DTLS/RTP/SAVPF" | "RTP/SAVPF"
+    ) {
+        return Err(OfferError::Protocol {
+            mid: section.mid.clone(),
+            protocol: section.protocol.clone(),
+        });
+    }
+    if !Attributes(&media.attributes).has("rtcp-mux") {
+        return Err(OfferError::NoRtcpMux(section.mid.clone()));
+    }
+    Ok(())
+}
+
+/// The mids of the first `a=group:BUNDLE`.
+fn bundle_group(session: Attributes<'_>) -> Vec<String> {
+    session
+        .all("group")
+        .find_map(|group| group.strip_prefix("BUNDLE "))
+        .map(|mids| {
+            mids.split_ascii_whitespace()
+                .take(MAX_SECTIONS)
+                .map(str::to_owned)
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+/// Transport attributes may stand in the m-section or, for all of them, at session level.
+fn read_remote(
+    session: Attributes<'_>,
+    own: Attributes<'_>,
+    mid: &str,
+) -> Result<Remote, OfferError> {
+    let setup = own
+        .first("setup")
+        .or_else(|| session.first("setup"))
+        .unwrap_or("actpass");
+    if !matches!(setup, "actpass" | "active") {
+        return Err(OfferError::Setup(setup.to_owned()));
+    }
+    let either = |key| own.first(key).or_else(|| session.first(key));
+    let (Some(ufrag), Some(pwd)) = (either("ice-ufrag"), either("ice-pwd")) else {
+        return Err(OfferError::NoIce(mid.to_owned()));
+    };
+    let ice = IceParameters::new(ufrag, pwd).ok_or_else(|| OfferError::BadIce(mid.to_owned()))?;
+    let fingerprint = read_fingerprint(session, own, mid)?;
+    Ok(Remote { ice, fingerprint })
+}
+
+/// RFC 8122 §5: there may be several; one by SHA-256 is enough, and the node asks for it.
+fn read_fingerprint(
+    session: Attributes<'_>,
+    own: Attributes<'_>,
+    mid: &str,
+) -> Result<[u8; 32], OfferError> {
+    let level = if own.has("fingerprint") { own } else { session };
+    let mut other = None;
+    for value in level.all("fingerprint") {
+        let (algorithm, hex) = value.split_once(' ').unwrap_or((value, ""));
+        if algorithm.eq_ignore_ascii_case("sha-256") {
+            return parse_hex(hex.trim()).ok_or_else(|| OfferError::BadFingerprint(mid.to_owned()));
+        }
+        other.get_or_insert(algorithm);
+    }
+    Err(match other {
+        Some(algorithm) => OfferError::FingerprintAlgorithm {
+            mid: mid.to_owned(),
+            algorithm: algorithm.to_owned(),
+        },
+        None => OfferError::NoFingerprint(mid.to_owned()),
+    })
+}
+
+/// 32 bytes as `AB:CD:…`.
+fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let mut parts = text.split(':');
+    for byte in &mut bytes {
+        let part = parts.next().filter(|p| p.len() == 2)?;
+        // from_str_radix would take "+A".
+        if !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    parts.next().is_none().then_some(bytes)
+}
+
+/// RIDs that `a=simulcast` says are sent (RFC 8853 §5.1), each the first of its alternatives.
+fn read_rids(own: Attributes<'_>) -> Result<Vec<String>, OfferError> {
+    let Some(simulcast) = own.first("simulcast") else {
+        return Ok(Vec::new());
+    };
+    let mut words = simulcast.split_ascii_whitespace();
+    let Some(list) = words
+        .by_ref()
+        .find(|word| *word == "send")
+        .and_then(|_| words.next())
+    else {
+        return Ok(Vec::new());
+    };
+    let rids: Vec<String> = list
+        .split(';')
+        .map(|layer| layer.split(',').next().unwrap_or_default())
+        .map(|rid| rid.trim_start_matches('~').to_owned())
+        .collect();
+    if rids.len() > MAX_RIDS {
+        return Err(OfferError::TooManyLayers(rids.len()));
+    }
+    match rids.iter().find(|rid| !is_rid(rid)) {
+        Some(bad) => Err(OfferError::BadRid(bad.clone())),
+        None => Ok(rids),
+    }
+}
+
+/// RFC 8851 §10.
+fn is_rid(rid: &str) -> bool {
+    (1..=255).contains(&rid.len())
+        && rid
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// SSRCs that the m-section announces, with their retransmissions (RFC 5576).
+fn read_ssrcs(own: Attributes<'_>) -> Vec<SignalledSsrc> {
+    let pairs: Vec<(u32, u32)> = own
+        .all("ssrc-group")
+        .filter_map(|group| group.strip_prefix("FID "))
+        .filter_map(|pair| {
+            let mut numbers = pair.split_ascii_whitespace().map(str::parse::<u32>);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        })
+        .take(MAX_SSRCS)
+        .collect();
+    let mut ssrcs: Vec<SignalledSsrc> = Vec::new();
+    for value in own.all("ssrc") {
+        let Some(Ok(ssrc)) = value.split(' ').next().map(str::parse::<u32>) else {
+            continue;
+        };
+        let is_rtx = pairs.iter().any(|(_, rtx)| *rtx == ssrc);
+        if is_rtx || ssrcs.iter().any(|s| s.ssrc == ssrc) {
+            continue;
+        }
+        if ssrcs.len() == MAX_SSRCS {
+            break;
+        }
+        ssrcs.push(SignalledSsrc {
+            ssrc,
+            rtx_ssrc: pairs
+                .iter()
+                .find(|(media, _)| *media == ssrc)
+                .map(|(_, rtx)| *rtx),
+        });
+    }
+    ssrcs
+}
+
+/// Error texts quote the client's input; keep them short.
+fn shortened(mut text: String) -> String {
+    const MAX: usize = 200;
+    if let Some((end, _)) = text.char_indices().nth(MAX) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,123 @@
+//! What a negotiation leaves for the media path: whom to expect, and which numbers mean what in its packets.
+
+use std::fmt;
+
+use showrunner_rtp::codec::Codec;
+
+use crate::ExtensionIds;
+
+/// ICE credentials of one side (RFC 8839 §5.4). The password is left out of `Debug` output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceParameters {
+    /// Username fragment, 4 to 256 ice-chars.
+    pub ufrag: String,
+    /// Password, 22 to 256 ice-chars.
+    pub pwd: String,
+}
+
+impl IceParameters {
+    /// Checks both against the grammar of RFC 8839 §5.4.
+    #[must_use]
+    pub fn new(ufrag: &str, pwd: &str) -> Option<IceParameters> {
+        let is_ice = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
+        };
+        let fits = (4..=256).contains(&ufrag.len()) && (22..=256).contains(&pwd.len());
+        (fits && is_ice(ufrag) && is_ice(pwd)).then(|| IceParameters {
+            ufrag: ufrag.to_owned(),
+            pwd: pwd.to_owned(),
+        })
+    }
+}
+
+impl fmt::Debug for IceParameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceParameters")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The client, as its transport will prove itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Credentials of its connectivity checks.
+    pub ice: IceParameters,
+    /// SHA-256 of its DTLS certificate (RFC 8122 §5).
+    pub fingerprint: [u8; 32],
+}
+
+/// A codec that both sides speak, under the payload type that the offer gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NegotiatedCodec {
+    /// Which codec.
+    pub codec: Codec,
+    /// Its RTP payload type.
+    pub payload_type: u8,
+    /// Payload type of its retransmissions (RFC 4588), where offered.
+    pub rtx_payload_type: Option<u8>,
+    /// Format parameters as the answer states them; empty where there are none.
+    pub fmtp: String,
+}
+
+/// An SSRC that the offer announced (`a=ssrc`, RFC 5576).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignalledSsrc {
+    /// The media stream.
+    pub ssrc: u32,
+    /// Its retransmissions, where grouped with it by `FID`.
+    pub rtx_ssrc: Option<u32>,
+}
+
+/// A track that the client sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecvTrack {
+    /// Media identification (RFC 9143).
+    pub mid: String,
+    /// What it may send: one codec, so that it can't change under the viewers.
+    pub codecs: Vec<NegotiatedCodec>,
+    /// Header extensions in its packets.
+    pub extensions: ExtensionIds,
+    /// RIDs of its simulcast layers, in the offer's order (RFC 8853); empty without simulcast.
+    pub rids: Vec<String>,
+    /// SSRCs that the offer announced, for clients that send no RID or MID.
+    pub ssrcs: Vec<SignalledSsrc>,
+}
+
+/// A track that the client receives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendTrack {
+    /// Media identification (RFC 9143).
+    pub mid: String,
+    /// What may be sent to it, the program's codec first.
+    pub codecs: Vec<NegotiatedCodec>,
+    /// Header extensions that it understands.
+    pub extensions: ExtensionIds,
+    /// SSRC announced for the media.
+    pub ssrc: u32,
+    /// SSRC announced for retransmissions; none where no codec of the track has RTX.
+    pub rtx_ssrc: Option<u32>,
+}
+
+/// An accepted offer to publish (WHIP).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publishing {
+    /// The host's transport.
+    pub remote: Remote,
+    /// Sound, where offered.
+    pub audio: Option<RecvTrack>,
+    /// Picture, where offered.
+    pub video: Option<RecvTrack>,
+}
+
+/// An accepted offer to watch (WHEP).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// The viewer's transport.
+    pub remote: Remote,
+    /// Sound, where offered.
+    pub audio: Option<SendTrack>,
+    /// Picture, where offered.
+    pub video: Option<SendTrack>,
+}
