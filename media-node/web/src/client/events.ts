@@ -1,0 +1,101 @@
+/** What the server tells a viewer beside the media (WHEP server-sent events extension). */
+
+import { Backoff, sleep } from './backoff';
+import { isGone, request } from './http';
+import { parseLayers, type Layer } from './layers';
+import { findLink, REL_EVENTS } from './link';
+import type { Resource } from './resource';
+import { readEvents, type ServerEvent } from './sse';
+
+/** Servers send a comment at least every 15 s or so; two missed ones mean a dead connection. */
+const IDLE_MS = 40_000;
+const WANTED = ['active', 'inactive', 'layers', 'reconnect', 'viewercount'] as const;
+
+export type RoomEvent =
+  | { type: 'active' }
+  | { type: 'inactive' }
+  | { type: 'layers'; layers: Layer[] }
+  | { type: 'viewercount'; viewers: number }
+  /** Start anew, at this address or, without one, where the session came from. */
+  | { type: 'reconnect'; url: string | undefined };
+
+/**
+ * Calls `listener` with every event until `signal` aborts. A broken stream is taken up again; the
+ * server then begins with the present state.
+ */
+export async function followEvents(
+  resource: Resource,
+  signal: AbortSignal,
+  listener: (event: RoomEvent) => void,
+): Promise<void> {
+  const link = findLink(resource.links, REL_EVENTS);
+  if (!link) return;
+  const offered = link.params['events']?.split(',').map((name) => name.trim());
+  const wanted = WANTED.filter((name) => offered?.includes(name) ?? true);
+  const backoff = new Backoff();
+  while (!signal.aborted) {
+    try {
+      for await (const event of subscribe(link.url, wanted, resource.token, signal)) {
+        backoff.reset();
+        const parsed = parseEvent(event, resource.url);
+        if (parsed) listener(parsed);
+      }
+    } catch (error) {
+      if (isGone(error)) return;
+    }
+    await sleep(backoff.next(), signal).catch(() => undefined);
+  }
+}
+
+/** Understands one event; undefined for those that this client does not know. */
+export function parseEvent({ type, data }: ServerEvent, base: string): RoomEvent | undefined {
+  const value = parseObject(data);
+  switch (type) {
+    case 'active':
+    case 'inactive':
+      return { type };
+    case 'layers':
+      return { type, layers: parseLayers(value) };
+    case 'viewercount': {
+      const viewers = value['viewercount'];
+      return typeof viewers === 'number' ? { type, viewers } : undefined;
+    }
+    case 'reconnect': {
+      const url = value['url'];
+      const isAddress = typeof url === 'string' && URL.canParse(url, base);
+      return { type, url: isAddress ? new URL(url, base).href : undefined };
+    }
+    default:
+      return undefined;
+  }
+}
+
+async function* subscribe(
+  url: string,
+  events: readonly string[],
+  token: string | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<ServerEvent, void, undefined> {
+  const created = await request('POST', url, {
+    token,
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(events),
+    signal,
+  });
+  const stream = await request('GET', new URL(created.headers.get('Location') ?? '', created.url).href, {
+    token,
+    headers: { Accept: 'text/event-stream' },
+    signal,
+    timeoutMs: 0,
+  });
+  if (stream.body) yield* readEvents(stream.body, IDLE_MS);
+}
+
+function parseObject(json: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,11 @@
+/**
+ * Showrunner's client: go live in a room by WHIP, watch it by WHEP.
+ *
+ * `publish` and `watch` return at once; what happens then arrives as typed events.
+ */
+
+export { publish, type Publication, type PublishOptions, type PublishState, type VideoCodec } from './publish';
+export { watch, type Watching, type WatchOptions, type WatchState } from './watch';
+export { HttpError, ConnectionError } from './http';
+export type { Layer } from './layers';
+export type { PublishStats, SentLayer, WatchStats } from './stats';

@@ -1,0 +1,227 @@
+/**
+ * One media session: a peer connection and its resource on the server, from the offer to the end.
+ *
+ * It repairs the path by ICE restarts as long as the server knows the session, and says when
+ * that is over. Whoever owns it then opens a new one.
+ */
+
+import { Backoff, sleep } from './backoff';
+import { Emitter } from './emitter';
+import { ConnectionError, HttpError, isTemporary } from './http';
+import { iceServers, type Link } from './link';
+import { Resource } from './resource';
+import { withIceParameters, writeFragment } from './sdpfrag';
+
+const CONNECT_TIMEOUT_MS = 15_000;
+/** A path may lose a second's checks to a busy radio without being broken. */
+const GRACE_MS = 1_000;
+/** After 30 s without consent the server drops the session as well (RFC 7675 §5.1). */
+const RECOVERY_MS = 30_000;
+/** How long a restarted path may take to carry a check. */
+const RESTART_MS = 4_000;
+
+/** Whether media can flow now. */
+export type Health = 'connected' | 'interrupted';
+
+export interface SessionOptions {
+  endpoint: string;
+  token: string | undefined;
+  signal: AbortSignal;
+}
+
+interface SessionEvents {
+  health: Health;
+}
+
+export class Session extends Emitter<SessionEvents> {
+  readonly #life = new AbortController();
+  #candidates: string[] = [];
+  #isGathered = false;
+  #flushTimer: ReturnType<typeof setTimeout> | undefined;
+  #isRecovering = false;
+
+  private constructor(
+    readonly pc: RTCPeerConnection,
+    readonly resource: Resource,
+  ) {
+    super();
+  }
+
+  /**
+   * Offers what `pc` was set up for and resolves when media can flow. On any failure, and when
+   * `signal` aborts at any time, `pc` is closed and the server's resource deleted.
+   */
+  static async open(pc: RTCPeerConnection, options: SessionOptions): Promise<Session> {
+    let session: Session | undefined;
+    try {
+      const offer = await pc.createOffer();
+      const resource = await Resource.create(
+        options.endpoint,
+        offer.sdp ?? '',
+        options.token,
+        options.signal,
+      );
+      session = new Session(pc, resource);
+      options.signal.addEventListener('abort', session.#close, { signal: session.#life.signal });
+      await session.#start(offer);
+      options.signal.throwIfAborted();
+      return session;
+    } catch (error) {
+      if (session) session.close();
+      else pc.close();
+      throw error;
+    }
+  }
+
+  /** Extensions that the server offers for this session. */
+  get links(): Link[] {
+    return this.resource.links;
+  }
+
+  /** Aborts when the session is over, whoever ended it. */
+  get over(): AbortSignal {
+    return this.#life.signal;
+  }
+
+  /** Ends the session, here and on the server. */
+  close(): void {
+    if (this.#life.signal.aborted) return;
+    this.#end();
+    void this.resource.delete();
+  }
+
+  readonly #close = () => {
+    this.close();
+  };
+
+  async #start(offer: RTCSessionDescriptionInit): Promise<void> {
+    const { pc, resource } = this;
+    const signal = this.#life.signal;
+    const servers = iceServers(resource.links);
+    // Gathering begins with the local description, so the servers named in the answer count.
+    if (servers.length > 0) pc.setConfiguration({ ...pc.getConfiguration(), iceServers: servers });
+    pc.addEventListener('icecandidate', this.#onCandidate, { signal });
+    await pc.setLocalDescription(offer);
+    await pc.setRemoteDescription({ type: 'answer', sdp: resource.answer });
+
+    pc.addEventListener('connectionstatechange', this.#onState, { signal });
+    for (const { sender, receiver } of pc.getTransceivers()) {
+      // A server's goodbye shows here at once; the connection state follows seconds later.
+      for (const transport of new Set([sender.transport, receiver.transport])) {
+        transport?.addEventListener('statechange', this.#onDtls, { signal });
+      }
+    }
+    // Leaving the page ends the session now, not when the server's patience does.
+    addEventListener('pagehide', this.#close, { signal });
+    addEventListener('online', this.#onOnline, { signal });
+    await this.#connected(CONNECT_TIMEOUT_MS);
+  }
+
+  readonly #onState = () => {
+    const state = this.pc.connectionState;
+    if (state === 'connected') this.emit('health', 'connected');
+    if (state === 'disconnected' || state === 'failed') void this.#recover();
+  };
+
+  readonly #onDtls = (event: Event) => {
+    const { state } = event.target as RTCDtlsTransport;
+    if (state === 'closed' || state === 'failed') this.#end();
+  };
+
+  readonly #onOnline = () => {
+    // The address may be another one now; a restart finds out and disturbs nothing if it is not.
+    void this.#recover();
+  };
+
+  /** Restarts ICE until media flows again or the session is beyond repair. */
+  async #recover(): Promise<void> {
+    if (this.#isRecovering || this.over.aborted) return;
+    this.#isRecovering = true;
+    const signal = AbortSignal.any([this.over, AbortSignal.timeout(RECOVERY_MS)]);
+    const backoff = new Backoff({ firstMs: 500, capMs: 2_000 });
+    try {
+      const wasConnected = this.pc.connectionState === 'connected';
+      if (!wasConnected) this.emit('health', 'interrupted');
+      if (this.pc.connectionState === 'disconnected') await sleep(GRACE_MS, signal);
+      for (let isFirst = wasConnected; isFirst || this.pc.connectionState !== 'connected'; isFirst = false) {
+        try {
+          await this.#restart(signal);
+          await this.#connected(RESTART_MS);
+        } catch (error) {
+          signal.throwIfAborted();
+          // The session is gone, or the server cannot restart it: only a new one helps.
+          if (error instanceof HttpError && !isTemporary(error)) throw error;
+          await sleep(backoff.next(), signal);
+        }
+      }
+    } catch {
+      this.#end();
+    } finally {
+      this.#isRecovering = false;
+    }
+  }
+
+  async #restart(signal: AbortSignal): Promise<void> {
+    // The offer is applied only once the server agreed, so that a failure leaves all as it was.
+    const offer = await this.pc.createOffer({ iceRestart: true });
+    const remote = await this.resource.restart(writeFragment(offer.sdp ?? '', [], false), signal);
+    this.#candidates = [];
+    this.#isGathered = false;
+    await this.pc.setLocalDescription(offer);
+    await this.pc.setRemoteDescription({
+      type: 'answer',
+      sdp: withIceParameters(this.resource.answer, remote),
+    });
+  }
+
+  #connected(timeoutMs: number): Promise<void> {
+    const { pc } = this;
+    return new Promise((resolve, reject) => {
+      const settled = new AbortController();
+      const fail = (message: string) => {
+        settled.abort();
+        reject(new ConnectionError(message));
+      };
+      const check = () => {
+        if (pc.connectionState !== 'connected') return;
+        settled.abort();
+        resolve();
+      };
+      const timer = setTimeout(() => {
+        fail('no media path to the server: a firewall may block it');
+      }, timeoutMs);
+      settled.signal.addEventListener('abort', () => {
+        clearTimeout(timer);
+      });
+      pc.addEventListener('connectionstatechange', check, { signal: settled.signal });
+      this.over.addEventListener('abort', () => fail('the session ended'), { signal: settled.signal });
+      if (this.over.aborted) fail('the session ended');
+      else check();
+    });
+  }
+
+  readonly #onCandidate = ({ candidate }: RTCPeerConnectionIceEvent) => {
+    // Browsers mark the end by no candidate or by an empty one.
+    if (candidate?.candidate) this.#candidates.push(candidate.candidate);
+    else this.#isGathered = true;
+    // Host candidates come in one burst: they share a request.
+    this.#flushTimer ??= setTimeout(() => {
+      this.#flushTimer = undefined;
+      this.#flush();
+    });
+  };
+
+  #flush(): void {
+    const sdp = this.pc.localDescription?.sdp;
+    if (sdp === undefined || this.over.aborted) return;
+    const fragment = writeFragment(sdp, this.#candidates.splice(0), this.#isGathered);
+    // A lost candidate costs at most this one path; the server also learns ours from our checks.
+    this.resource.trickle(fragment, this.over).catch(() => undefined);
+  }
+
+  #end(): void {
+    clearTimeout(this.#flushTimer);
+    this.#life.abort();
+    this.pc.close();
+  }
+}

@@ -1,0 +1,78 @@
+/** Watching a room. */
+
+import { watch, type Layer } from '../client';
+import { element, setOptions } from './dom';
+import type { Route } from './route';
+import * as words from './words';
+
+const AUTOMATIC = { value: 'auto', label: 'Automatic' };
+
+export function watchPage({ namespace, room }: Route, token: string | undefined): void {
+  const video = element('program', HTMLVideoElement);
+  const status = element('status', HTMLElement);
+  const layer = element('layer', HTMLSelectElement);
+  const watching = watch(`/whep/${namespace}/${room}`, video, { token });
+
+  status.textContent = words.watchStatus(watching.state);
+  watching.on('state', (state) => {
+    document.body.dataset['state'] = state;
+    status.textContent = words.watchStatus(state);
+    element('badge', HTMLElement).hidden = state !== 'live';
+  });
+  watching.on('error', (error) => {
+    // While it waits for the host, a refusal is what one expects.
+    queueMicrotask(() => {
+      if (watching.state !== 'waiting' && watching.state !== 'live') status.textContent = words.serverProblem(error);
+    });
+  });
+  watching.on('viewers', (count) => {
+    element('viewers', HTMLElement).textContent = words.viewers(count);
+  });
+
+  setOptions(layer, [AUTOMATIC]);
+  watching.on('layers', (layers) => setOptions(layer, [AUTOMATIC, ...layerOptions(layers)]));
+  layer.addEventListener('change', () => {
+    // The empty name is a layer too, so "automatic" cannot be the empty value.
+    const rid = layer.value === AUTOMATIC.value ? undefined : layer.value.slice(RID_PREFIX.length);
+    watching.chooseLayer(rid).catch(() => {
+      layer.value = AUTOMATIC.value;
+    });
+  });
+
+  soundButton(video, element('sound', HTMLButtonElement));
+  fullscreenButton(element('fullscreen', HTMLButtonElement));
+}
+
+const RID_PREFIX = 'rid:';
+
+/** Layers that are being sent, largest first. */
+function layerOptions(layers: Layer[]): { value: string; label: string }[] {
+  return layers
+    .filter((each) => each.bitrate > 0)
+    .sort((a, b) => (b.height ?? 0) - (a.height ?? 0))
+    .map((each) => ({ value: RID_PREFIX + each.rid, label: words.layerLabel(each) }));
+}
+
+function soundButton(video: HTMLVideoElement, button: HTMLButtonElement): void {
+  button.addEventListener('click', () => {
+    video.muted = !video.muted;
+  });
+  video.addEventListener('volumechange', () => {
+    button.textContent = video.muted ? 'Unmute' : 'Mute';
+    button.setAttribute('aria-pressed', String(!video.muted));
+  });
+}
+
+function fullscreenButton(button: HTMLButtonElement): void {
+  button.hidden = !document.fullscreenEnabled;
+  button.addEventListener('click', () => {
+    const change = document.fullscreenElement
+      ? document.exitFullscreen()
+      : document.documentElement.requestFullscreen();
+    // A browser may say no, and then the page stays as it is.
+    change.catch(() => undefined);
+  });
+  document.addEventListener('fullscreenchange', () => {
+    button.textContent = document.fullscreenElement ? 'Leave full screen' : 'Full screen';
+  });
+}

@@ -1,0 +1,113 @@
+/** Everything that the page says, in words for people who have never heard of WebRTC. */
+
+import { ConnectionError, HttpError } from '../client/http';
+import type { Layer } from '../client/layers';
+import type { PublishState } from '../client/publish';
+import type { PublishStats, SentLayer } from '../client/stats';
+import type { WatchState } from '../client/watch';
+
+/** Over the picture; empty while there is nothing to say. */
+export function watchStatus(state: WatchState): string {
+  switch (state) {
+    case 'connecting':
+      return 'Connecting…';
+    case 'waiting':
+      return 'Waiting for the host…';
+    case 'live':
+      return '';
+    case 'reconnecting':
+      return 'Reconnecting…';
+    case 'stopped':
+      return 'Stopped.';
+    case 'failed':
+      return 'This room cannot be watched.';
+  }
+}
+
+export function publishStatus(state: PublishState): string {
+  switch (state) {
+    case 'connecting':
+      return 'Connecting…';
+    case 'occupied':
+      return 'Another host is on air in this room. You go live as soon as they stop.';
+    case 'live':
+      return '';
+    case 'reconnecting':
+      return 'Connection lost. Reconnecting…';
+    case 'stopped':
+    case 'failed':
+      return 'You are off air.';
+  }
+}
+
+/** What went wrong with the server, and what to do about it. */
+export function serverProblem(error: Error): string {
+  if (error instanceof HttpError) {
+    if (error.status === 401 || error.status === 403) {
+      return 'The server does not let you in. Ask for a new link: yours may be incomplete or out of date.';
+    }
+    if (error.status === 503) return `The server is busy: ${error.message}. Trying again.`;
+    return `The server refused: ${error.message}.`;
+  }
+  if (error instanceof ConnectionError) {
+    return 'The server answers, but video does not get through. Try another network, or ask whether a firewall blocks it.';
+  }
+  if (error instanceof TypeError || error.name === 'TimeoutError') {
+    return 'The server cannot be reached. Check your network; this page keeps trying.';
+  }
+  return `This browser could not set up the connection: ${error.message}`;
+}
+
+/** What went wrong with the camera or microphone, and what to do about it. */
+export function deviceProblem(error: Error): string {
+  switch (error.name) {
+    case 'NotAllowedError':
+      return 'The camera and microphone are blocked. Allow them for this page in the address bar, then reload.';
+    case 'NotFoundError':
+      return 'No camera or microphone was found. Connect one, then choose it here.';
+    case 'NotReadableError':
+      return 'The camera or microphone is in use by another program. Close that program, then choose the device again.';
+    case 'InsecureContextError':
+      return 'Browsers give out the camera only to secure pages. Open this page by https://, or on the machine itself by http://localhost.';
+    default:
+      return `The camera or microphone could not be opened: ${error.message}`;
+  }
+}
+
+/** `720p (1280×720)`; layers without simulcast have no name, and unknown sizes are left out. */
+export function layerLabel({ rid, width, height }: Layer): string {
+  if (width === undefined || height === undefined) return rid === '' ? 'Original' : rid;
+  return `${Math.min(width, height)}p (${width}×${height})`;
+}
+
+export function viewers(count: number): string {
+  return count === 1 ? '1 watching' : `${count} watching`;
+}
+
+export function bitrate(bitsPerSecond: number): string {
+  if (bitsPerSecond >= 1_000_000) return `${(bitsPerSecond / 1_000_000).toFixed(1)} Mbit/s`;
+  return `${Math.round(bitsPerSecond / 1_000)} kbit/s`;
+}
+
+/** One sentence on how well sending goes. */
+export function publishSummary(stats: PublishStats): string {
+  const top = stats.layers.at(-1);
+  if (!top) return 'Starting…';
+  const lossiest = Math.max(...stats.layers.map((layer) => layer.loss));
+  const picture = `Sending ${top.width}×${top.height} at ${Math.round(top.framesPerSecond)} frames a second`;
+  if (stats.limitedBy === 'network') return `${picture}. Your upload is too slow for a better picture.`;
+  if (stats.limitedBy === 'processor') return `${picture}. This device is too busy for a better picture.`;
+  if (lossiest > 0.03) return `${picture}. Your network loses packets; a cable or a place nearer to the Wi-Fi helps.`;
+  return `${picture}. All good.`;
+}
+
+/** The cells of a layer's row. */
+export function layerRow(layer: SentLayer): string[] {
+  return [
+    layer.rid === '' ? 'only' : layer.rid,
+    `${layer.width}×${layer.height}, ${Math.round(layer.framesPerSecond)}/s`,
+    bitrate(layer.bitrate),
+    `${(layer.loss * 100).toFixed(1)} %`,
+    layer.roundTripMs === undefined ? '–' : `${Math.round(layer.roundTripMs)} ms`,
+  ];
+}

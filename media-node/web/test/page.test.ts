@@ -1,0 +1,42 @@
+import { expect, it } from 'vitest';
+import { HttpError } from '../src/client/http';
+import { parseRoute, tokenIn } from '../src/page/route';
+import { bitrate, layerLabel, publishSummary, serverProblem } from '../src/page/words';
+
+it('reads the room from the address', () => {
+  expect(parseRoute('/rooms/default/my-show')).toEqual({ namespace: 'default', room: 'my-show', isHost: false });
+  expect(parseRoute('/rooms/shop/a.b/host/')).toEqual({ namespace: 'shop', room: 'a.b', isHost: true });
+  for (const path of ['/', '/rooms/default', '/rooms/Default/x', '/rooms/-a/x', '/rooms/a/b/c', '/rooms/a/b..c']) {
+    expect(parseRoute(path)).toBeUndefined();
+  }
+});
+
+it('reads the token from the fragment', () => {
+  expect(tokenIn('#token=a%2Bb')).toBe('a+b');
+  expect(tokenIn('')).toBeUndefined();
+});
+
+it('names layers by their lines, also upright', () => {
+  expect(layerLabel({ rid: 'f', width: 1280, height: 720, bitrate: 1 })).toBe('720p (1280×720)');
+  expect(layerLabel({ rid: 'f', width: 720, height: 1280, bitrate: 1 })).toBe('720p (720×1280)');
+  expect(layerLabel({ rid: '', width: undefined, height: undefined, bitrate: 1 })).toBe('Original');
+});
+
+it('says what to do about a refusal', () => {
+  expect(serverProblem(new HttpError(401, 'no token', undefined))).toContain('new link');
+  expect(serverProblem(new HttpError(422, 'two video tracks', undefined))).toContain('two video tracks');
+  expect(serverProblem(new TypeError('Failed to fetch'))).toContain('network');
+});
+
+it('sums up the quality by its worst trouble', () => {
+  const layer = { rid: 'f', width: 1280, height: 720, framesPerSecond: 29.6, bitrate: 1, loss: 0, roundTripMs: 1 };
+  const stats = { layers: [layer], codec: 'VP8', audioBitrate: 0, availableBitrate: undefined, limitedBy: undefined };
+  expect(publishSummary(stats)).toBe('Sending 1280×720 at 30 frames a second. All good.');
+  expect(publishSummary({ ...stats, limitedBy: 'network' })).toContain('upload is too slow');
+  expect(publishSummary({ ...stats, layers: [{ ...layer, loss: 0.1 }] })).toContain('loses packets');
+});
+
+it('writes bitrates in the unit that fits', () => {
+  expect(bitrate(180_400)).toBe('180 kbit/s');
+  expect(bitrate(2_040_000)).toBe('2.0 Mbit/s');
+});
