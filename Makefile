@@ -52,7 +52,8 @@ dev: build media ## Run a node here with a test host on air, and print the page'
 
 .PHONY: test
 test: ## Everything that must pass: lint, unit, property and protocol tests, browser and native clients; prints the count
-	@exec scripts/test.sh
+	@$(MAKE) deps
+	@exec scripts/test.py
 
 .PHONY: lint
 lint: ## Formatters and linters, without building to run: Rust, TypeScript, Python, Go, shell

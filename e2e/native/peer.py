@@ -1,0 +1,149 @@
+"""A WHIP or WHEP client on GStreamer's webrtcbin (libnice, OpenSSL, libsrtp): nothing of ours."""
+
+import queue
+import threading
+import urllib.error
+import urllib.request
+from urllib.parse import urljoin
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstSdp", "1.0")
+gi.require_version("GstWebRTC", "1.0")
+from gi.repository import Gst, GstSdp, GstWebRTC  # noqa: E402
+
+Gst.init(None)
+
+LIMIT_SECONDS = 30
+
+
+class Peer:
+    """A pipeline with one webrtcbin, and its session on a node."""
+
+    def __init__(self, description: str) -> None:
+        self.pipeline = Gst.parse_launch(f"pipeline.( {description} )")
+        self.webrtc = self.pipeline.get_by_name("webrtc")
+        self.negotiable = threading.Event()
+        self.connected = threading.Event()
+        self.webrtc.connect("on-negotiation-needed", lambda _: self.negotiable.set())
+        self.webrtc.connect("notify::connection-state", self._on_state)
+        self.session: str | None = None
+
+    def _on_state(self, webrtc, _property) -> None:
+        state = webrtc.get_property("connection-state")
+        if state == GstWebRTC.WebRTCPeerConnectionState.CONNECTED:
+            self.connected.set()
+
+    def negotiate(self, endpoint: str) -> None:
+        """Offers to the endpoint and takes its answer (RFC 9725, section 4.2)."""
+        self.pipeline.set_state(Gst.State.PLAYING)
+        if not self.negotiable.wait(LIMIT_SECONDS):
+            raise TimeoutError(f"the pipeline never got ready to negotiate: {self.error()}")
+        # The promise owns its reply and that owns the offer, so all three stay in reach.
+        offered = self._ask("create-offer", None)
+        reply = offered.get_reply()
+        offer = reply.get_value("offer")
+        self._ask("set-local-description", offer)
+        text = offer.sdp.as_text()
+        request = urllib.request.Request(
+            endpoint, text.encode(), {"Content-Type": "application/sdp"}, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=LIMIT_SECONDS) as response:
+                answer = response.read().decode()
+                self.session = urljoin(endpoint, response.headers["Location"])
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"{error}: {error.read().decode()}\nthe offer was:\n{text}") from error
+        _, message = GstSdp.SDPMessage.new_from_text(answer)
+        description = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, message)
+        self._ask("set-remote-description", description)
+        if not self.connected.wait(LIMIT_SECONDS):
+            raise TimeoutError(f"never connected: {self.error()}\nthe answer was:\n{answer}")
+
+    def _ask(self, action: str, argument) -> Gst.Promise:
+        """Runs one of webrtcbin's asynchronous actions to its end."""
+        promise = Gst.Promise.new()
+        self.webrtc.emit(action, argument, promise)
+        promise.wait()
+        reply = promise.get_reply()
+        if reply is not None and reply.has_field("error"):
+            raise RuntimeError(f"{action}: {reply.get_value('error')}")
+        return promise
+
+    def error(self) -> str:
+        message = self.pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR)
+        return "no error on the bus" if message is None else str(message.parse_error())
+
+    def end(self) -> None:
+        """Deletes the session and stops the pipeline."""
+        if self.session is not None:
+            request = urllib.request.Request(self.session, method="DELETE")
+            urllib.request.urlopen(request, timeout=LIMIT_SECONDS).close()
+            self.session = None
+        self.pipeline.set_state(Gst.State.NULL)
+
+
+class Host(Peer):
+    """Publishes colour bars and a 440 Hz tone."""
+
+    def __init__(self, video: str) -> None:
+        """`video` is a chain that encodes and packs raw pictures, with full RTP caps at its end."""
+        super().__init__(f"""
+            webrtcbin name=webrtc bundle-policy=max-bundle
+            videotestsrc is-live=true pattern=smpte
+              ! video/x-raw,format=I420,width=640,height=360,framerate=30/1 ! {video} ! webrtc.
+            audiotestsrc is-live=true wave=sine freq=440
+              ! audioconvert ! audio/x-raw,rate=48000,channels=2 ! opusenc ! rtpopuspay
+              ! application/x-rtp,media=audio,encoding-name=OPUS,payload=111 ! webrtc.
+        """)
+
+    def go_live(self, endpoint: str) -> None:
+        for index in range(2):
+            transceiver = self.webrtc.emit("get-transceiver", index)
+            transceiver.set_property("direction", GstWebRTC.WebRTCRTPTransceiverDirection.SENDONLY)
+            transceiver.set_property("do-nack", True)
+        self.negotiate(endpoint)
+
+
+class Watcher(Peer):
+    """Decodes what it is sent: RGB pictures of 140 × 80, and 48 kHz sound of one channel."""
+
+    WIDTH, HEIGHT = 140, 80
+
+    def __init__(self, encoding: str, decoder: str) -> None:
+        super().__init__("webrtcbin name=webrtc bundle-policy=max-bundle")
+        self.decoder = decoder
+        self.pictures: queue.Queue[bytes] = queue.Queue()
+        self.sounds: queue.Queue[bytes] = queue.Queue()
+        self.webrtc.connect("pad-added", self._on_pad)
+        receive = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
+        for caps in (
+            "application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000,encoding-params=(string)2",
+            f"application/x-rtp,media=video,encoding-name={encoding},payload=96,clock-rate=90000",
+        ):
+            transceiver = self.webrtc.emit("add-transceiver", receive, Gst.Caps.from_string(caps))
+            transceiver.set_property("do-nack", True)
+
+    def _on_pad(self, _webrtc, pad) -> None:
+        if pad.direction != Gst.PadDirection.SRC:
+            return
+        if pad.get_current_caps().get_structure(0).get_string("media") == "audio":
+            self._decode(pad, "rtpopusdepay ! opusdec ! audioconvert ! audio/x-raw,format=S16LE,rate=48000,channels=1",
+                         self.sounds)
+        else:
+            self._decode(pad, f"{self.decoder} ! videoconvert ! videoscale "
+                         f"! video/x-raw,format=RGB,width={self.WIDTH},height={self.HEIGHT}", self.pictures)
+
+    def _decode(self, pad, chain: str, into: queue.Queue) -> None:
+        branch = Gst.parse_bin_from_description(f"queue ! {chain} ! appsink name=sink sync=false emit-signals=true", True)
+
+        def on_sample(sink):
+            buffer = sink.emit("pull-sample").get_buffer()
+            into.put(buffer.extract_dup(0, buffer.get_size()))
+            return Gst.FlowReturn.OK
+
+        branch.get_by_name("sink").connect("new-sample", on_sample)
+        self.pipeline.add(branch)
+        branch.sync_state_with_parent()
+        pad.link(branch.get_static_pad("sink"))

@@ -1,0 +1,107 @@
+package pion
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/webrtc/v4"
+)
+
+// newPeer makes a connection that uses only the given kinds of network.
+func newPeer(t *testing.T, networks ...webrtc.NetworkType) *webrtc.PeerConnection {
+	t.Helper()
+	var settings webrtc.SettingEngine
+	settings.SetNetworkTypes(networks)
+	settings.SetIncludeLoopbackCandidate(true)
+	// The tests stay on this machine's loopback interface.
+	settings.SetIPFilter(net.IP.IsLoopback)
+	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	peer, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = peer.Close() })
+	return peer
+}
+
+// negotiate carries out WHIP's and WHEP's exchange (RFC 9725, section 4.2): the offer goes out
+// before any candidate is known, since the node learns the client's address from its checks.
+// It returns the session's URL.
+func negotiate(t *testing.T, peer *webrtc.PeerConnection, endpoint string) string {
+	t.Helper()
+	offer, err := peer.CreateOffer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := peer.SetLocalDescription(offer); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.Post(endpoint, "application/sdp", bytes.NewBufferString(offer.SDP))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusCreated {
+		t.Fatalf("POST %s: %s\n%s\nthe offer was:\n%s", endpoint, response.Status, answer, offer.SDP)
+	}
+	if err := peer.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: string(answer)}); err != nil {
+		t.Fatalf("Pion refused the answer: %v\n%s", err, answer)
+	}
+	base, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := base.Parse(response.Header.Get("Location"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session.String()
+}
+
+// awaitState returns once the connection is in this state.
+func awaitState(t *testing.T, peer *webrtc.PeerConnection, wanted webrtc.PeerConnectionState) {
+	t.Helper()
+	reached := make(chan struct{}, 1)
+	peer.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
+		if state == wanted {
+			select {
+			case reached <- struct{}{}:
+			default:
+			}
+		}
+	})
+	if peer.ConnectionState() == wanted {
+		return
+	}
+	select {
+	case <-reached:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("connection is %v after 20 s, not %v", peer.ConnectionState(), wanted)
+	}
+}
+
+func deleteSession(t *testing.T, session string) {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodDelete, session, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("DELETE %s: %s", session, response.Status)
+	}
+}

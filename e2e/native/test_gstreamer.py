@@ -1,0 +1,65 @@
+"""GStreamer's webrtcbin publishes to a node and watches it: what is seen and heard is what was shown and played."""
+
+import struct
+import unittest
+
+from node import Node
+from peer import LIMIT_SECONDS, Host, Watcher
+
+VP8_HOST = (
+    "vp8enc deadline=1 cpu-used=8 keyframe-max-dist=60 target-bitrate=1000000 "
+    "! rtpvp8pay picture-id-mode=15-bit ! application/x-rtp,media=video,encoding-name=VP8,payload=96"
+)
+H264_HOST = (
+    "x264enc tune=zerolatency speed-preset=ultrafast bitrate=1000 key-int-max=60 "
+    "! video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1 aggregate-mode=zero-latency "
+    "! application/x-rtp,media=video,encoding-name=H264,payload=96"
+)
+# The seven bars of the SMPTE pattern, left to right, at three quarters of full colour.
+BARS = [(191, 191, 191), (191, 191, 0), (0, 191, 191), (0, 191, 0), (191, 0, 191), (191, 0, 0), (0, 0, 191)]
+
+
+def colour(picture: bytes, x: int, y: int) -> tuple[int, ...]:
+    # GStreamer pads a row of RGB to four bytes; 140 × 3 is a multiple of it.
+    start = (y * Watcher.WIDTH + x) * 3
+    return tuple(picture[start : start + 3])
+
+
+class GStreamer(unittest.TestCase):
+    def watch(self, node: Node, host_video: str, encoding: str, decoder: str) -> None:
+        host = Host(host_video)
+        self.addCleanup(host.end)
+        host.go_live(f"{node.base}/whip/default/gstreamer")
+        watcher = Watcher(encoding, decoder)
+        self.addCleanup(watcher.end)
+        watcher.negotiate(f"{node.base}/whep/default/gstreamer")
+
+        pictures = [watcher.pictures.get(timeout=LIMIT_SECONDS) for _ in range(60)]
+        bar = Watcher.WIDTH / len(BARS)
+        for index, expected in enumerate(BARS):
+            seen = colour(pictures[-1], int((index + 0.5) * bar), Watcher.HEIGHT // 3)
+            for channel, wanted in zip(seen, expected, strict=True):
+                self.assertLess(abs(channel - wanted), 48, f"bar {index} is {seen}, was sent as {expected}")
+        # The pattern's corner is snow, new in each picture: live pictures differ, a stuck one does not.
+        self.assertGreater(len(set(pictures)), 55)
+
+        sound = b"".join(watcher.sounds.get(timeout=LIMIT_SECONDS) for _ in range(75))
+        samples = [value for (value,) in struct.iter_unpack("<h", sound)][-48_000:]
+        # 440 Hz crosses zero upwards 440 times a second.
+        crossings = sum(1 for a, b in zip(samples, samples[1:]) if a < 0 <= b)
+        self.assertAlmostEqual(crossings * 48_000 / len(samples), 440, delta=20)
+        self.assertGreater(max(samples), 8_000)
+
+    def test_vp8_is_seen_and_heard(self) -> None:
+        with Node() as node:
+            self.watch(node, VP8_HOST, "VP8", "rtpvp8depay ! vp8dec")
+            self.doCleanups()
+
+    def test_h264_is_seen_and_heard(self) -> None:
+        with Node() as node:
+            self.watch(node, H264_HOST, "H264", "rtph264depay ! avdec_h264")
+            self.doCleanups()
+
+
+if __name__ == "__main__":
+    unittest.main()
