@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for FUZZ_SECONDS, as many at a time as there are cores, and closes with
+# `N passed, N failed`. What a target finds stays in media-node/fuzz/artifacts.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=${FUZZ_SECONDS:-600}
+tools=$PWD/.cache/cargo
+logs=$PWD/.cache/fuzz
+export PATH=$tools/bin:$PATH
+# Sanitizers are unstable options; this lets the stable compiler take them.
+export RUSTC_BOOTSTRAP=1
+
+if ! command -v cargo-fuzz >/dev/null; then
+  echo "building cargo-fuzz"
+  cargo install --quiet --locked --root "$tools" cargo-fuzz
+fi
+mapfile -t targets < <(cargo fuzz list --fuzz-dir media-node/fuzz)
+cargo fuzz build --fuzz-dir media-node/fuzz
+
+mkdir -p "$logs"
+run_one() {
+  local target=$1 log=$logs/$1.log
+  mkdir -p "$logs/corpus/$target"
+  if cargo fuzz run --fuzz-dir media-node/fuzz "$target" "$logs/corpus/$target" -- \
+    -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 >"$log" 2>&1; then
+    echo "$target: ok, $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s"
+  else
+    echo "$target: FAILED"
+    tail -n 40 "$log"
+    return 1
+  fi
+}
+export -f run_one
+export seconds logs
+
+status=0
+results=$(printf '%s\n' "${targets[@]}" | xargs --max-procs="$(nproc)" --replace bash -c 'run_one {}' | tee /dev/stderr) || status=1
+failed=$(grep --count ': FAILED$' <<<"$results" || true)
+echo "$((${#targets[@]} - failed)) passed, $failed failed"
+exit "$status"
