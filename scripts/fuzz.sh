@@ -18,24 +18,32 @@ fi
 mapfile -t targets < <(cargo fuzz list --fuzz-dir media-node/fuzz)
 cargo fuzz build --fuzz-dir media-node/fuzz
 
-mkdir -p "$logs"
-run_one() {
+run_target() {
   local target=$1 log=$logs/$1.log
   mkdir -p "$logs/corpus/$target"
   if cargo fuzz run --fuzz-dir media-node/fuzz "$target" "$logs/corpus/$target" -- \
     -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 >"$log" 2>&1; then
     echo "$target: ok, $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s"
   else
-    echo "$target: FAILED"
     tail -n 40 "$log"
+    echo "$target: FAILED"
     return 1
   fi
 }
-export -f run_one
-export seconds logs
 
-status=0
-results=$(printf '%s\n' "${targets[@]}" | xargs --max-procs="$(nproc)" --replace bash -c 'run_one {}' | tee /dev/stderr) || status=1
-failed=$(grep --count ': FAILED$' <<<"$results" || true)
+failed=0
+running=0
+for target in "${targets[@]}"; do
+  run_target "$target" &
+  running=$((running + 1))
+  if ((running == $(nproc))); then
+    wait -n || failed=$((failed + 1))
+    running=$((running - 1))
+  fi
+done
+while ((running)); do
+  wait -n || failed=$((failed + 1))
+  running=$((running - 1))
+done
 echo "$((${#targets[@]} - failed)) passed, $failed failed"
-exit "$status"
+((failed == 0))
