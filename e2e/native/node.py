@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = Path(os.environ.get("SHOWRUNNER_NODE", ROOT / "target/release/media-node"))
+PROGRAM = Path(os.environ.get("SHOWRUNNER_MEDIA_NODE", ROOT / "target/release/media-node"))
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 import urllib.error
 import urllib.request
 from urllib.parse import urljoin
@@ -45,21 +46,29 @@ class Peer:
         reply = offered.get_reply()
         offer = reply.get_value("offer")
         self._ask("set-local-description", offer)
-        text = offer.sdp.as_text()
-        request = urllib.request.Request(
-            endpoint, text.encode(), {"Content-Type": "application/sdp"}, method="POST"
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=LIMIT_SECONDS) as response:
-                answer = response.read().decode()
-                self.session = urljoin(endpoint, response.headers["Location"])
-        except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{error}: {error.read().decode()}\nthe offer was:\n{text}") from error
+        answer = self._post(endpoint, offer.sdp.as_text())
         _, message = GstSdp.SDPMessage.new_from_text(answer)
         description = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, message)
         self._ask("set-remote-description", description)
         if not self.connected.wait(LIMIT_SECONDS):
             raise TimeoutError(f"never connected: {self.error()}\nthe answer was:\n{answer}")
+
+    def _post(self, endpoint: str, offer: str) -> str:
+        """Sends an offer. A viewer who comes a moment before the host is on air is told to come again, and does."""
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while True:
+            request = urllib.request.Request(
+                endpoint, offer.encode(), {"Content-Type": "application/sdp"}, method="POST"
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=LIMIT_SECONDS) as response:
+                    self.session = urljoin(endpoint, response.headers["Location"])
+                    return response.read().decode()
+            except urllib.error.HTTPError as error:
+                wait = error.headers["Retry-After"]
+                if error.code != 409 or wait is None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{error}: {error.read().decode()}\nthe offer was:\n{offer}") from error
+                time.sleep(int(wait))
 
     def _ask(self, action: str, argument) -> Gst.Promise:
         """Runs one of webrtcbin's asynchronous actions to its end."""

@@ -18,11 +18,11 @@ import (
 // node is a media-node process that lives as long as one test.
 type node struct{ base string }
 
-// startNode runs the node on one address with ports that were free a moment ago. SHOWRUNNER_NODE
+// startNode runs the node on one address with ports that were free a moment ago. SHOWRUNNER_MEDIA_NODE
 // says which program; by default it is what `make build` built.
 func startNode(t *testing.T, address string) node {
 	t.Helper()
-	program := os.Getenv("SHOWRUNNER_NODE")
+	program := os.Getenv("SHOWRUNNER_MEDIA_NODE")
 	if program == "" {
 		program = "../../../target/release/media-node"
 	}

@@ -1,11 +1,12 @@
 package pion
 
 import (
-	"bytes"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,19 +43,11 @@ func negotiate(t *testing.T, peer *webrtc.PeerConnection, endpoint string) strin
 	if err := peer.SetLocalDescription(offer); err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.Post(endpoint, "application/sdp", bytes.NewBufferString(offer.SDP))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response, answer := post(t, endpoint, offer.SDP)
 	if response.StatusCode != http.StatusCreated {
 		t.Fatalf("POST %s: %s\n%s\nthe offer was:\n%s", endpoint, response.Status, answer, offer.SDP)
 	}
-	if err := peer.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: string(answer)}); err != nil {
+	if err := peer.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
 		t.Fatalf("Pion refused the answer: %v\n%s", err, answer)
 	}
 	base, err := url.Parse(endpoint)
@@ -66,6 +59,29 @@ func negotiate(t *testing.T, peer *webrtc.PeerConnection, endpoint string) strin
 		t.Fatal(err)
 	}
 	return session.String()
+}
+
+// post sends an offer. A viewer who comes a moment before the host is on air is told to come
+// again (409 with Retry-After), and does.
+func post(t *testing.T, endpoint, offer string) (*http.Response, string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		response, err := http.Post(endpoint, "application/sdp", strings.NewReader(offer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait, err := strconv.Atoi(response.Header.Get("Retry-After"))
+		if response.StatusCode != http.StatusConflict || err != nil || time.Now().After(deadline) {
+			return response, string(answer)
+		}
+		time.Sleep(time.Duration(wait) * time.Second)
+	}
 }
 
 // awaitState returns once the connection is in this state.
