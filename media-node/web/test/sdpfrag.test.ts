@@ -21,7 +21,7 @@ it('writes candidates of the bundle under its first section', () => {
   expect(writeFragment(OFFER, [candidate], true)).toBe(
     sdp(
       'a=group:BUNDLE 0 1',
-      'm=video 9 UDP/TLS/RTP/SAVPF 96',
+      'm=video 9 RTP/AVP 0',
       'a=mid:0',
       'a=ice-ufrag:abcd',
       'a=ice-pwd:0123456789012345678901',

@@ -15,7 +15,8 @@ export interface IceParameters {
 export function writeFragment(localSdp: string, candidates: string[], isComplete: boolean): string {
   const { ufrag, pwd } = iceParameters(localSdp);
   const group = firstLine(localSdp, 'a=group:BUNDLE');
-  const media = firstLine(localSdp, 'm=');
+  // Only the kind and place of the section matter; the rest has fixed values (RFC 8840 §9).
+  const media = firstLine(localSdp, 'm=')?.replace(/ .*/, ' 9 RTP/AVP 0');
   const mid = firstLine(localSdp, 'a=mid:');
   const lines = [
     ...(group === undefined ? [] : [group]),

@@ -12,6 +12,8 @@ import { iceServers, type Link } from './link';
 import { Resource } from './resource';
 import { withIceParameters, writeFragment } from './sdpfrag';
 
+/** An ICE-lite server learns our addresses from our checks, so waiting a little costs nothing. */
+const TRICKLE_MS = 100;
 const CONNECT_TIMEOUT_MS = 15_000;
 /** A path may lose a second's checks to a busy radio without being broken. */
 const GRACE_MS = 1_000;
@@ -204,11 +206,11 @@ export class Session extends Emitter<SessionEvents> {
     // Browsers mark the end by no candidate or by an empty one.
     if (candidate?.candidate) this.#candidates.push(candidate.candidate);
     else this.#isGathered = true;
-    // Host candidates come in one burst: they share a request.
+    // Candidates come in bursts: those of one burst share a request.
     this.#flushTimer ??= setTimeout(() => {
       this.#flushTimer = undefined;
       this.#flush();
-    });
+    }, TRICKLE_MS);
   };
 
   #flush(): void {

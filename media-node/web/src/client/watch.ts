@@ -73,7 +73,6 @@ export class Watching extends Emitter<WatchEvents> {
     this.#token = token;
     this.#rid = rid;
     video.autoplay = true;
-    video.srcObject = this.#shown;
     signal?.addEventListener('abort', () => {
       this.stop();
     }, { signal: this.#stop.signal });
@@ -158,6 +157,8 @@ export class Watching extends Emitter<WatchEvents> {
     }
     for (const track of this.#shown.getTracks()) this.#shown.removeTrack(track);
     for (const track of next.tracks) this.#shown.addTrack(track);
+    // Not before there is something to play: an empty stream would keep the page "loading".
+    if (this.#video.srcObject !== this.#shown) this.#video.srcObject = this.#shown;
     old?.session.close();
     if (isMove) this.emit('moved', next.session.resource.url);
     this.#enter('live');

@@ -1,6 +1,6 @@
 /** Going live in a room. */
 
-import { publish, type Publication, type PublishStats } from '../client';
+import { publish, type Publication, type PublishStats, type VideoCodec } from '../client';
 import * as devices from './devices';
 import { element, setOptions } from './dom';
 import type { Route } from './route';
@@ -19,6 +19,7 @@ class HostPage {
   readonly #camera = element('camera', HTMLSelectElement);
   readonly #microphone = element('microphone', HTMLSelectElement);
   readonly #size = element('size', HTMLSelectElement);
+  readonly #codec = element('codec', HTMLSelectElement);
   readonly #go = element('go', HTMLButtonElement);
   readonly #endpoint: string;
   readonly #token: string | undefined;
@@ -77,7 +78,10 @@ class HostPage {
 
   #goLive(): void {
     if (!this.#stream) return;
-    const publication = publish(this.#endpoint, this.#stream, { token: this.#token });
+    const publication = publish(this.#endpoint, this.#stream, {
+      token: this.#token,
+      codec: this.#codec.value === '' ? undefined : (this.#codec.value as VideoCodec),
+    });
     this.#publication = publication;
     this.#show(publication);
     publication.on('state', () => this.#show(publication));
@@ -97,8 +101,9 @@ class HostPage {
     this.#status.textContent = words.publishStatus(state);
     this.#go.textContent = isOver ? 'Go live' : 'Stop';
     this.#go.classList.toggle('stop', !isOver);
-    // The layers are chosen for the size that one went live with.
+    // Layers and format are agreed on when going live.
     this.#size.disabled = !isOver;
+    this.#codec.disabled = !isOver;
     element('badge', HTMLElement).hidden = state !== 'live';
     if (isOver) this.#showStats(undefined);
   }

@@ -5,7 +5,7 @@ import { element, setOptions } from './dom';
 import type { Route } from './route';
 import * as words from './words';
 
-const AUTOMATIC = { value: 'auto', label: 'Automatic' };
+const AUTOMATIC = { value: 'auto', label: 'Auto' };
 
 export function watchPage({ namespace, room }: Route, token: string | undefined): void {
   const video = element('program', HTMLVideoElement);

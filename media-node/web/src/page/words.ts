@@ -101,10 +101,12 @@ export function publishSummary(stats: PublishStats): string {
   return `${picture}. All good.`;
 }
 
+const LAYER_NAMES: Record<string, string> = { '': 'Only', q: 'Quarter', h: 'Half', f: 'Full' };
+
 /** The cells of a layer's row. */
 export function layerRow(layer: SentLayer): string[] {
   return [
-    layer.rid === '' ? 'only' : layer.rid,
+    LAYER_NAMES[layer.rid] ?? layer.rid,
     `${layer.width}×${layer.height}, ${Math.round(layer.framesPerSecond)}/s`,
     bitrate(layer.bitrate),
     `${(layer.loss * 100).toFixed(1)} %`,
