@@ -33,15 +33,21 @@ export async function followEvents(
   const offered = link.params['events']?.split(',').map((name) => name.trim());
   const wanted = WANTED.filter((name) => offered?.includes(name) ?? true);
   const backoff = new Backoff();
+  let stream: string | undefined;
   while (!signal.aborted) {
     try {
-      for await (const event of subscribe(link.url, wanted, resource.token, signal)) {
+      // The same stream again: the server keeps for it what must not be missed.
+      stream ??= await subscribe(link.url, wanted, resource.token, signal);
+      for await (const event of follow(stream, resource.token, signal)) {
         backoff.reset();
         const parsed = parseEvent(event, resource.url);
         if (parsed) listener(parsed);
       }
     } catch (error) {
-      if (isGone(error)) return;
+      if (isGone(error)) {
+        if (stream === undefined) return;
+        stream = undefined;
+      }
     }
     await sleep(backoff.next(), signal).catch(() => undefined);
   }
@@ -70,25 +76,30 @@ export function parseEvent({ type, data }: ServerEvent, base: string): RoomEvent
   }
 }
 
-async function* subscribe(
+/** Makes a stream of these events; returns its address. */
+async function subscribe(
   url: string,
   events: readonly string[],
   token: string | undefined,
   signal: AbortSignal,
-): AsyncGenerator<ServerEvent, void, undefined> {
-  const created = await request('POST', url, {
+): Promise<string> {
+  const response = await request('POST', url, {
     token,
     headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify(events),
     signal,
   });
-  const stream = await request('GET', new URL(created.headers.get('Location') ?? '', created.url).href, {
-    token,
-    headers: { Accept: 'text/event-stream' },
-    signal,
-    timeoutMs: 0,
-  });
-  if (stream.body) yield* readEvents(stream.body, IDLE_MS);
+  return new URL(response.headers.get('Location') ?? '', response.url).href;
+}
+
+async function* follow(
+  stream: string,
+  token: string | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<ServerEvent, void, undefined> {
+  const headers = { Accept: 'text/event-stream' };
+  const response = await request('GET', stream, { token, headers, signal, timeoutMs: 0 });
+  if (response.body) yield* readEvents(response.body, IDLE_MS);
 }
 
 function parseObject(json: string): Record<string, unknown> {
