@@ -69,7 +69,7 @@ impl ExtensionIds {
     }
 
     /// What is agreed on with a host: RIDs only for simulcast, transport-wide numbers only with their feedback.
-    pub(crate) fn from_host(mut self, simulcast: bool, transport_cc: bool) -> ExtensionIds {
+    pub(crate) fn receivable(mut self, simulcast: bool, transport_cc: bool) -> ExtensionIds {
         if !simulcast {
             self.rid = None;
             self.repaired_rid = None;
@@ -81,7 +81,7 @@ impl ExtensionIds {
     }
 
     /// What is agreed on with a viewer: what the node can write, without simulcast and congestion control.
-    pub(crate) fn to_viewer(self, mid: &str) -> ExtensionIds {
+    pub(crate) fn sendable(self, mid: &str) -> ExtensionIds {
         let writable = |id: Option<u8>| id.filter(|id| *id <= MAX_ONE_BYTE_ID);
         ExtensionIds {
             mid: writable(self.mid).filter(|_| mid.len() <= MAX_ONE_BYTE_LEN),

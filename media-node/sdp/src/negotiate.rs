@@ -61,7 +61,7 @@ fn receive(section: &Section, kind: MediaKind) -> Result<RecvTrack, OfferError> 
     }
     let extensions = section
         .extensions
-        .from_host(!rids.is_empty(), chosen.feedback.transport_cc);
+        .receivable(!rids.is_empty(), chosen.feedback.transport_cc);
     Ok(RecvTrack {
         mid: section.mid.clone(),
         codecs: vec![chosen.agreed(|fmtp| fmtp.to_host(chosen.codec))],
@@ -143,7 +143,7 @@ fn send(
             .iter()
             .map(|c| c.agreed(|fmtp| fmtp.to_viewer(c.codec)))
             .collect(),
-        extensions: section.extensions.to_viewer(&section.mid),
+        extensions: section.extensions.sendable(&section.mid),
         ssrc: ssrc(),
         rtx_ssrc: has_rtx.then(ssrc),
     })

@@ -115,6 +115,12 @@ impl Offer {
         &self.remote
     }
 
+    /// The place of the one m-section of a kind among all of the offer, counted from 0.
+    #[must_use]
+    pub fn index_of(&self, kind: MediaKind) -> Option<usize> {
+        self.sections.iter().position(|s| s.wanted == Some(kind))
+    }
+
     /// The one m-section of a kind.
     pub(crate) fn section(&self, kind: MediaKind) -> Option<&Section> {
         self.sections.iter().find(|s| s.wanted == Some(kind))

@@ -1,0 +1,340 @@
+//! The WHEP extension for server-sent events (`urn:ietf:params:whep:ext:core:server-sent-events`).
+//!
+//! A POST makes a stream of the event types it lists, a GET follows it. A stream begins with the room's present state,
+//! so what a client missed while it was not connected needs no queue, but for `reconnect`, which is kept.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{CACHE_CONTROL, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use serde_json::json;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, watch};
+
+use super::body::ACCEPT_POST;
+use super::problem::Problem;
+use super::registry::Entry;
+use super::session::{Found, find};
+use super::{App, JSON, body, cors};
+use crate::node::{EndReason, LayerInfo, RoomEvent, SessionError};
+
+const RELATION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
+/// How often a quiet stream shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Streams of one session; a further one replaces the oldest.
+const MAX_STREAMS: usize = 4;
+
+/// `/sessions/{id}/events`
+pub(super) fn collection() -> MethodRouter<App> {
+    post(create).options(options_of_collection)
+}
+
+/// `/sessions/{id}/events/{stream}`
+pub(super) fn stream() -> MethodRouter<App> {
+    get(follow).delete(destroy).options(options_of_stream)
+}
+
+/// The Link field that announces it.
+pub(super) fn link(session: &str) -> Option<HeaderValue> {
+    let names = EventType::ALL.map(EventType::name).join(",");
+    let link = format!("<{session}/events>; rel=\"{RELATION}\"; events=\"{names}\"");
+    HeaderValue::try_from(link).ok()
+}
+
+/// What a stream can tell of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EventType {
+    Active,
+    Inactive,
+    Layers,
+    ViewerCount,
+    Reconnect,
+}
+
+impl EventType {
+    const ALL: [EventType; 5] = [
+        EventType::Active,
+        EventType::Inactive,
+        EventType::Layers,
+        EventType::ViewerCount,
+        EventType::Reconnect,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            EventType::Active => "active",
+            EventType::Inactive => "inactive",
+            EventType::Layers => "layers",
+            EventType::ViewerCount => "viewercount",
+            EventType::Reconnect => "reconnect",
+        }
+    }
+
+    fn of(event: &RoomEvent) -> EventType {
+        match event {
+            RoomEvent::Active => EventType::Active,
+            RoomEvent::Inactive => EventType::Inactive,
+            RoomEvent::Layers(_) => EventType::Layers,
+            RoomEvent::ViewerCount(_) => EventType::ViewerCount,
+            RoomEvent::Reconnect { .. } => EventType::Reconnect,
+        }
+    }
+}
+
+/// The event streams of a session, oldest first.
+#[derive(Default)]
+pub(super) struct Streams {
+    open: VecDeque<EventStream>,
+    next: u32,
+}
+
+struct EventStream {
+    number: u32,
+    types: Vec<EventType>,
+    /// What has happened since nobody follows; with its follower while there is one.
+    waiting: Option<broadcast::Receiver<RoomEvent>>,
+    /// Gone when the stream is destroyed, which ends its followers.
+    alive: watch::Sender<()>,
+}
+
+impl Streams {
+    fn add(&mut self, types: Vec<EventType>, events: broadcast::Receiver<RoomEvent>) -> u32 {
+        if self.open.len() == MAX_STREAMS {
+            self.open.pop_front();
+        }
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.open.push_back(EventStream {
+            number,
+            types,
+            waiting: Some(events),
+            alive: watch::Sender::new(()),
+        });
+        number
+    }
+
+    fn get(&mut self, number: u32) -> Option<&mut EventStream> {
+        self.open.iter_mut().find(|s| s.number == number)
+    }
+
+    fn remove(&mut self, number: u32) -> bool {
+        let before = self.open.len();
+        self.open.retain(|s| s.number != number);
+        self.open.len() < before
+    }
+}
+
+async fn options_of_collection() -> Response {
+    cors::options("POST, OPTIONS", Some((ACCEPT_POST, JSON)))
+}
+
+async fn options_of_stream() -> Response {
+    cors::options("GET, HEAD, DELETE, OPTIONS", None)
+}
+
+/// Makes a stream of the listed event types; without a body, of all.
+async fn create(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let found = find(&app, &id, &headers)?;
+    let text = body::text(body).await?;
+    let types = if text.trim().is_empty() {
+        EventType::ALL.to_vec()
+    } else {
+        body::require(&headers, JSON, ACCEPT_POST)?;
+        read_types(&text)?
+    };
+    let (_, events) = app.node().events(&found.id)?;
+    let number = found.entry.streams().add(types, events);
+    let location = format!("/sessions/{}/events/{number}", found.id);
+    Ok((StatusCode::CREATED, [(LOCATION, location)]).into_response())
+}
+
+fn read_types(text: &str) -> Result<Vec<EventType>, Problem> {
+    let names: Vec<String> = serde_json::from_str(text).map_err(|error| {
+        let detail = format!("the body is not a JSON array of event types: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })?;
+    let mut types = Vec::new();
+    for name in &names {
+        let Some(known) = EventType::ALL.into_iter().find(|t| t.name() == name) else {
+            let all = EventType::ALL.map(EventType::name).join(", ");
+            let detail = format!("there is no event type {name:?} here; there are {all}");
+            return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+        };
+        if !types.contains(&known) {
+            types.push(known);
+        }
+    }
+    Ok(types)
+}
+
+async fn destroy(
+    State(app): State<App>,
+    Path((id, number)): Path<(String, u32)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let found = find(&app, &id, &headers)?;
+    if found.entry.streams().remove(number) {
+        return Ok(StatusCode::OK);
+    }
+    Err(no_such_stream())
+}
+
+async fn follow(
+    State(app): State<App>,
+    Path((id, number)): Path<(String, u32)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let found = find(&app, &id, &headers)?;
+    let follower = Follower::new(&app, &found, number)?;
+    let stream = Sse::new(follower.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    let not_stored = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((not_stored, stream).into_response())
+}
+
+fn no_such_stream() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no such event stream: it was deleted or never existed",
+    )
+}
+
+/// One GET on a stream, until the client leaves, the stream is destroyed or the session ends.
+struct Follower {
+    entry: Arc<Entry>,
+    number: u32,
+    types: Vec<EventType>,
+    video_index: usize,
+    /// To be sent before anything new.
+    first: VecDeque<RoomEvent>,
+    /// Always there, but for the moment of dropping.
+    events: Option<broadcast::Receiver<RoomEvent>>,
+    alive: watch::Receiver<()>,
+    ended: watch::Receiver<Option<EndReason>>,
+}
+
+impl Follower {
+    fn new(app: &App, found: &Found, number: u32) -> Result<Follower, Problem> {
+        let ended = app.node().ended(&found.id).ok_or(SessionError::NotFound)?;
+        let mut streams = found.entry.streams();
+        let stream = streams.get(number).ok_or_else(no_such_stream)?;
+        let mut first = VecDeque::new();
+        let missed = stream.waiting.take().map(|mut events| {
+            first = kept(&mut events);
+            events
+        });
+        let (now, fresh) = app.node().events(&found.id)?;
+        // A session never hears of the end of a publication that it has not seen.
+        let is_news = |e: &RoomEvent| *e != RoomEvent::Inactive || found.entry.has_seen_active();
+        first.extend(now.into_iter().filter(is_news));
+        Ok(Follower {
+            entry: Arc::clone(&found.entry),
+            number,
+            types: stream.types.clone(),
+            video_index: found.entry.video_index.unwrap_or_default(),
+            first,
+            events: Some(missed.unwrap_or(fresh)),
+            alive: stream.alive.subscribe(),
+            ended,
+        })
+    }
+
+    fn stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        unfold(self, |mut follower| async move {
+            let event = follower.next().await?;
+            Some((Ok(event), follower))
+        })
+    }
+
+    /// The next event of the stream's types.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            let event = match self.first.pop_front() {
+                Some(event) => event,
+                None => self.receive().await?,
+            };
+            if event == RoomEvent::Active {
+                self.entry.saw_active();
+            }
+            if self.types.contains(&EventType::of(&event)) {
+                return Some(self.write(&event));
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RoomEvent> {
+        let events = self.events.as_mut()?;
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok(event) => return Some(event),
+                    // Each event tells of a whole state, so the next of its type makes up for those that were missed.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                },
+                _ = self.alive.changed() => return None,
+                _ = self.ended.wait_for(Option::is_some) => return None,
+            }
+        }
+    }
+
+    fn write(&self, event: &RoomEvent) -> Event {
+        let data = match event {
+            RoomEvent::Active | RoomEvent::Inactive => json!({}),
+            RoomEvent::Layers(layers) => {
+                let layers: Vec<_> = layers.iter().map(layer).collect();
+                json!({ self.video_index.to_string(): layers })
+            }
+            RoomEvent::ViewerCount(viewers) => json!({ "viewercount": viewers }),
+            RoomEvent::Reconnect { url: Some(url) } => json!({ "url": url }),
+            RoomEvent::Reconnect { url: None } => json!({}),
+        };
+        Event::default()
+            .event(EventType::of(event).name())
+            .data(data.to_string())
+    }
+}
+
+impl Drop for Follower {
+    /// Keeps what happens from now on for whoever follows next.
+    fn drop(&mut self) {
+        if let Some(stream) = self.entry.streams().get(self.number) {
+            stream.waiting = self.events.take();
+        }
+    }
+}
+
+/// Of what has happened while nobody followed, that which the present state does not tell.
+fn kept(events: &mut broadcast::Receiver<RoomEvent>) -> VecDeque<RoomEvent> {
+    let mut kept = VecDeque::new();
+    loop {
+        match events.try_recv() {
+            Ok(event @ RoomEvent::Reconnect { .. }) => kept.push_back(event),
+            Ok(_) | Err(TryRecvError::Lagged(_)) => {}
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return kept,
+        }
+    }
+}
+
+fn layer(layer: &LayerInfo) -> serde_json::Value {
+    let mut value = json!({ "rid": layer.rid, "bitrate": layer.bitrate_bps });
+    if let (Some((width, height)), Some(object)) = (layer.size, value.as_object_mut()) {
+        object.insert("width".into(), width.into());
+        object.insert("height".into(), height.into());
+    }
+    value
+}

@@ -1,0 +1,121 @@
+//! The endpoints of WHIP (RFC 9725 §4.2) and WHEP (draft-ietf-wish-whep §4.2): an offer in, a session and its answer out.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use showrunner_sdp::Offer;
+
+use super::body::ACCEPT_POST;
+use super::problem::Problem;
+use super::registry::EntityTag;
+use super::{App, auth, body, cors, events, layer};
+use crate::node::{Role, SessionId};
+use crate::room::RoomName;
+
+const SDP: &str = "application/sdp";
+const METHODS: &str = "GET, HEAD, POST, OPTIONS";
+
+type Room = Path<(String, String)>;
+
+/// `/whip/{namespace}/{room}`
+pub(super) fn whip() -> MethodRouter<App> {
+    get(describe_whip).post(publish).options(options)
+}
+
+/// `/whep/{namespace}/{room}`
+pub(super) fn whep() -> MethodRouter<App> {
+    get(describe_whep).post(watch).options(options)
+}
+
+async fn options() -> Response {
+    cors::options(METHODS, Some((ACCEPT_POST, SDP)))
+}
+
+async fn publish(
+    State(app): State<App>,
+    Path((namespace, room)): Room,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    auth::require(app.token(Role::Publisher), &headers)?;
+    let room = RoomName::new(&namespace, &room)?;
+    let offer = read_offer(&headers, body).await?;
+    let joined = app.node().publish(&room, &offer).await?;
+    created(&app, Role::Publisher, &joined.id, joined.answer, &offer).await
+}
+
+async fn watch(
+    State(app): State<App>,
+    Path((namespace, room)): Room,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    auth::require(app.token(Role::Viewer), &headers)?;
+    let room = RoomName::new(&namespace, &room)?;
+    let offer = read_offer(&headers, body).await?;
+    let joined = app.node().watch(&room, &offer).await?;
+    created(&app, Role::Viewer, &joined.id, joined.answer, &offer).await
+}
+
+async fn read_offer(headers: &HeaderMap, body: Body) -> Result<Offer, Problem> {
+    body::require(headers, SDP, ACCEPT_POST)?;
+    Ok(Offer::parse(&body::text(body).await?)?)
+}
+
+/// 201 with all that a client has to know of its session.
+async fn created(
+    app: &App,
+    role: Role,
+    id: &SessionId,
+    answer: String,
+    offer: &Offer,
+) -> Result<Response, Problem> {
+    let location = format!("/sessions/{id}");
+    let etag = EntityTag::unique();
+    let (Some(etag), Ok(at)) = (etag, HeaderValue::try_from(&location)) else {
+        return Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the session could not be named",
+        ));
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(LOCATION, at);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
+    headers.extend(etag.header().map(|etag| (ETAG, etag)));
+    for server in app.ice_servers() {
+        headers.append(LINK, server.link());
+    }
+    if role == Role::Viewer {
+        let extensions = [events::link(&location), layer::link(&location)];
+        for link in extensions.into_iter().flatten() {
+            headers.append(LINK, link);
+        }
+    }
+    app.sessions().add(app.node(), id, offer, etag);
+    Ok((StatusCode::CREATED, headers, answer).into_response())
+}
+
+/// A success without content, as RFC 9725 §4.1 asks of GET.
+async fn describe_whip(
+    State(app): State<App>,
+    Path((namespace, room)): Room,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    auth::require(app.token(Role::Publisher), &headers)?;
+    RoomName::new(&namespace, &room)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The same, and by its media type the sign that this is a WHEP endpoint.
+async fn describe_whep(
+    State(app): State<App>,
+    Path((namespace, room)): Room,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    auth::require(app.token(Role::Viewer), &headers)?;
+    RoomName::new(&namespace, &room)?;
+    Ok([(CONTENT_TYPE, HeaderValue::from_static(SDP))].into_response())
+}
