@@ -6,7 +6,7 @@ import { followEvents, type RoomEvent } from './events';
 import { HttpError, isTemporary, request } from './http';
 import type { Layer } from './layers';
 import { findLink, REL_LAYER } from './link';
-import { Session } from './session';
+import { Session, type Health } from './session';
 import { watchStats, type WatchStats } from './stats';
 
 /** How long a move waits for the new picture before it goes ahead without. */
@@ -63,6 +63,7 @@ export class Watching extends Emitter<WatchEvents> {
   readonly #shown = new MediaStream();
   #current: Viewing | undefined;
   #rid: string | undefined;
+  #isOnAir = false;
   #state: WatchState = 'connecting';
   #before: RTCStatsReport | undefined;
 
@@ -147,7 +148,7 @@ export class Watching extends Emitter<WatchEvents> {
     this.#current = next;
     this.#before = undefined;
     next.session.on('health', (health) => {
-      if (next === this.#current) this.#enter(health === 'connected' ? 'live' : 'reconnecting');
+      if (next === this.#current) this.#show(health);
     });
     next.onEvent((event) => {
       if (next === this.#current) this.#onEvent(event);
@@ -161,15 +162,21 @@ export class Watching extends Emitter<WatchEvents> {
     if (this.#video.srcObject !== this.#shown) this.#video.srcObject = this.#shown;
     old?.session.close();
     if (isMove) this.emit('moved', next.session.resource.url);
-    this.#enter('live');
+    // A server admits viewers only while a host is on air.
+    this.#isOnAir = true;
+    this.#show('connected');
+  }
+
+  #show(health: Health): void {
+    this.#enter(health === 'interrupted' ? 'reconnecting' : this.#isOnAir ? 'live' : 'waiting');
   }
 
   #onEvent(event: RoomEvent): void {
     switch (event.type) {
       case 'active':
-        return this.#enter('live');
       case 'inactive':
-        return this.#enter('waiting');
+        this.#isOnAir = event.type === 'active';
+        return this.#show('connected');
       case 'layers':
         return this.emit('layers', event.layers);
       case 'viewercount':
