@@ -1,0 +1,679 @@
+//! RTCP: reports (RFC 3550 §6), feedback (RFC 4585, RFC 5104), transport-wide feedback
+//! (draft-holmer-rmcat-transport-wide-cc-extensions-01) and REMB (draft-alvestrand-rmcat-remb-03).
+
+use crate::reports::NtpTime;
+use crate::{ParseError, be16, be32};
+
+const SENDER_REPORT: u8 = 200;
+const RECEIVER_REPORT: u8 = 201;
+const SOURCE_DESCRIPTION: u8 = 202;
+const BYE: u8 = 203;
+const TRANSPORT_FEEDBACK: u8 = 205;
+const PAYLOAD_FEEDBACK: u8 = 206;
+
+const NACK: u8 = 1;
+const TRANSPORT_CC: u8 = 15;
+const PLI: u8 = 1;
+const FIR: u8 = 4;
+const APPLICATION: u8 = 15;
+
+/// What a receiver says of one stream (RFC 3550 §6.4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReportBlock {
+    /// The stream.
+    pub ssrc: u32,
+    /// Share of packets lost since the last report, in 1/256.
+    pub fraction_lost: u8,
+    /// Packets lost in all; 24 bits on the wire.
+    pub cumulative_lost: i32,
+    /// Extended highest sequence number.
+    pub highest_seq: u32,
+    /// Interarrival jitter in timestamp units.
+    pub jitter: u32,
+    /// Middle 32 bits of the NTP time of the last sender report; 0 if none.
+    pub last_sr: u32,
+    /// Time since then, in 1/65,536 s.
+    pub delay_since_last_sr: u32,
+}
+
+/// A sender report, without its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderReport<'a> {
+    /// Who sends.
+    pub ssrc: u32,
+    /// Wall clock of the report.
+    pub ntp: NtpTime,
+    /// The stream's timestamp at that moment.
+    pub rtp_timestamp: u32,
+    /// Packets sent.
+    pub packets: u32,
+    /// Payload bytes sent.
+    pub octets: u32,
+    /// What the sender receives.
+    pub blocks: Blocks<'a>,
+}
+
+/// Iterates over report blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks<'a>(&'a [u8]);
+
+impl Iterator for Blocks<'_> {
+    type Item = ReportBlock;
+
+    fn next(&mut self) -> Option<ReportBlock> {
+        let (block, rest) = self.0.split_first_chunk::<24>()?;
+        self.0 = rest;
+        let word = |at: usize| be32(block, at).unwrap_or(0);
+        // Sign-extends the lower 24 bits.
+        let cumulative_lost = ((word(4) << 8) as i32) >> 8;
+        Some(ReportBlock {
+            ssrc: word(0),
+            fraction_lost: block[4],
+            cumulative_lost,
+            highest_seq: word(8),
+            jitter: word(12),
+            last_sr: word(16),
+            delay_since_last_sr: word(20),
+        })
+    }
+}
+
+/// Iterates over the sequence numbers of a generic NACK.
+#[derive(Clone, Copy, Debug)]
+pub struct NackSeqs<'a> {
+    entries: &'a [u8],
+    base: u16,
+    mask: u32,
+}
+
+impl Iterator for NackSeqs<'_> {
+    type Item = u16;
+
+    fn next(&mut self) -> Option<u16> {
+        if self.mask == 0 {
+            let (entry, rest) = self.entries.split_first_chunk::<4>()?;
+            self.entries = rest;
+            self.base = u16::from_be_bytes([entry[0], entry[1]]);
+            // Bit 0 is the base itself, bit n the nth after it.
+            self.mask = u32::from(u16::from_be_bytes([entry[2], entry[3]])) << 1 | 1;
+        }
+        let bit = self.mask.trailing_zeros();
+        self.mask &= self.mask - 1;
+        Some(self.base.wrapping_add(bit as u16))
+    }
+}
+
+/// One packet of a compound.
+#[derive(Clone, Copy, Debug)]
+pub enum Packet<'a> {
+    /// SR.
+    SenderReport(SenderReport<'a>),
+    /// RR.
+    ReceiverReport {
+        /// Who reports.
+        ssrc: u32,
+        /// On what.
+        blocks: Blocks<'a>,
+    },
+    /// SDES; its items aren't read.
+    SourceDescription,
+    /// BYE.
+    Bye {
+        /// The first of the sources that leave.
+        ssrc: Option<u32>,
+    },
+    /// Generic NACK.
+    Nack {
+        /// Who asks.
+        sender_ssrc: u32,
+        /// Of which stream.
+        media_ssrc: u32,
+        /// For which packets.
+        entries: NackSeqs<'a>,
+    },
+    /// Picture loss indication.
+    Pli {
+        /// Who asks.
+        sender_ssrc: u32,
+        /// A keyframe of which stream.
+        media_ssrc: u32,
+    },
+    /// Full intra request.
+    Fir {
+        /// Who asks.
+        sender_ssrc: u32,
+        /// A keyframe of which stream, the first of those named.
+        media_ssrc: Option<u32>,
+    },
+    /// Transport-wide feedback.
+    TransportCc(TransportCc<'a>),
+    /// Receiver estimated maximum bitrate.
+    Remb {
+        /// Bit/s.
+        bitrate_bps: u64,
+    },
+    /// Anything else.
+    Unknown,
+}
+
+/// Transport-wide feedback.
+#[derive(Clone, Copy, Debug)]
+pub struct TransportCc<'a> {
+    /// Who reports.
+    pub sender_ssrc: u32,
+    /// First transport-wide number reported on.
+    pub base: u16,
+    /// How many are.
+    pub count: u16,
+    /// Reference time of the first arrival, in 64 ms.
+    pub reference_time: u32,
+    /// Number of the feedback.
+    pub feedback_count: u8,
+    chunks: &'a [u8],
+}
+
+/// The packets of a compound. Ends after the first that is cut off.
+#[derive(Clone, Debug)]
+pub struct Packets<'a> {
+    rest: &'a [u8],
+}
+
+/// Reads a compound packet, or a reduced-size one (RFC 5506).
+pub fn packets(compound: &[u8]) -> Packets<'_> {
+    Packets { rest: compound }
+}
+
+impl<'a> Iterator for Packets<'a> {
+    type Item = Result<Packet<'a>, ParseError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let result = split(self.rest).and_then(|(packet, rest)| {
+            self.rest = rest;
+            parse(packet)
+        });
+        if result.is_err() {
+            self.rest = &[];
+        }
+        Some(result)
+    }
+}
+
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
+    if bytes.first().is_none_or(|b| b >> 6 != 2) {
+        return Err(ParseError::Invalid);
+    }
+    let len = 4 * (usize::from(be16(bytes, 2)?) + 1);
+    bytes.split_at_checked(len).ok_or(ParseError::Truncated)
+}
+
+fn parse(packet: &[u8]) -> Result<Packet<'_>, ParseError> {
+    let [first, kind, ..] = *packet else {
+        return Err(ParseError::Truncated);
+    };
+    let count = first & 0x1f;
+    let body = unpadded(packet, first & 0x20 != 0)?;
+    match (kind, count) {
+        (SENDER_REPORT, blocks) => Ok(Packet::SenderReport(SenderReport {
+            ssrc: be32(body, 0)?,
+            ntp: NtpTime(u64::from(be32(body, 4)?) << 32 | u64::from(be32(body, 8)?)),
+            rtp_timestamp: be32(body, 12)?,
+            packets: be32(body, 16)?,
+            octets: be32(body, 20)?,
+            blocks: report_blocks(body, 24, blocks)?,
+        })),
+        (RECEIVER_REPORT, blocks) => Ok(Packet::ReceiverReport {
+            ssrc: be32(body, 0)?,
+            blocks: report_blocks(body, 4, blocks)?,
+        }),
+        (SOURCE_DESCRIPTION, _) => Ok(Packet::SourceDescription),
+        (BYE, _) => Ok(Packet::Bye { ssrc: be32(body, 0).ok() }),
+        (TRANSPORT_FEEDBACK, NACK) => Ok(Packet::Nack {
+            sender_ssrc: be32(body, 0)?,
+            media_ssrc: be32(body, 4)?,
+            entries: NackSeqs { entries: body.get(8..).unwrap_or_default(), base: 0, mask: 0 },
+        }),
+        (TRANSPORT_FEEDBACK, TRANSPORT_CC) => parse_transport_cc(body),
+        (PAYLOAD_FEEDBACK, PLI) => {
+            Ok(Packet::Pli { sender_ssrc: be32(body, 0)?, media_ssrc: be32(body, 4)? })
+        }
+        (PAYLOAD_FEEDBACK, FIR) => {
+            Ok(Packet::Fir { sender_ssrc: be32(body, 0)?, media_ssrc: be32(body, 8).ok() })
+        }
+        (PAYLOAD_FEEDBACK, APPLICATION) => Ok(parse_remb(body)),
+        _ => Ok(Packet::Unknown),
+    }
+}
+
+/// The packet after its common header, without padding.
+fn unpadded(packet: &[u8], padded: bool) -> Result<&[u8], ParseError> {
+    let body = packet.get(4..).ok_or(ParseError::Truncated)?;
+    if !padded {
+        return Ok(body);
+    }
+    let padding = usize::from(*body.last().ok_or(ParseError::Truncated)?);
+    let len = body.len().checked_sub(padding).ok_or(ParseError::Invalid)?;
+    Ok(&body[..len])
+}
+
+fn report_blocks(body: &[u8], at: usize, count: u8) -> Result<Blocks<'_>, ParseError> {
+    let end = at + 24 * usize::from(count);
+    body.get(at..end).map(Blocks).ok_or(ParseError::Truncated)
+}
+
+fn parse_transport_cc(body: &[u8]) -> Result<Packet<'_>, ParseError> {
+    let time = be32(body, 12)?;
+    Ok(Packet::TransportCc(TransportCc {
+        sender_ssrc: be32(body, 0)?,
+        base: be16(body, 8)?,
+        count: be16(body, 10)?,
+        reference_time: time >> 8,
+        feedback_count: time as u8,
+        chunks: body.get(16..).unwrap_or_default(),
+    }))
+}
+
+fn parse_remb(body: &[u8]) -> Packet<'_> {
+    let (Some(b"REMB"), Ok(word)) = (body.get(8..12), be32(body, 12)) else {
+        return Packet::Unknown;
+    };
+    let (exponent, mantissa) = (word >> 18 & 0x3f, u64::from(word & 0x3_ffff));
+    let bitrate_bps = mantissa.checked_shl(exponent).unwrap_or(u64::MAX);
+    Packet::Remb { bitrate_bps }
+}
+
+impl TransportCc<'_> {
+    /// What is reported of each number: none if lost, else the time since the one before it (or
+    /// since the reference time), in 250 µs.
+    ///
+    /// # Errors
+    /// If it is cut off.
+    pub fn arrivals(&self, mut each: impl FnMut(u16, Option<i16>)) -> Result<(), ParseError> {
+        let mut symbols = SymbolReader { chunks: self.chunks, left: usize::from(self.count), pending: (0, 0), run: (0, 0) };
+        // Deltas follow the chunks, so the chunks are read twice.
+        let mut chunks_len = 0;
+        let mut left = usize::from(self.count);
+        while left > 0 {
+            let chunk = be16(self.chunks, chunks_len)?;
+            left = left.saturating_sub(symbols_of(chunk));
+            chunks_len += 2;
+        }
+        let mut deltas = self.chunks.get(chunks_len..).ok_or(ParseError::Truncated)?;
+        let mut seq = self.base;
+        while let Some(symbol) = symbols.next() {
+            let delta = match symbol {
+                1 => {
+                    let (&delta, rest) = deltas.split_first().ok_or(ParseError::Truncated)?;
+                    deltas = rest;
+                    Some(i16::from(delta))
+                }
+                2 => {
+                    let (delta, rest) = deltas.split_first_chunk().ok_or(ParseError::Truncated)?;
+                    deltas = rest;
+                    Some(i16::from_be_bytes(*delta))
+                }
+                _ => None,
+            };
+            each(seq, delta);
+            seq = seq.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+fn symbols_of(chunk: u16) -> usize {
+    match chunk >> 14 {
+        0 | 1 => usize::from(chunk & 0x1fff).max(1),
+        2 => 14,
+        _ => 7,
+    }
+}
+
+struct SymbolReader<'a> {
+    chunks: &'a [u8],
+    left: usize,
+    /// Status vector: bits still to be read (left-aligned in 16) with their count.
+    pending: (u16, usize),
+    /// Run: symbol and how many are left.
+    run: (u8, usize),
+}
+
+impl SymbolReader<'_> {
+    fn next(&mut self) -> Option<u8> {
+        if self.left == 0 {
+            return None;
+        }
+        if self.run.1 == 0 && self.pending.1 == 0 {
+            let (chunk, rest) = self.chunks.split_first_chunk::<2>()?;
+            self.chunks = rest;
+            let chunk = u16::from_be_bytes(*chunk);
+            match chunk >> 14 {
+                0 | 1 => self.run = ((chunk >> 13 & 3) as u8, usize::from(chunk & 0x1fff).max(1)),
+                2 => self.pending = (chunk << 2, 14 | ONE_BIT),
+                _ => self.pending = (chunk << 2, 7),
+            }
+        }
+        self.left -= 1;
+        if self.run.1 > 0 {
+            self.run.1 -= 1;
+            return Some(self.run.0);
+        }
+        let bits = if self.pending.1 & ONE_BIT != 0 { 1 } else { 2 };
+        let symbol = (self.pending.0 >> (16 - bits)) as u8;
+        self.pending.0 <<= bits;
+        self.pending.1 -= 1;
+        if self.pending.1 == ONE_BIT {
+            self.pending.1 = 0;
+        }
+        Some(symbol)
+    }
+}
+
+/// Marks a status vector of one-bit symbols.
+const ONE_BIT: usize = 1 << 8;
+
+/// The buffer has no room for another packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferFull;
+
+/// Writes a compound packet into a buffer. A packet that doesn't fit leaves what was written before.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    buffer: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// An empty compound.
+    pub fn new(buffer: &'a mut [u8]) -> Self {
+        Self { buffer, len: 0 }
+    }
+
+    /// Length of the compound.
+    pub fn finish(self) -> usize {
+        self.len
+    }
+
+    /// Bytes that are left.
+    pub fn room(&self) -> usize {
+        self.buffer.len() - self.len
+    }
+
+    /// Writes an SR without blocks.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn sender_report(
+        &mut self,
+        ssrc: u32,
+        ntp: NtpTime,
+        rtp_timestamp: u32,
+        packets: u32,
+        octets: u32,
+    ) -> Result<(), BufferFull> {
+        let words = [ssrc, (ntp.0 >> 32) as u32, ntp.0 as u32, rtp_timestamp, packets, octets];
+        self.words(SENDER_REPORT, 0, words)
+    }
+
+    /// Writes an RR with up to 31 blocks; those beyond are left out.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn receiver_report(&mut self, ssrc: u32, blocks: &[ReportBlock]) -> Result<(), BufferFull> {
+        let blocks = &blocks[..blocks.len().min(31)];
+        let words = blocks.iter().flat_map(|b| {
+            let lost = b.cumulative_lost.clamp(-0x80_0000, 0x7f_ffff) as u32 & 0xff_ffff;
+            let loss = u32::from(b.fraction_lost) << 24 | lost;
+            [b.ssrc, loss, b.highest_seq, b.jitter, b.last_sr, b.delay_since_last_sr]
+        });
+        self.words(RECEIVER_REPORT, blocks.len() as u8, std::iter::once(ssrc).chain(words))
+    }
+
+    /// Writes an SDES with a CNAME (of at most 255 bytes).
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn sdes_cname(&mut self, ssrc: u32, cname: &str) -> Result<(), BufferFull> {
+        let name = cname.as_bytes().get(..cname.len().min(255)).unwrap_or_default();
+        // At least one zero byte ends the items.
+        let item_len = (2 + name.len() + 1).next_multiple_of(4);
+        let packet = self.packet(SOURCE_DESCRIPTION, 1, 4 + item_len)?;
+        packet[..4].copy_from_slice(&ssrc.to_be_bytes());
+        packet[4..].fill(0);
+        packet[4] = 1;
+        packet[5] = name.len() as u8;
+        packet[6..6 + name.len()].copy_from_slice(name);
+        Ok(())
+    }
+
+    /// Writes a generic NACK; neighbours share an entry.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn nack(&mut self, sender_ssrc: u32, media_ssrc: u32, seqs: &[u16]) -> Result<(), BufferFull> {
+        let entries = || NackEntries { seqs };
+        let count = entries().count();
+        let packet = self.packet(TRANSPORT_FEEDBACK, NACK, 8 + 4 * count)?;
+        packet[..4].copy_from_slice(&sender_ssrc.to_be_bytes());
+        packet[4..8].copy_from_slice(&media_ssrc.to_be_bytes());
+        for (room, (base, mask)) in packet[8..].chunks_exact_mut(4).zip(entries()) {
+            room[..2].copy_from_slice(&base.to_be_bytes());
+            room[2..].copy_from_slice(&mask.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Writes a PLI.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn pli(&mut self, sender_ssrc: u32, media_ssrc: u32) -> Result<(), BufferFull> {
+        self.words(PAYLOAD_FEEDBACK, PLI, [sender_ssrc, media_ssrc])
+    }
+
+    /// Writes transport-wide feedback from its parts; see [`crate::twcc::Recorder`].
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn transport_cc(
+        &mut self,
+        sender_ssrc: u32,
+        media_ssrc: u32,
+        base: u16,
+        reference_time: u32,
+        feedback_count: u8,
+        symbols: &[u8],
+        deltas: &[i16],
+    ) -> Result<(), BufferFull> {
+        let chunks = symbols.len().div_ceil(7);
+        let delta_len: usize = deltas.iter().map(|d| if small(*d) { 1 } else { 2 }).sum();
+        let unpadded = 16 + 2 * chunks + delta_len;
+        let len = unpadded.next_multiple_of(4);
+        let start = self.len;
+        let packet = self.packet(TRANSPORT_FEEDBACK, TRANSPORT_CC, len)?;
+        packet[..4].copy_from_slice(&sender_ssrc.to_be_bytes());
+        packet[4..8].copy_from_slice(&media_ssrc.to_be_bytes());
+        packet[8..10].copy_from_slice(&base.to_be_bytes());
+        packet[10..12].copy_from_slice(&(symbols.len() as u16).to_be_bytes());
+        let time = reference_time << 8 | u32::from(feedback_count);
+        packet[12..16].copy_from_slice(&time.to_be_bytes());
+        for (room, seven) in packet[16..].chunks_exact_mut(2).zip(symbols.chunks(7)) {
+            let mut chunk = 0xc000u16;
+            for (i, symbol) in seven.iter().enumerate() {
+                chunk |= u16::from(*symbol) << (12 - 2 * i);
+            }
+            room.copy_from_slice(&chunk.to_be_bytes());
+        }
+        let mut at = 16 + 2 * chunks;
+        for delta in deltas {
+            let bytes = delta.to_be_bytes();
+            let bytes = if small(*delta) { &bytes[1..] } else { &bytes[..] };
+            packet[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        }
+        packet[unpadded..].fill(0);
+        if let Some(last) = packet[unpadded..].last_mut() {
+            *last = (len - unpadded) as u8;
+            self.buffer[start] |= 0x20;
+        }
+        Ok(())
+    }
+
+    /// Writes a BYE.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn bye(&mut self, ssrc: u32) -> Result<(), BufferFull> {
+        self.words(BYE, 1, [ssrc])
+    }
+
+    fn words(
+        &mut self,
+        kind: u8,
+        count: u8,
+        words: impl IntoIterator<Item = u32, IntoIter: Clone>,
+    ) -> Result<(), BufferFull> {
+        let words = words.into_iter();
+        let packet = self.packet(kind, count, 4 * words.clone().count())?;
+        for (room, word) in packet.chunks_exact_mut(4).zip(words) {
+            room.copy_from_slice(&word.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Writes a common header, and gives the room for what follows it.
+    fn packet(&mut self, kind: u8, count: u8, body: usize) -> Result<&mut [u8], BufferFull> {
+        let end = self.len + 4 + body;
+        let packet = self.buffer.get_mut(self.len..end).ok_or(BufferFull)?;
+        packet[0] = 0x80 | count;
+        packet[1] = kind;
+        packet[2..4].copy_from_slice(&((body / 4) as u16).to_be_bytes());
+        self.len = end;
+        Ok(&mut packet[4..])
+    }
+}
+
+/// Whether a delta fits one byte.
+fn small(delta: i16) -> bool {
+    (0..256).contains(&delta)
+}
+
+/// Groups sequence numbers into NACK entries: base, and a mask of the 16 after it.
+struct NackEntries<'a> {
+    seqs: &'a [u16],
+}
+
+impl Iterator for NackEntries<'_> {
+    type Item = (u16, u16);
+
+    fn next(&mut self) -> Option<(u16, u16)> {
+        let (&base, mut rest) = self.seqs.split_first()?;
+        let mut mask = 0;
+        while let Some((&seq, after)) = rest.split_first() {
+            let distance = seq.wrapping_sub(base);
+            if !(1..=16).contains(&distance) {
+                break;
+            }
+            mask |= 1 << (distance - 1);
+            rest = after;
+        }
+        self.seqs = rest;
+        Some((base, mask))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reports_read_back_as_written() {
+        let block = ReportBlock {
+            ssrc: 9,
+            fraction_lost: 255,
+            cumulative_lost: -3,
+            highest_seq: 70_000,
+            jitter: 4,
+            last_sr: 5,
+            delay_since_last_sr: 6,
+        };
+        let mut buf = [0; 256];
+        let mut writer = Writer::new(&mut buf);
+        writer.sender_report(1, NtpTime(0x1_0000_0002), 3, 4, 5).unwrap();
+        writer.sdes_cname(1, "name").unwrap();
+        writer.receiver_report(2, &[block, block]).unwrap();
+        writer.pli(1, 7).unwrap();
+        writer.bye(1).unwrap();
+        let len = writer.finish();
+        let all: Vec<_> = packets(&buf[..len]).map(Result::unwrap).collect();
+        let [
+            Packet::SenderReport(sr),
+            Packet::SourceDescription,
+            Packet::ReceiverReport { ssrc: 2, blocks },
+            Packet::Pli { sender_ssrc: 1, media_ssrc: 7 },
+            Packet::Bye { ssrc: Some(1) },
+        ] = all[..]
+        else {
+            panic!("{all:?}");
+        };
+        assert_eq!((sr.ssrc, sr.ntp.0, sr.rtp_timestamp), (1, 0x1_0000_0002, 3));
+        assert_eq!((sr.packets, sr.octets), (4, 5));
+        assert_eq!(blocks.collect::<Vec<_>>(), [block, block]);
+    }
+
+    #[test]
+    fn a_full_buffer_keeps_what_was_written() {
+        let mut buf = [0; 14];
+        let mut writer = Writer::new(&mut buf);
+        writer.pli(1, 2).unwrap();
+        assert_eq!(writer.pli(1, 2), Err(BufferFull));
+        assert_eq!(writer.finish(), 12);
+    }
+
+    #[test]
+    fn remb_is_mantissa_and_exponent() {
+        let mut packet = vec![0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0];
+        packet.extend(b"REMB");
+        packet.extend([1, 3 << 2 | 1, 0, 0, 0, 0, 0, 9]);
+        let read = packets(&packet).next();
+        assert!(matches!(read, Some(Ok(Packet::Remb { bitrate_bps: 524_288 }))), "{read:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn nacks_read_back_as_written(mut seqs in prop::collection::btree_set(any::<u16>(), 1..100), wrap in any::<u16>()) {
+            let seqs: Vec<u16> = std::mem::take(&mut seqs).into_iter().map(|s| s.wrapping_add(wrap)).collect();
+            let mut buf = [0; 1024];
+            let mut writer = Writer::new(&mut buf);
+            writer.nack(1, 2, &seqs).unwrap();
+            let len = writer.finish();
+            let Some(Ok(Packet::Nack { sender_ssrc: 1, media_ssrc: 2, entries })) = packets(&buf[..len]).next() else {
+                return Err(TestCaseError::fail("not a NACK"));
+            };
+            prop_assert_eq!(entries.collect::<Vec<_>>(), seqs);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..120), kind in 200u8..207) {
+            let mut bytes = bytes;
+            if bytes.len() > 4 {
+                bytes[0] = 0x80 | bytes[0] & 0x3f;
+                bytes[1] = kind;
+                let words = (bytes.len() / 4 - 1) as u16;
+                bytes[2..4].copy_from_slice(&words.to_be_bytes());
+            }
+            for packet in packets(&bytes).flatten() {
+                match packet {
+                    Packet::Nack { entries, .. } => entries.for_each(drop),
+                    Packet::TransportCc(feedback) => drop(feedback.arrivals(|_, _| ())),
+                    Packet::SenderReport(report) => report.blocks.for_each(drop),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
