@@ -91,7 +91,7 @@ mod tests {
         let tcp = Candidate::tcp_passive(addr);
         assert_eq!(
             tcp.attribute(1).to_string(),
-            "candidate:2 1 tcp 1520434687 2001:db8::1 7000 typ host tcptype passive"
+            "candidate:2 1 tcp 1520434943 2001:db8::1 7000 typ host tcptype passive"
         );
         assert!(tcp.priority(0) < Candidate::udp(addr).priority(usize::MAX));
     }

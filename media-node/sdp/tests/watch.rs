@@ -1,0 +1,166 @@
+//! Answers to viewers: what WHEP and browsers rely on.
+
+mod common;
+
+use common::{CHROMIUM_WHEP, SESSION_LEVEL, bent, local, m_lines, parse, section};
+use showrunner_sdp::{
+    CNAME, Codec, Direction, MediaKind, OfferError, Program, Watching, accept_watch, answer_watch,
+};
+
+fn program(codec: Codec, fmtp: &str) -> Program {
+    Program {
+        audio: Some(Codec::Opus),
+        video: Some((codec, fmtp.to_owned())),
+    }
+}
+
+fn watch(text: &str, on_air: &Program) -> (Watching, String) {
+    let offer = parse(text);
+    let mut ssrcs = 1000..;
+    let watching = accept_watch(&offer, on_air, || ssrcs.next().expect("number"));
+    let watching = watching.expect("a good offer");
+    let answer = answer_watch(&offer, &watching, &local());
+    (watching, answer)
+}
+
+fn codecs(watching: &Watching) -> Vec<(Codec, u8)> {
+    let video = watching.video.as_ref().expect("video");
+    video
+        .codecs
+        .iter()
+        .map(|c| (c.codec, c.payload_type))
+        .collect()
+}
+
+#[test]
+fn every_codec_of_ours_is_agreed_on_once_and_the_programs_first() {
+    let (watching, answer) = watch(CHROMIUM_WHEP, &program(Codec::Vp9, "profile-id=0"));
+    assert_eq!(
+        codecs(&watching),
+        [
+            (Codec::Vp9, 98),
+            (Codec::Vp8, 96),
+            (Codec::H264, 102),
+            (Codec::Av1, 45)
+        ]
+    );
+    assert_eq!(
+        m_lines(&answer)[1],
+        "m=video 9 UDP/TLS/RTP/SAVPF 98 99 96 97 102 103 45 46"
+    );
+}
+
+#[test]
+fn of_h264_the_payload_type_with_the_programs_profile_is_taken() {
+    for (profile, payload_type) in [
+        ("42e01f", 108),
+        ("42001f", 102),
+        ("4d0028", 116),
+        ("f4001f", 41),
+        ("42c00b", 108),
+    ] {
+        let fmtp = format!("packetization-mode=1;profile-level-id={profile}");
+        let (watching, _) = watch(CHROMIUM_WHEP, &program(Codec::H264, &fmtp));
+        assert_eq!(
+            codecs(&watching)[0],
+            (Codec::H264, payload_type),
+            "{profile}"
+        );
+    }
+}
+
+#[test]
+fn h264_of_another_profile_is_taken_where_there_is_no_better() {
+    let fmtp = "packetization-mode=1;profile-level-id=640028";
+    let (watching, answer) = watch(CHROMIUM_WHEP, &program(Codec::H264, fmtp));
+    assert_eq!(codecs(&watching)[0], (Codec::H264, 102));
+    assert!(answer.contains(
+        "a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f\r\n"
+    ));
+}
+
+#[test]
+fn the_answer_is_sendonly_with_one_stream_and_announced_ssrcs() {
+    let (watching, answer) = watch(CHROMIUM_WHEP, &program(Codec::Vp8, ""));
+    let audio = watching.audio.expect("audio");
+    let video = watching.video.expect("video");
+    assert_eq!((audio.ssrc, audio.rtx_ssrc), (1000, None));
+    assert_eq!((video.ssrc, video.rtx_ssrc), (1001, Some(1002)));
+    let lines = section(&answer, "video");
+    for line in [
+        "a=sendonly",
+        "a=msid:program video",
+        "a=ssrc-group:FID 1001 1002",
+        &format!("a=ssrc:1001 cname:{CNAME}"),
+        &format!("a=ssrc:1002 cname:{CNAME}"),
+    ] {
+        assert!(lines.contains(&line), "{line} is not in {answer}");
+    }
+    let lines = section(&answer, "audio");
+    assert!(lines.contains(&"a=sendonly") && lines.contains(&"a=msid:program audio"));
+    assert!(!lines.iter().any(|l| l.starts_with("a=ssrc-group")));
+}
+
+#[test]
+fn viewers_get_no_transport_wide_feedback_and_no_simulcast() {
+    let (watching, answer) = watch(CHROMIUM_WHEP, &program(Codec::Vp8, ""));
+    let extensions = watching.video.expect("video").extensions;
+    assert_eq!(
+        (extensions.mid, extensions.orientation),
+        (Some(4), Some(13))
+    );
+    assert_eq!((extensions.rid, extensions.transport_cc), (None, None));
+    assert!(!answer.contains("transport") && !answer.contains("simulcast"));
+}
+
+#[test]
+fn sendrecv_is_taken_as_recvonly() {
+    let (_, answer) = watch(SESSION_LEVEL, &program(Codec::Vp8, ""));
+    assert_eq!(answer.matches("a=sendonly\r\n").count(), 2);
+}
+
+#[test]
+fn a_viewer_that_does_not_receive_is_refused() {
+    let offer = parse(&bent(CHROMIUM_WHEP, "a=recvonly", "a=sendonly"));
+    assert_eq!(
+        accept_watch(&offer, &Program::default(), || 1),
+        Err(OfferError::NotReceiving {
+            kind: MediaKind::Audio,
+            direction: Direction::SendOnly
+        })
+    );
+}
+
+#[test]
+fn a_viewer_without_the_programs_codec_is_told_which_it_is() {
+    let offer = parse(SESSION_LEVEL);
+    let error = accept_watch(&offer, &program(Codec::Av1, "profile=0"), || 1).expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "the video on air is AV1 (profile=0), which the offer's video m-section does not have; add it to the offer"
+    );
+}
+
+#[test]
+fn a_track_that_is_not_on_air_yet_is_negotiated() {
+    let sound_only = Program {
+        audio: Some(Codec::Opus),
+        video: None,
+    };
+    let (watching, _) = watch(CHROMIUM_WHEP, &sound_only);
+    assert_eq!(codecs(&watching)[0], (Codec::Vp8, 96));
+}
+
+#[test]
+fn header_extensions_that_the_node_could_not_write_are_left_out() {
+    let offer = bent(CHROMIUM_WHEP, "a=extmap:13 ", "a=extmap:33 ");
+    let (watching, _) = watch(&offer, &program(Codec::Vp8, ""));
+    assert_eq!(watching.video.expect("video").extensions.orientation, None);
+    let long_mid = bent(
+        &bent(CHROMIUM_WHEP, "a=mid:1", "a=mid:seventeen-letters"),
+        "BUNDLE 0 1",
+        "BUNDLE 0 seventeen-letters",
+    );
+    let (watching, _) = watch(&long_mid, &program(Codec::Vp8, ""));
+    assert_eq!(watching.video.expect("video").extensions.mid, None);
+}
