@@ -1,0 +1,499 @@
+//! A publisher's packets: which SSRC is which layer, what is lost, and what the publisher is told.
+//!
+//! Streams are bound by RID and MID (RFC 8852, RFC 8843), by SSRCs signalled in SDP, or by payload
+//! type where only one stream can be meant; a binding is kept for good, since browsers stop
+//! sending RID after the first receiver report. RTX (RFC 4588) is unwrapped before losses are
+//! counted, so a recovered packet is not asked for again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use showrunner_rtp::codec::{self, Codec, PayloadInfo};
+use showrunner_rtp::loss::LossTracker;
+use showrunner_rtp::packet::{self, Header};
+use showrunner_rtp::reports::Reception;
+use showrunner_rtp::rtcp::{self, BufferFull};
+use showrunner_rtp::twcc::Recorder;
+use showrunner_sdp::{ExtensionIds, NegotiatedCodec, Publishing, RecvTrack};
+use showrunner_transport::srtp::{Receiver, StreamState};
+
+use super::packet::{MAX_PAYLOAD, SourceId};
+use super::sync::{StreamClock, Tie};
+
+/// The most SSRCs that one publisher may use: audio, four layers, their RTX, and a restart of all.
+const MAX_STREAMS: usize = 24;
+
+/// The SSRC that the node uses as the sender of its feedback.
+pub const FEEDBACK_SSRC: u32 = 1;
+
+/// Audio or video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Track {
+    /// The audio track.
+    Audio,
+    /// The video track.
+    Video,
+}
+
+/// Why a packet was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// Not RTP, or cut off.
+    Malformed,
+    /// Failed authentication or was replayed.
+    Unauthentic,
+    /// An SSRC or payload type that was not negotiated, or too many of them.
+    Unknown,
+    /// Retransmission of a packet that was not missing, or a bandwidth probe.
+    Redundant,
+    /// Larger than the node forwards.
+    TooLarge,
+}
+
+/// What a packet turned out to be.
+#[derive(Debug)]
+pub enum Ingested<'a> {
+    /// Media, to be stored and forwarded.
+    Media(Media<'a>),
+    /// Padding: nothing to forward, but its number must not look lost to viewers.
+    Padding {
+        /// The stream.
+        source: SourceId,
+        /// Its extended sequence number.
+        seq: u64,
+    },
+}
+
+/// A media packet of a bound stream.
+#[derive(Debug)]
+pub struct Media<'a> {
+    /// Which track.
+    pub track: Track,
+    /// Which stream.
+    pub source: SourceId,
+    /// RID, empty without simulcast.
+    pub rid: &'a Arc<str>,
+    /// Payload format.
+    pub codec: Codec,
+    /// Extended sequence number.
+    pub seq: u64,
+    /// Timestamp on the track's common timeline.
+    pub timestamp: u32,
+    /// RTP marker bit.
+    pub marker: bool,
+    /// Orientation extension, if present.
+    pub orientation: Option<u8>,
+    /// What the payload header says.
+    pub info: PayloadInfo,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+#[derive(Debug)]
+enum Binding {
+    Media,
+    /// Repairs the stream with this RID of the same track.
+    Rtx,
+}
+
+#[derive(Debug)]
+struct Stream {
+    ssrc: u32,
+    track: Track,
+    rid: Arc<str>,
+    binding: Binding,
+    source: SourceId,
+    srtp: StreamState,
+    loss: LossTracker,
+    reception: Reception,
+    clock: StreamClock,
+    highest: Option<u64>,
+}
+
+/// Counters of one publisher.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IngestCounters {
+    /// Packets recovered by retransmission.
+    pub recovered: u64,
+    /// Sequence numbers asked for by NACK.
+    pub nacked: u64,
+}
+
+/// Everything that a publisher sends, told apart.
+#[derive(Debug)]
+pub struct Ingest {
+    audio: Option<RecvTrack>,
+    video: Option<RecvTrack>,
+    session: u64,
+    streams: Vec<Stream>,
+    /// States of SSRCs that aren't bound yet, so that their replay windows start with them.
+    twcc: Recorder,
+    twcc_started: Instant,
+    nack_scratch: Vec<u16>,
+    counters: IngestCounters,
+}
+
+impl Ingest {
+    /// An ingest for what was negotiated; `session` makes its sources unique in the process.
+    pub fn new(publishing: &Publishing, session: u64, now: Instant) -> Self {
+        Self {
+            audio: publishing.audio.clone(),
+            video: publishing.video.clone(),
+            session,
+            streams: Vec::with_capacity(8),
+            twcc: Recorder::new(),
+            twcc_started: now,
+            nack_scratch: Vec::with_capacity(64),
+            counters: IngestCounters::default(),
+        }
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> IngestCounters {
+        self.counters
+    }
+
+    /// Opens and names one RTP packet.
+    ///
+    /// # Errors
+    /// Says why the packet was dropped; the session goes on.
+    pub fn on_rtp<'a>(
+        &'a mut self,
+        now: Instant,
+        arrival: Instant,
+        datagram: &'a mut [u8],
+        srtp: &Receiver,
+    ) -> Result<Ingested<'a>, Dropped> {
+        let header = Header::parse(datagram).map_err(|_| Dropped::Malformed)?;
+        let at = match self.position(header.ssrc) {
+            Some(at) => {
+                let state = &mut self.streams[at].srtp;
+                let opened = srtp.open_rtp(state, datagram, header.len);
+                (at, opened.map_err(|_| Dropped::Unauthentic)?)
+            }
+            None => {
+                // Nothing is remembered of an SSRC until a packet of it proves authentic.
+                let mut state = StreamState::default();
+                let opened = srtp
+                    .open_rtp(&mut state, datagram, header.len)
+                    .map_err(|_| Dropped::Unauthentic)?;
+                (self.bind(&header, datagram, state)?, opened)
+            }
+        };
+        let (at, opened) = at;
+        let packet = datagram.get(..opened.len).ok_or(Dropped::Malformed)?;
+        self.record_arrival(&header, packet, arrival);
+        match self.streams[at].binding {
+            Binding::Media => self.on_media(now, arrival, at, &header, packet, opened.index),
+            Binding::Rtx => self.on_rtx(now, arrival, at, &header, packet),
+        }
+    }
+
+    /// Takes a sender report: (SSRC, tie of times). True if it was for one of the streams.
+    pub fn on_sender_report(&mut self, now: Instant, ssrc: u32, tie: Tie) -> bool {
+        let Some(at) = self.position(ssrc) else {
+            return false;
+        };
+        let stream = &mut self.streams[at];
+        stream.clock.on_sender_report(tie);
+        stream.reception.on_sender_report(now, tie.ntp);
+        true
+    }
+
+    /// The tie of times of a track, on its common timeline.
+    pub fn common_tie(&self, track: Track) -> Option<Tie> {
+        self.media_streams()
+            .filter(|s| s.track == track)
+            .find_map(|s| s.clock.common_tie())
+    }
+
+    /// The SSRC of a source, to ask it for a keyframe.
+    pub fn ssrc_of(&self, source: SourceId) -> Option<u32> {
+        self.streams.iter().find(|s| s.source == source).map(|s| s.ssrc)
+    }
+
+    /// Writes due NACKs (RFC 4585 §6.2.1).
+    ///
+    /// # Errors
+    /// If the writer has no room; the rest goes out with the next call.
+    pub fn write_nacks(&mut self, now: Instant, rtt: Duration, out: &mut rtcp::Writer<'_>) -> Result<(), BufferFull> {
+        for stream in &mut self.streams {
+            if !matches!(stream.binding, Binding::Media) || stream.track == Track::Audio {
+                continue;
+            }
+            self.nack_scratch.clear();
+            stream.loss.poll(now, rtt, &mut self.nack_scratch);
+            if !self.nack_scratch.is_empty() {
+                self.counters.nacked += self.nack_scratch.len() as u64;
+                out.nack(FEEDBACK_SSRC, stream.ssrc, &self.nack_scratch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes transport-wide feedback, if any packet came since the last.
+    ///
+    /// # Errors
+    /// If the writer has no room.
+    pub fn write_transport_cc(&mut self, out: &mut rtcp::Writer<'_>) -> Result<(), BufferFull> {
+        let Some(media_ssrc) = self.media_streams().next().map(|s| s.ssrc) else {
+            return Ok(());
+        };
+        self.twcc.write_feedback(out, FEEDBACK_SSRC, media_ssrc)?;
+        Ok(())
+    }
+
+    /// Writes a receiver report on all bound streams. Streams get their first report only once
+    /// bound: a browser takes it as leave to stop sending RID.
+    ///
+    /// # Errors
+    /// If the writer has no room.
+    pub fn write_receiver_report(&mut self, now: Instant, out: &mut rtcp::Writer<'_>) -> Result<(), BufferFull> {
+        let mut blocks = [rtcp::ReportBlock::default(); MAX_STREAMS];
+        let mut count = 0;
+        for stream in &mut self.streams {
+            if matches!(stream.binding, Binding::Media)
+                && let Some(block) = stream.reception.report(now, stream.ssrc)
+            {
+                blocks[count] = block;
+                count += 1;
+            }
+        }
+        out.receiver_report(FEEDBACK_SSRC, &blocks[..count])
+    }
+
+    fn media_streams(&self) -> impl Iterator<Item = &Stream> {
+        self.streams.iter().filter(|s| matches!(s.binding, Binding::Media))
+    }
+
+    fn position(&self, ssrc: u32) -> Option<usize> {
+        self.streams.iter().position(|s| s.ssrc == ssrc)
+    }
+
+    fn record_arrival(&mut self, header: &Header, packet: &[u8], arrival: Instant) {
+        let ids = [&self.audio, &self.video].map(|t| t.as_ref().and_then(|t| t.extensions.transport_cc));
+        let seq = header
+            .extensions(packet)
+            .find(|(id, _)| ids.contains(&Some(*id)))
+            .and_then(|(_, value)| value.first_chunk::<2>().copied());
+        if let Some(seq) = seq {
+            let at = arrival.saturating_duration_since(self.twcc_started);
+            self.twcc.record(u16::from_be_bytes(seq), at.as_micros() as u64);
+        }
+    }
+
+    /// Finds out what a new SSRC is (see the module's text).
+    fn bind(&mut self, header: &Header, packet: &[u8], srtp: StreamState) -> Result<usize, Dropped> {
+        if self.streams.len() >= MAX_STREAMS {
+            return Err(Dropped::Unknown);
+        }
+        let video = self.video.as_ref().map(|t| (Track::Video, t));
+        let audio = self.audio.as_ref().map(|t| (Track::Audio, t));
+        let (track, negotiated, rtx) = [video, audio]
+            .into_iter()
+            .flatten()
+            .find_map(|(track, n)| {
+                let rtx = payload_kind(&n.codecs, header.payload_type)?.is_rtx();
+                Some((track, n, rtx))
+            })
+            .ok_or(Dropped::Unknown)?;
+        let named = named_rid(header, packet, &negotiated.extensions, rtx);
+        let rid: Arc<str> = match named {
+            Some(rid) => negotiated
+                .rids
+                .iter()
+                .find(|r| r.as_bytes() == rid)
+                .map(|r| Arc::from(r.as_str()))
+                .ok_or(Dropped::Unknown)?,
+            // Without simulcast there is one stream a track; with it, a stream must name itself.
+            None if negotiated.rids.is_empty() => Arc::from(""),
+            None => return Err(Dropped::Unknown),
+        };
+        let source = SourceId((self.session << 8) | self.streams.len() as u64);
+        self.streams.push(Stream {
+            ssrc: header.ssrc,
+            track,
+            rid,
+            binding: if rtx { Binding::Rtx } else { Binding::Media },
+            source,
+            srtp,
+            loss: LossTracker::new(),
+            reception: Reception::new(clock_rate(track)),
+            clock: StreamClock::default(),
+            highest: None,
+        });
+        Ok(self.streams.len() - 1)
+    }
+
+    fn on_media<'a>(
+        &'a mut self,
+        now: Instant,
+        arrival: Instant,
+        at: usize,
+        header: &Header,
+        packet: &'a [u8],
+        seq: u64,
+    ) -> Result<Ingested<'a>, Dropped> {
+        let codec = self.codec_of(at, header.payload_type).ok_or(Dropped::Unknown)?;
+        let payload = packet::payload(packet, header).map_err(|_| Dropped::Malformed)?;
+        let stream = &mut self.streams[at];
+        stream.highest = stream.highest.max(Some(seq));
+        stream.loss.on_packet(now, seq);
+        stream.reception.on_packet(arrival, seq, header.timestamp);
+        self.name(arrival, at, codec, header, packet, seq, payload)
+    }
+
+    /// RFC 4588 §4: the payload begins with the original sequence number.
+    fn on_rtx<'a>(
+        &'a mut self,
+        now: Instant,
+        arrival: Instant,
+        at: usize,
+        header: &Header,
+        packet: &'a [u8],
+    ) -> Result<Ingested<'a>, Dropped> {
+        let payload = packet::payload(packet, header).map_err(|_| Dropped::Malformed)?;
+        let (original, payload) = payload.split_first_chunk::<2>().ok_or(Dropped::Redundant)?;
+        let repaired = (self.streams[at].track, Arc::clone(&self.streams[at].rid));
+        let at = self
+            .streams
+            .iter()
+            // The newest binding of a RID, in case the publisher changed SSRCs.
+            .rposition(|s| {
+                matches!(s.binding, Binding::Media) && s.track == repaired.0 && s.rid == repaired.1
+            })
+            .ok_or(Dropped::Redundant)?;
+        let codec = self.codec_of(at, header.payload_type).ok_or(Dropped::Unknown)?;
+        let stream = &mut self.streams[at];
+        let highest = stream.highest.ok_or(Dropped::Redundant)?;
+        let behind = (highest as u16).wrapping_sub(u16::from_be_bytes(*original));
+        let seq = highest
+            .checked_sub(u64::from(behind))
+            .filter(|seq| stream.loss.is_missing(*seq))
+            .ok_or(Dropped::Redundant)?;
+        stream.loss.on_packet(now, seq);
+        self.counters.recovered += 1;
+        self.name(arrival, at, codec, header, packet, seq, payload)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the pieces of one packet")]
+    fn name<'a>(
+        &'a mut self,
+        arrival: Instant,
+        at: usize,
+        codec: Codec,
+        header: &Header,
+        packet: &[u8],
+        seq: u64,
+        payload: &'a [u8],
+    ) -> Result<Ingested<'a>, Dropped> {
+        if payload.is_empty() {
+            let source = self.streams[at].source;
+            return Ok(Ingested::Padding { source, seq });
+        }
+        if payload.len() > MAX_PAYLOAD {
+            return Err(Dropped::TooLarge);
+        }
+        let info = codec::inspect(codec, payload);
+        let orientation = self.orientation(at, header, packet);
+        let timestamp = self.common_timestamp(at, header.timestamp, arrival, info.starts_keyframe);
+        let stream = &self.streams[at];
+        Ok(Ingested::Media(Media {
+            track: stream.track,
+            source: stream.source,
+            rid: &stream.rid,
+            codec,
+            seq,
+            timestamp,
+            marker: header.marker,
+            orientation,
+            info,
+            payload,
+        }))
+    }
+
+    fn common_timestamp(&mut self, at: usize, timestamp: u32, arrival: Instant, keyframe: bool) -> u32 {
+        let track = self.streams[at].track;
+        let mut clock = std::mem::take(&mut self.streams[at].clock);
+        let reference = self
+            .streams
+            .iter()
+            .take(at)
+            .find(|s| matches!(s.binding, Binding::Media) && s.track == track)
+            .map(|s| &s.clock);
+        let common = clock.common(timestamp, arrival, keyframe, clock_rate(track), reference);
+        self.streams[at].clock = clock;
+        common
+    }
+
+    fn orientation(&self, at: usize, header: &Header, packet: &[u8]) -> Option<u8> {
+        let wanted = self.negotiated(self.streams[at].track)?.extensions.orientation?;
+        header
+            .extensions(packet)
+            .find(|(id, _)| *id == wanted)
+            .and_then(|(_, value)| value.first().copied())
+    }
+
+    fn negotiated(&self, track: Track) -> Option<&RecvTrack> {
+        match track {
+            Track::Audio => self.audio.as_ref(),
+            Track::Video => self.video.as_ref(),
+        }
+    }
+
+    fn codec_of(&self, at: usize, payload_type: u8) -> Option<Codec> {
+        let track = self.negotiated(self.streams[at].track)?;
+        Some(payload_kind(&track.codecs, payload_type)?.codec())
+    }
+}
+
+/// What a payload type stands for.
+enum PayloadKind {
+    Media(Codec),
+    Rtx(Codec),
+}
+
+impl PayloadKind {
+    fn is_rtx(&self) -> bool {
+        matches!(self, Self::Rtx(_))
+    }
+
+    fn codec(&self) -> Codec {
+        match self {
+            Self::Media(codec) | Self::Rtx(codec) => *codec,
+        }
+    }
+}
+
+fn payload_kind(codecs: &[NegotiatedCodec], payload_type: u8) -> Option<PayloadKind> {
+    codecs.iter().find_map(|c| {
+        if c.payload_type == payload_type {
+            Some(PayloadKind::Media(c.codec))
+        } else if c.rtx_payload_type == Some(payload_type) {
+            Some(PayloadKind::Rtx(c.codec))
+        } else {
+            None
+        }
+    })
+}
+
+/// The RID that a packet names: of its own stream, or for RTX of the stream it repairs.
+fn named_rid<'a>(
+    header: &Header,
+    packet: &'a [u8],
+    ids: &ExtensionIds,
+    rtx: bool,
+) -> Option<&'a [u8]> {
+    let wanted = if rtx { ids.repaired_rid } else { ids.rid }?;
+    header
+        .extensions(packet)
+        .find(|(id, _)| *id == wanted)
+        .map(|(_, rid)| rid)
+}
+
+fn clock_rate(track: Track) -> u32 {
+    match track {
+        Track::Audio => 48_000,
+        Track::Video => 90_000,
+    }
+}

@@ -1,0 +1,309 @@
+//! One layer of a track on one shard: its recent packets, its last keyframe, and the frame that is
+//! still coming in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use showrunner_rtp::codec::Codec;
+
+use super::keyframes::KeyframeRequests;
+use super::packet::{SourceId, StoredPacket};
+use super::pool::PacketPool;
+
+/// How many packets a layer keeps for retransmission and for new viewers. A power of two; about
+/// two seconds at 4 Mbit/s.
+pub const HISTORY: usize = 1024;
+
+/// A new viewer is caught up from the stored keyframe if no more than this many packets follow.
+const MAX_CATCH_UP_PACKETS: u64 = 400;
+
+/// … and if the keyframe is no older than this.
+const MAX_CATCH_UP_AGE: Duration = Duration::from_millis(1500);
+
+/// The most packets of one keyframe that are kept as a still picture.
+const MAX_KEYFRAME_PACKETS: usize = 512;
+
+/// A layer that sent nothing for this long is not on air.
+pub const STALE_AFTER: Duration = Duration::from_millis(1500);
+
+/// How a new viewer can begin on a layer right now.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Start {
+    /// From the stored keyframe, and every packet since.
+    CatchUp {
+        /// Sequence number of the keyframe's first packet.
+        from: u64,
+    },
+    /// The stored keyframe is old: show it as a still picture until the next one comes.
+    Still,
+    /// No keyframe yet.
+    Wait,
+}
+
+/// One layer of a track.
+#[derive(Debug)]
+pub struct Layer {
+    /// The stream it comes from.
+    pub source: SourceId,
+    /// RID (RFC 8851), empty without simulcast.
+    pub rid: Arc<str>,
+    /// Payload format.
+    pub codec: Codec,
+    /// Picture size in pixels, from the last keyframe that told.
+    pub size: Option<(u16, u16)>,
+    /// Wishes for a keyframe.
+    pub keyframes: KeyframeRequests,
+    /// Keys of the sessions that receive this layer, or wait to switch to it.
+    pub subscribers: Vec<usize>,
+    /// Packets of the frame that is coming in, not yet sent on.
+    pub pending: Vec<Arc<StoredPacket>>,
+    slots: Box<[Option<Arc<StoredPacket>>]>,
+    head: Option<u64>,
+    newest_timestamp: u32,
+    last_arrival: Instant,
+    keyframe: Keyframe,
+    rate: RateMeter,
+}
+
+/// The last keyframe, whole or still coming in.
+#[derive(Debug, Default)]
+struct Keyframe {
+    start: Option<u64>,
+    timestamp: u32,
+    packets: Vec<Arc<StoredPacket>>,
+}
+
+impl Layer {
+    /// A layer that has no packet yet.
+    pub fn new(source: SourceId, rid: Arc<str>, codec: Codec, now: Instant) -> Self {
+        Self {
+            source,
+            rid,
+            codec,
+            size: None,
+            keyframes: KeyframeRequests::default(),
+            subscribers: Vec::new(),
+            pending: Vec::with_capacity(64),
+            slots: (0..HISTORY).map(|_| None).collect(),
+            head: None,
+            newest_timestamp: 0,
+            last_arrival: now,
+            keyframe: Keyframe::default(),
+            rate: RateMeter::new(now),
+        }
+    }
+
+    /// Stores a packet and puts it into the frame that waits to be sent. Returns false for one
+    /// that was stored before or is too old to matter.
+    pub fn push(&mut self, packet: Arc<StoredPacket>, pool: &mut PacketPool) -> bool {
+        let head = self.head.unwrap_or(packet.seq);
+        if packet.seq + HISTORY as u64 <= head || self.get(packet.seq).is_some() {
+            pool.retire(packet);
+            return false;
+        }
+        self.rate.count(packet.arrival, packet.payload().len());
+        self.last_arrival = packet.arrival;
+        if packet.seq >= head {
+            self.head = Some(packet.seq);
+            self.newest_timestamp = packet.timestamp;
+        }
+        self.remember_keyframe(&packet);
+        self.pending.push(Arc::clone(&packet));
+        if let Some(old) = self.slots[slot(packet.seq)].replace(packet) {
+            pool.retire(old);
+        }
+        true
+    }
+
+    /// The stored packet with this sequence number.
+    pub fn get(&self, seq: u64) -> Option<&Arc<StoredPacket>> {
+        self.slots[slot(seq)].as_ref().filter(|p| p.seq == seq)
+    }
+
+    /// The newest sequence number.
+    pub fn head(&self) -> Option<u64> {
+        self.head
+    }
+
+    /// The timestamp of the newest packet: where live is.
+    pub fn newest_timestamp(&self) -> u32 {
+        self.newest_timestamp
+    }
+
+    /// How a new viewer begins.
+    pub fn start(&self, now: Instant) -> Start {
+        let (Some(start), Some(head)) = (self.keyframe.start, self.head) else {
+            return Start::Wait;
+        };
+        let fresh = self.get(start).is_some_and(|first| {
+            now.saturating_duration_since(first.arrival) <= MAX_CATCH_UP_AGE
+        });
+        if fresh && head.saturating_sub(start) <= MAX_CATCH_UP_PACKETS {
+            Start::CatchUp { from: start }
+        } else if self.keyframe_is_whole() {
+            Start::Still
+        } else {
+            Start::Wait
+        }
+    }
+
+    /// The packets of the last keyframe, in order.
+    pub fn keyframe_packets(&self) -> &[Arc<StoredPacket>] {
+        &self.keyframe.packets
+    }
+
+    /// Every stored packet from the last keyframe on, in order, for a copy on another shard.
+    pub fn snapshot(&self) -> Vec<Arc<StoredPacket>> {
+        let Some(head) = self.head else {
+            return Vec::new();
+        };
+        let from = self.keyframe.start.unwrap_or(head).max((head + 1).saturating_sub(HISTORY as u64));
+        let older = self.keyframe.packets.iter().filter(|p| p.seq < from);
+        let newer = (from..=head).filter_map(|seq| self.get(seq));
+        older.chain(newer).cloned().collect()
+    }
+
+    /// Whether packets came in lately.
+    pub fn on_air(&self, now: Instant) -> bool {
+        self.head.is_some() && now.saturating_duration_since(self.last_arrival) < STALE_AFTER
+    }
+
+    /// Bits a second over the last second or so.
+    pub fn bitrate_bps(&self) -> u64 {
+        self.rate.bps
+    }
+
+    fn remember_keyframe(&mut self, packet: &Arc<StoredPacket>) {
+        let keyframe = &mut self.keyframe;
+        let same_frame = keyframe.start.is_some() && keyframe.timestamp == packet.timestamp;
+        if packet.starts_keyframe && !same_frame {
+            if keyframe.start.is_some_and(|start| packet.seq < start) {
+                return; // an older keyframe, late
+            }
+            keyframe.start = Some(packet.seq);
+            keyframe.timestamp = packet.timestamp;
+            keyframe.packets.clear();
+            self.keyframes.granted();
+        } else if !same_frame {
+            return;
+        } else if packet.starts_keyframe {
+            keyframe.start = keyframe.start.map(|start| start.min(packet.seq));
+        }
+        if keyframe.packets.len() < MAX_KEYFRAME_PACKETS {
+            let at = keyframe.packets.partition_point(|p| p.seq < packet.seq);
+            keyframe.packets.insert(at, Arc::clone(packet));
+        }
+    }
+
+    fn keyframe_is_whole(&self) -> bool {
+        let packets = &self.keyframe.packets;
+        packets.first().map(|p| p.seq) == self.keyframe.start
+            && packets.last().is_some_and(|p| p.marker)
+            && packets.windows(2).all(|w| w[1].seq == w[0].seq + 1)
+    }
+}
+
+fn slot(seq: u64) -> usize {
+    seq as usize % HISTORY
+}
+
+/// Bitrate over windows of a second.
+#[derive(Debug)]
+struct RateMeter {
+    since: Instant,
+    bytes: u64,
+    bps: u64,
+}
+
+impl RateMeter {
+    fn new(now: Instant) -> Self {
+        Self { since: now, bytes: 0, bps: 0 }
+    }
+
+    fn count(&mut self, now: Instant, bytes: usize) {
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed >= Duration::from_secs(1) {
+            self.bps = (self.bytes as f64 * 8.0 / elapsed.as_secs_f64()) as u64;
+            self.bytes = 0;
+            self.since = now;
+        }
+        self.bytes += bytes as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(seq: u64, timestamp: u32, key: bool, marker: bool, at: Instant) -> Arc<StoredPacket> {
+        let mut packet = StoredPacket::empty(at);
+        packet.seq = seq;
+        packet.timestamp = timestamp;
+        packet.starts_keyframe = key;
+        packet.marker = marker;
+        assert!(packet.set_payload(&[1; 100]));
+        Arc::new(packet)
+    }
+
+    fn layer(now: Instant) -> (Layer, PacketPool) {
+        (Layer::new(SourceId(1), "f".into(), Codec::Vp8, now), PacketPool::default())
+    }
+
+    #[test]
+    fn a_new_viewer_catches_up_from_a_fresh_keyframe() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        assert_eq!(layer.start(now), Start::Wait);
+        layer.push(packet(10, 0, true, false, now), &mut pool);
+        layer.push(packet(11, 0, false, true, now), &mut pool);
+        layer.push(packet(12, 3000, false, true, now), &mut pool);
+        assert_eq!(layer.start(now), Start::CatchUp { from: 10 });
+    }
+
+    #[test]
+    fn an_old_keyframe_is_shown_as_a_still() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        layer.push(packet(10, 0, true, false, now), &mut pool);
+        layer.push(packet(11, 0, false, true, now), &mut pool);
+        let later = now + Duration::from_secs(60);
+        for seq in 12..12 + 3 * HISTORY as u64 {
+            layer.push(packet(seq, 3000 * seq as u32, false, true, later), &mut pool);
+        }
+        assert_eq!(layer.start(later), Start::Still);
+        let kept: Vec<u64> = layer.keyframe_packets().iter().map(|p| p.seq).collect();
+        assert_eq!(kept, [10, 11]);
+    }
+
+    #[test]
+    fn an_old_keyframe_with_a_hole_is_no_start() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        layer.push(packet(10, 0, true, false, now), &mut pool);
+        layer.push(packet(12, 0, false, true, now), &mut pool);
+        assert_eq!(layer.start(now + Duration::from_secs(10)), Start::Wait);
+        layer.push(packet(11, 0, false, false, now), &mut pool);
+        assert_eq!(layer.start(now + Duration::from_secs(10)), Start::Still);
+    }
+
+    #[test]
+    fn duplicates_and_ancient_packets_are_not_forwarded() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        assert!(layer.push(packet(5000, 0, true, true, now), &mut pool));
+        assert!(!layer.push(packet(5000, 0, true, true, now), &mut pool));
+        assert!(!layer.push(packet(5000 - HISTORY as u64, 0, false, true, now), &mut pool));
+        assert!(layer.push(packet(4999, 0, false, true, now), &mut pool));
+        assert_eq!(layer.head(), Some(5000));
+    }
+
+    #[test]
+    fn a_silent_layer_is_off_air() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        assert!(!layer.on_air(now));
+        layer.push(packet(1, 0, true, true, now), &mut pool);
+        assert!(layer.on_air(now));
+        assert!(!layer.on_air(now + STALE_AFTER));
+    }
+}

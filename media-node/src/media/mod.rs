@@ -1,0 +1,14 @@
+//! The packet path without sockets or clocks: what comes in from a publisher, how it is kept, and
+//! how each viewer's copy is made.
+//!
+//! A packet's way: [`ingest`] opens and names it, [`layer`] stores it once, [`forwarder`] gives it
+//! the sequence number and timestamp that one viewer expects next, [`writer`] makes the bytes.
+
+pub mod forwarder;
+pub mod ingest;
+pub mod keyframes;
+pub mod layer;
+pub mod packet;
+pub mod pool;
+pub mod sync;
+pub mod writer;

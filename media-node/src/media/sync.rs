@@ -1,0 +1,216 @@
+//! Puts all streams of a publisher on common timelines: the layers of a track share one RTP
+//! timeline, and audio and video are tied together through the publisher's sender reports, so that
+//! what viewers are told (RFC 3550 §6.4.1) keeps lips and voice together.
+
+use std::time::{Duration, Instant};
+
+use showrunner_rtp::reports::NtpTime;
+
+/// NTP seconds and fraction (RFC 5905 short of eras) as microseconds, for arithmetic.
+fn micros(ntp: NtpTime) -> i128 {
+    (i128::from(ntp.0) * 1_000_000) >> 32
+}
+
+/// A sender report's pair of times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tie {
+    /// Wall clock of the publisher.
+    pub ntp: NtpTime,
+    /// The RTP timestamp of that moment.
+    pub timestamp: u32,
+}
+
+impl Tie {
+    /// The timestamp at another moment of the same clock.
+    pub fn timestamp_at(&self, ntp: NtpTime, clock_rate: u32) -> u32 {
+        let elapsed_us = micros(ntp) - micros(self.ntp);
+        let ticks = elapsed_us * i128::from(clock_rate) / 1_000_000;
+        self.timestamp.wrapping_add(ticks as u32)
+    }
+
+    /// The moment of another timestamp, which lies within half the timestamp range of this one.
+    pub fn ntp_at(&self, timestamp: u32, clock_rate: u32) -> NtpTime {
+        let ticks = i128::from(timestamp.wrapping_sub(self.timestamp) as i32);
+        let fraction = (ticks << 32) / i128::from(clock_rate);
+        NtpTime((i128::from(self.ntp.0) + fraction) as u64)
+    }
+}
+
+/// One stream's place on its track's common timeline.
+#[derive(Debug, Default)]
+pub struct StreamClock {
+    /// Added to the stream's own timestamps. Set at the first packet, made exact at a keyframe.
+    offset: Option<u32>,
+    /// The last sender report, in the stream's own timestamps.
+    tie: Option<Tie>,
+    /// Newest packet: timestamp on the common timeline, and when it came.
+    newest: Option<(u32, Instant)>,
+}
+
+impl StreamClock {
+    /// Takes a sender report.
+    pub fn on_sender_report(&mut self, tie: Tie) {
+        self.tie = Some(tie);
+    }
+
+    /// The last sender report, on the common timeline.
+    pub fn common_tie(&self) -> Option<Tie> {
+        let (tie, offset) = (self.tie?, self.offset?);
+        Some(Tie { ntp: tie.ntp, timestamp: tie.timestamp.wrapping_add(offset) })
+    }
+
+    /// Puts a packet on the common timeline. `reference` is another stream of the track that is on
+    /// it already; none for the first, which defines it. At a keyframe, where viewers may switch,
+    /// the offset is made exact if both streams have had sender reports.
+    pub fn common(
+        &mut self,
+        timestamp: u32,
+        arrival: Instant,
+        keyframe: bool,
+        clock_rate: u32,
+        reference: Option<&StreamClock>,
+    ) -> u32 {
+        let offset = match (self.offset, reference) {
+            (None, None) => 0,
+            (Some(offset), None) => offset,
+            (known, Some(reference)) if known.is_none() || keyframe => self
+                .exact_offset(timestamp, clock_rate, reference)
+                .or(known)
+                .unwrap_or_else(|| by_arrival(timestamp, arrival, clock_rate, reference)),
+            (known, Some(_)) => known.unwrap_or(0),
+        };
+        self.offset = Some(offset);
+        let common = timestamp.wrapping_add(offset);
+        self.newest = Some((common, arrival));
+        common
+    }
+
+    fn exact_offset(&self, timestamp: u32, clock_rate: u32, reference: &StreamClock) -> Option<u32> {
+        let moment = self.tie?.ntp_at(timestamp, clock_rate);
+        let common = reference.common_tie()?.timestamp_at(moment, clock_rate);
+        Some(common.wrapping_sub(timestamp))
+    }
+}
+
+/// The offset that makes this packet as old as the reference's newest, by when each came.
+fn by_arrival(timestamp: u32, arrival: Instant, clock_rate: u32, reference: &StreamClock) -> u32 {
+    let Some((common, at)) = reference.newest else {
+        return 0;
+    };
+    let elapsed = arrival.saturating_duration_since(at).as_micros() as u64;
+    let ticks = elapsed * u64::from(clock_rate) / 1_000_000;
+    common.wrapping_add(ticks as u32).wrapping_sub(timestamp)
+}
+
+/// What a viewer's sender reports need to know of the publisher.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProgramSync {
+    /// Added to the publisher's wall clock to give the node's, in NTP units. One for all streams,
+    /// so that their relation is exactly the publisher's.
+    clock_offset: Option<i64>,
+    /// Audio, on the common timeline.
+    pub audio: Option<Tie>,
+    /// Video, on the common timeline.
+    pub video: Option<Tie>,
+}
+
+impl ProgramSync {
+    /// Notes when (by the node's clock) a sender report with this time came. The first sets the
+    /// relation of the clocks; only a jump of over a second changes it.
+    pub fn on_report(&mut self, publisher: NtpTime, node: NtpTime) {
+        let offset = node.0.wrapping_sub(publisher.0) as i64;
+        let jumped = self
+            .clock_offset
+            .is_none_or(|known| offset.abs_diff(known) > 1 << 32);
+        if jumped {
+            self.clock_offset = Some(offset);
+        }
+    }
+
+    /// The common-timeline timestamp of a track at a moment of the node's clock.
+    pub fn timestamp_at(&self, tie: Option<Tie>, node: NtpTime, clock_rate: u32) -> Option<u32> {
+        let publisher = NtpTime(node.0.wrapping_sub(self.clock_offset? as u64));
+        Some(tie?.timestamp_at(publisher, clock_rate))
+    }
+}
+
+/// Wall clock of the node, carried forward from one reading so that it never jumps.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeClock {
+    at: Instant,
+    unix: Duration,
+}
+
+impl NodeClock {
+    /// Ties `at` to `unix`, the time since the Unix epoch.
+    pub fn new(at: Instant, unix: Duration) -> Self {
+        Self { at, unix }
+    }
+
+    /// NTP time (RFC 5905 era 0) of an instant.
+    pub fn ntp(&self, now: Instant) -> NtpTime {
+        const NTP_TO_UNIX_S: u64 = 2_208_988_800;
+        let since = self.unix + now.saturating_duration_since(self.at);
+        let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+        NtpTime(((since.as_secs() + NTP_TO_UNIX_S) << 32) | fraction)
+    }
+
+    /// The instant of a Unix time stamp of the kernel, no later than `now`.
+    pub fn instant(&self, unix: Duration, now: Instant) -> Instant {
+        let since = unix.saturating_sub(self.unix);
+        (self.at + since).min(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ntp_ms(ms: u64) -> NtpTime {
+        NtpTime((ms << 32) / 1000)
+    }
+
+    #[test]
+    fn layers_with_random_timestamps_share_a_timeline_by_sender_reports() {
+        let now = Instant::now();
+        let (mut q, mut f) = (StreamClock::default(), StreamClock::default());
+        q.on_sender_report(Tie { ntp: ntp_ms(10_000), timestamp: 5_000 });
+        f.on_sender_report(Tie { ntp: ntp_ms(10_500), timestamp: 4_000_000_000 });
+        let a = q.common(5_000 + 90_000, now, true, 90_000, None);
+        // The same picture of the other layer: 1 s after q's report is 0.5 s after f's.
+        let b = f.common(4_000_000_000u32.wrapping_add(45_000), now, true, 90_000, Some(&q));
+        assert!(a.abs_diff(b) <= 1, "{a} and {b} are the same moment");
+    }
+
+    #[test]
+    fn without_reports_layers_are_aligned_by_arrival() {
+        let now = Instant::now();
+        let (mut q, mut f) = (StreamClock::default(), StreamClock::default());
+        let a = q.common(1_000, now, true, 90_000, None);
+        let b = f.common(77, now + Duration::from_millis(10), true, 90_000, Some(&q));
+        assert_eq!(b.wrapping_sub(a), 900);
+        let c = f.common(77 + 3000, now + Duration::from_millis(99), false, 90_000, Some(&q));
+        assert_eq!(c.wrapping_sub(b), 3000, "the offset stays");
+    }
+
+    #[test]
+    fn audio_and_video_keep_the_publishers_relation() {
+        let mut sync = ProgramSync::default();
+        sync.on_report(ntp_ms(1_000), ntp_ms(501_000));
+        sync.on_report(ntp_ms(1_000), ntp_ms(501_300)); // a later report, delayed by the network
+        sync.audio = Some(Tie { ntp: ntp_ms(1_000), timestamp: 48_000 });
+        sync.video = Some(Tie { ntp: ntp_ms(2_000), timestamp: 900_000 });
+        let at = ntp_ms(503_000); // publisher's 3 s
+        assert_eq!(sync.timestamp_at(sync.audio, at, 48_000), Some(48_000 + 96_000));
+        assert_eq!(sync.timestamp_at(sync.video, at, 90_000), Some(900_000 + 90_000));
+    }
+
+    #[test]
+    fn the_node_clock_is_ntp() {
+        let at = Instant::now();
+        let clock = NodeClock::new(at, Duration::from_secs(1));
+        let ntp = clock.ntp(at + Duration::from_millis(500));
+        assert_eq!(ntp.0 >> 32, 2_208_988_801);
+        assert_eq!(ntp.0 & 0xffff_ffff, 0x8000_0000);
+    }
+}

@@ -1,0 +1,100 @@
+//! Makes one viewer's copy of a packet: header, payload, the viewer's VP8 ids, and the seal.
+
+use showrunner_rtp::codec::vp8;
+use showrunner_rtp::packet::HeaderWriter;
+use showrunner_transport::srtp::{MAX_OVERHEAD, Sender, SrtpError};
+
+use super::forwarder::Outgoing;
+use super::packet::{MAX_PAYLOAD, StoredPacket};
+
+/// Room that any packet of ours fits into: header, orientation extension, original sequence
+/// number of RTX, payload, SRTP tag.
+pub const MAX_PACKET: usize = 12 + 8 + 2 + MAX_PAYLOAD + MAX_OVERHEAD;
+
+/// What stays the same in all packets of one outgoing stream.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamHeader {
+    /// SSRC.
+    pub ssrc: u32,
+    /// Payload type.
+    pub payload_type: u8,
+    /// Id of the orientation extension, if the viewer knows it.
+    pub orientation_id: Option<u8>,
+}
+
+/// Writes and seals a media packet into `out` (of at least [`MAX_PACKET`] bytes); its length.
+///
+/// # Errors
+/// If `out` is too small or the cipher fails.
+#[inline]
+pub fn write_media(
+    out: &mut [u8],
+    stream: StreamHeader,
+    packet: &StoredPacket,
+    numbers: Outgoing,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
+    let header_len = header(out, stream, packet, numbers.index as u16, numbers.timestamp)?;
+    let len = payload(out, header_len, packet, numbers)?;
+    srtp.seal_rtp(out, header_len, len, numbers.index)
+}
+
+/// Writes and seals a retransmission (RFC 4588 §4) of a packet that went out as `numbers`.
+///
+/// # Errors
+/// If `out` is too small or the cipher fails.
+pub fn write_rtx(
+    out: &mut [u8],
+    stream: StreamHeader,
+    rtx_index: u64,
+    packet: &StoredPacket,
+    numbers: Outgoing,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
+    let header_len = header(out, stream, packet, rtx_index as u16, numbers.timestamp)?;
+    let original = (numbers.index as u16).to_be_bytes();
+    out.get_mut(header_len..header_len + 2)
+        .ok_or(SrtpError::TooShort)?
+        .copy_from_slice(&original);
+    let len = payload(out, header_len + 2, packet, numbers)?;
+    srtp.seal_rtp(out, header_len, len, rtx_index)
+}
+
+#[inline]
+fn header(
+    out: &mut [u8],
+    stream: StreamHeader,
+    packet: &StoredPacket,
+    seq: u16,
+    timestamp: u32,
+) -> Result<usize, SrtpError> {
+    let writer = HeaderWriter {
+        marker: packet.marker,
+        payload_type: stream.payload_type,
+        sequence_number: seq,
+        timestamp,
+        ssrc: stream.ssrc,
+    };
+    let written = match (stream.orientation_id, packet.orientation) {
+        (Some(id), Some(value)) => writer.write_with(out, &[(id, &[value])]),
+        _ => writer.write(out),
+    };
+    written.map_err(|_| SrtpError::TooShort)
+}
+
+#[inline]
+fn payload(
+    out: &mut [u8],
+    at: usize,
+    packet: &StoredPacket,
+    numbers: Outgoing,
+) -> Result<usize, SrtpError> {
+    let payload = packet.payload();
+    let len = at + payload.len();
+    let room = out.get_mut(at..len).ok_or(SrtpError::TooShort)?;
+    room.copy_from_slice(payload);
+    if let Some(descriptor) = &packet.vp8 {
+        vp8::rewrite(room, descriptor, numbers.picture_id, numbers.tl0_picture_index);
+    }
+    Ok(len)
+}

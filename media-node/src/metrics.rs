@@ -1,0 +1,358 @@
+//! What a node tells Prometheus. Labels have few, fixed values: shards and reasons, never rooms.
+//!
+//! A shard counts in plain fields and adds them up here once a turn, so that a packet costs no
+//! atomic operation.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::shard::outbox::Sent;
+
+struct Metrics {
+    registry: Registry,
+    rooms: IntGauge,
+    rooms_active: IntGauge,
+    sessions: IntGaugeVec,
+    sessions_ended: IntCounterVec,
+    joins_refused: IntCounterVec,
+    join: Histogram,
+    first_picture: Histogram,
+    residence: HistogramVec,
+    packets: IntCounterVec,
+    bytes: IntCounterVec,
+    send_calls: IntCounterVec,
+    dropped: IntCounterVec,
+    shed: IntCounterVec,
+    nacks: IntCounterVec,
+    keyframe_requests: IntCounterVec,
+    recovered: IntCounterVec,
+    retransmissions: IntCounterVec,
+    switches: IntCounterVec,
+    shard_sessions: IntGaugeVec,
+    stored_packets: IntGaugeVec,
+}
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+impl Metrics {
+    fn new() -> Self {
+        let builder = Builder::default();
+        let join_buckets = [
+            0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0,
+        ];
+        let residence_buckets = [
+            0.000_1, 0.000_25, 0.000_5, 0.001, 0.001_5, 0.002, 0.002_5, 0.003, 0.004, 0.006, 0.01,
+            0.02, 0.05, 0.1,
+        ];
+        Self {
+            rooms: builder.gauge("rooms", "Rooms that have a host or viewers on this node."),
+            rooms_active: builder.gauge("rooms_active", "Rooms with a host on air."),
+            sessions: builder.gauges("sessions", "Sessions by role and state.", &["role", "state"]),
+            sessions_ended: builder.counters("sessions_ended_total", "Ended sessions by reason.", &["role", "reason"]),
+            joins_refused: builder.counters("joins_refused_total", "Refused joins by reason.", &["reason"]),
+            join: builder.histogram("join_seconds", "From the offer to the end of the DTLS handshake.", &join_buckets),
+            first_picture: builder.histogram(
+                "first_picture_seconds",
+                "From a viewer's offer to the first keyframe sent to it.",
+                &join_buckets,
+            ),
+            residence: builder.histograms(
+                "residence_seconds",
+                "From a packet's arrival at the node to its departure to a viewer (sampled).",
+                &residence_buckets,
+                &["shard"],
+            ),
+            packets: builder.counters("packets_total", "Datagrams received and sent.", &["shard", "direction"]),
+            bytes: builder.counters("bytes_total", "Bytes received and sent, without IP and UDP headers.", &["shard", "direction"]),
+            send_calls: builder.counters("send_calls_total", "System calls that sent datagrams.", &["shard"]),
+            dropped: builder.counters("dropped_total", "Received datagrams that were dropped, by reason.", &["shard", "reason"]),
+            shed: builder.counters(
+                "shed_total",
+                "Packets shed because a queue was full: the kernel's send buffer, or the way to another shard.",
+                &["shard", "queue"],
+            ),
+            nacks: builder.counters(
+                "nacks_total",
+                "Sequence numbers asked for again, by publishers' losses (sent) and viewers' (received).",
+                &["shard", "direction"],
+            ),
+            keyframe_requests: builder.counters(
+                "keyframe_requests_total",
+                "Keyframe requests sent to publishers and received from viewers.",
+                &["shard", "direction"],
+            ),
+            recovered: builder.counters("recovered_total", "Publishers' packets recovered by retransmission.", &["shard"]),
+            retransmissions: builder.counters(
+                "retransmissions_total",
+                "Retransmissions to viewers: sent, or no longer stored.",
+                &["shard", "result"],
+            ),
+            switches: builder.counters(
+                "switches_total",
+                "Layer switches and starts of viewers at a live keyframe.",
+                &["shard"],
+            ),
+            shard_sessions: builder.gauges("shard_sessions", "Sessions by shard.", &["shard"]),
+            stored_packets: builder.gauges(
+                "stored_packets_allocated",
+                "Packet buffers ever allocated; constant in steady state.",
+                &["shard"],
+            ),
+            registry: builder.registry,
+        }
+    }
+}
+
+/// Makes and registers metrics. Names and labels are constants, so a clash is a bug that every
+/// test would meet.
+#[derive(Default)]
+struct Builder {
+    registry: Registry,
+}
+
+impl Builder {
+    fn register<M: Collector + Clone + 'static>(&self, metric: prometheus::Result<M>) -> M {
+        let metric = metric.expect("constant metric definition");
+        self.registry.register(Box::new(metric.clone())).expect("metric names are unique");
+        metric
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(self.opts(name, help), labels))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(self.opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::with_opts(self.opts(name, help)))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let opts = HistogramOpts::from(self.opts(name, help)).buckets(buckets.to_vec());
+        self.register(Histogram::with_opts(opts))
+    }
+
+    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
+        let opts = HistogramOpts::from(self.opts(name, help)).buckets(buckets.to_vec());
+        self.register(HistogramVec::new(opts, labels))
+    }
+
+    fn opts(&self, name: &str, help: &str) -> Opts {
+        Opts::new(name, help).namespace("showrunner")
+    }
+}
+
+/// All metrics in Prometheus' text format.
+pub fn render() -> String {
+    let mut out = Vec::new();
+    if let Err(error) = TextEncoder::new().encode(&METRICS.registry.gather(), &mut out) {
+        tracing::error!(%error, "could not encode metrics");
+    }
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Notes the node's rooms and sessions.
+pub(crate) fn set_rooms(rooms: usize, active: usize) {
+    METRICS.rooms.set(rooms as i64);
+    METRICS.rooms_active.set(active as i64);
+}
+
+/// Notes how many sessions of a role wait for their peer and are connected.
+pub(crate) fn set_sessions(role: &str, connecting: usize, connected: usize) {
+    let set = |state, n: usize| METRICS.sessions.with_label_values(&[role, state]).set(n as i64);
+    set("connecting", connecting);
+    set("connected", connected);
+}
+
+/// Counts an ended session.
+pub(crate) fn session_ended(role: &str, reason: &str) {
+    METRICS.sessions_ended.with_label_values(&[role, reason]).inc();
+}
+
+/// Counts a refused join.
+pub(crate) fn join_refused(reason: &str) {
+    METRICS.joins_refused.with_label_values(&[reason]).inc();
+}
+
+/// Datagrams and bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Dropped datagrams, by reason.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DropCounts {
+    pub(crate) malformed: u64,
+    pub(crate) unknown_path: u64,
+    pub(crate) unknown_stream: u64,
+    pub(crate) unauthentic: u64,
+    pub(crate) redundant: u64,
+    pub(crate) too_large: u64,
+}
+
+/// The counters of one shard.
+pub struct ShardMetrics {
+    pub(crate) received: Traffic,
+    pub(crate) dropped: DropCounts,
+    pub(crate) nacks_sent: u64,
+    pub(crate) nacks_received: u64,
+    pub(crate) keyframe_requests_sent: u64,
+    pub(crate) keyframe_requests_received: u64,
+    pub(crate) recovered: u64,
+    pub(crate) retransmissions: u64,
+    pub(crate) retransmissions_missed: u64,
+    pub(crate) switches: u64,
+    shared: Shared,
+}
+
+struct Shared {
+    packets_in: IntCounter,
+    packets_out: IntCounter,
+    bytes_in: IntCounter,
+    bytes_out: IntCounter,
+    send_calls: IntCounter,
+    dropped: [IntCounter; 6],
+    shed_send: IntCounter,
+    shed_relay: IntCounter,
+    nacks: [IntCounter; 2],
+    keyframe_requests: [IntCounter; 2],
+    recovered: IntCounter,
+    retransmissions: [IntCounter; 2],
+    switches: IntCounter,
+    sessions: IntGauge,
+    stored: IntGauge,
+    residence: Histogram,
+}
+
+impl ShardMetrics {
+    /// The metrics of the shard with this index.
+    pub fn new(index: usize) -> Self {
+        let shard = index.to_string();
+        let m = &*METRICS;
+        let with = |vec: &IntCounterVec, label: &str| vec.with_label_values(&[shard.as_str(), label]);
+        let dropped = ["malformed", "unknown_path", "unknown_stream", "unauthentic", "redundant", "too_large"];
+        Self {
+            received: Traffic::default(),
+            dropped: DropCounts::default(),
+            nacks_sent: 0,
+            nacks_received: 0,
+            keyframe_requests_sent: 0,
+            keyframe_requests_received: 0,
+            recovered: 0,
+            retransmissions: 0,
+            retransmissions_missed: 0,
+            switches: 0,
+            shared: Shared {
+                packets_in: with(&m.packets, "in"),
+                packets_out: with(&m.packets, "out"),
+                bytes_in: with(&m.bytes, "in"),
+                bytes_out: with(&m.bytes, "out"),
+                send_calls: m.send_calls.with_label_values(&[&shard]),
+                dropped: dropped.map(|reason| with(&m.dropped, reason)),
+                shed_send: with(&m.shed, "send"),
+                shed_relay: with(&m.shed, "relay"),
+                nacks: ["sent", "received"].map(|d| with(&m.nacks, d)),
+                keyframe_requests: ["sent", "received"].map(|d| with(&m.keyframe_requests, d)),
+                recovered: m.recovered.with_label_values(&[&shard]),
+                retransmissions: ["sent", "not_stored"].map(|r| with(&m.retransmissions, r)),
+                switches: m.switches.with_label_values(&[&shard]),
+                sessions: m.shard_sessions.with_label_values(&[&shard]),
+                stored: m.stored_packets.with_label_values(&[&shard]),
+                residence: m.residence.with_label_values(&[&shard]),
+            },
+        }
+    }
+
+    /// A session came up this long after its offer.
+    pub(crate) fn joined(&self, after: Duration) {
+        METRICS.join.observe(after.as_secs_f64());
+    }
+
+    /// A viewer was sent its first picture this long after its offer.
+    pub(crate) fn first_picture(&self, after: Duration) {
+        METRICS.first_picture.observe(after.as_secs_f64());
+    }
+
+    /// A packet left this long after it came.
+    pub(crate) fn residence(&self, time: Duration) {
+        self.shared.residence.observe(time.as_secs_f64());
+    }
+
+    /// A packet for another shard was shed.
+    pub(crate) fn shed_relay(&self) {
+        self.shared.shed_relay.inc();
+    }
+
+    /// Adds up what was counted since the last call.
+    pub(crate) fn publish(&mut self, sent: Sent, sessions: usize, stored: u64) {
+        fn add(to: &IntCounter, count: &mut u64) {
+            let count = std::mem::take(count);
+            if count > 0 {
+                to.inc_by(count);
+            }
+        }
+        let s = &self.shared;
+        add(&s.packets_in, &mut self.received.packets);
+        add(&s.bytes_in, &mut self.received.bytes);
+        let Sent { mut packets, mut bytes, mut calls, mut dropped } = sent;
+        add(&s.packets_out, &mut packets);
+        add(&s.bytes_out, &mut bytes);
+        add(&s.send_calls, &mut calls);
+        add(&s.shed_send, &mut dropped);
+        let d = &mut self.dropped;
+        let counts = [
+            &mut d.malformed,
+            &mut d.unknown_path,
+            &mut d.unknown_stream,
+            &mut d.unauthentic,
+            &mut d.redundant,
+            &mut d.too_large,
+        ];
+        for (counter, count) in s.dropped.iter().zip(counts) {
+            add(counter, count);
+        }
+        add(&s.nacks[0], &mut self.nacks_sent);
+        add(&s.nacks[1], &mut self.nacks_received);
+        add(&s.keyframe_requests[0], &mut self.keyframe_requests_sent);
+        add(&s.keyframe_requests[1], &mut self.keyframe_requests_received);
+        add(&s.recovered, &mut self.recovered);
+        add(&s.retransmissions[0], &mut self.retransmissions);
+        add(&s.retransmissions[1], &mut self.retransmissions_missed);
+        add(&s.switches, &mut self.switches);
+        s.sessions.set(sessions as i64);
+        s.stored.set(stored as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_show_up_once_published() {
+        let mut metrics = ShardMetrics::new(99);
+        metrics.received.packets = 7;
+        metrics.dropped.unauthentic = 2;
+        metrics.publish(Sent { packets: 5, ..Sent::default() }, 3, 4);
+        metrics.publish(Sent::default(), 3, 4);
+        let text = render();
+        for line in [
+            "showrunner_packets_total{direction=\"in\",shard=\"99\"} 7",
+            "showrunner_packets_total{direction=\"out\",shard=\"99\"} 5",
+            "showrunner_dropped_total{reason=\"unauthentic\",shard=\"99\"} 2",
+            "showrunner_shard_sessions{shard=\"99\"} 3",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

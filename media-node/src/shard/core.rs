@@ -1,0 +1,426 @@
+//! What a shard knows and does, apart from waiting: sessions, programs, and where datagrams go.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use mio::Registry;
+use showrunner_rtp::packet::is_rtcp;
+use showrunner_transport::dtls::Identity;
+use showrunner_transport::stun;
+
+use super::RelayHandle;
+use super::message::{Command, NewSession, ProgramId, Relay, ShardEvent};
+use super::outbox::{Links, Outbox};
+use super::path::Path;
+use super::program::Program;
+use super::session::{Role, Session};
+use super::sessions::{Key, Sessions};
+use super::socket::{MediaSocket, Received};
+use super::tcp::Connections;
+use crate::media::ingest::{Dropped, Ingested, Media};
+use crate::media::pool::PacketPool;
+use crate::media::sync::NodeClock;
+use crate::metrics::ShardMetrics;
+use crate::node::EndReason;
+
+/// The first byte of a datagram says which protocol it is (RFC 7983 §7).
+enum Protocol {
+    Stun,
+    Dtls,
+    Media,
+    Other,
+}
+
+fn protocol(datagram: &[u8]) -> Protocol {
+    match datagram.first() {
+        Some(0..=3) => Protocol::Stun,
+        Some(20..=63) => Protocol::Dtls,
+        Some(128..=191) => Protocol::Media,
+        _ => Protocol::Other,
+    }
+}
+
+/// A shard's state and its ways out.
+pub(super) struct Core {
+    pub(super) index: usize,
+    pub(super) socket: MediaSocket,
+    pub(super) connections: Connections,
+    pub(super) registry: Registry,
+    pub(super) outbox: Outbox,
+    pub(super) sessions: Sessions,
+    pub(super) programs: HashMap<ProgramId, Program>,
+    pub(super) publishers: Vec<Key>,
+    pub(super) handshaking: Vec<Key>,
+    /// Programs that have packets to send on.
+    pub(super) dirty: Vec<ProgramId>,
+    pub(super) pool: PacketPool,
+    pub(super) clock: NodeClock,
+    pub(super) metrics: ShardMetrics,
+    pub(super) peers: Vec<RelayHandle>,
+    pub(super) peers_to_wake: Vec<bool>,
+    identity: Arc<Identity>,
+    events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
+    random: SystemRandom,
+    pub(super) shut_down: bool,
+}
+
+impl Core {
+    #[expect(clippy::too_many_arguments, reason = "the parts that a shard is put together from")]
+    pub(super) fn new(
+        index: usize,
+        socket: MediaSocket,
+        registry: Registry,
+        identity: Arc<Identity>,
+        peers: Vec<RelayHandle>,
+        events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
+        metrics: ShardMetrics,
+        now: Instant,
+    ) -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            index,
+            socket,
+            connections: Connections::default(),
+            registry,
+            outbox: Outbox::default(),
+            sessions: Sessions::default(),
+            programs: HashMap::new(),
+            publishers: Vec::new(),
+            handshaking: Vec::new(),
+            dirty: Vec::new(),
+            pool: PacketPool::default(),
+            clock: NodeClock::new(now, unix),
+            metrics,
+            peers_to_wake: vec![false; peers.len()],
+            peers,
+            identity,
+            events,
+            random: SystemRandom::new(),
+            shut_down: false,
+        }
+    }
+
+    /// Tells the control plane.
+    pub(super) fn tell(&self, event: ShardEvent) {
+        // The control plane is gone only when the process ends.
+        let _ = self.events.send(event);
+    }
+
+    /// Tells another shard; it is woken at the end of the turn.
+    pub(super) fn relay(&mut self, to: usize, relay: Relay) {
+        relay_to(&self.peers, &mut self.peers_to_wake, &self.metrics, to, relay);
+    }
+
+    /// Wakes the shards that were told something this turn.
+    pub(super) fn wake_peers(&mut self) {
+        for (peer, wake) in self.peers.iter().zip(&mut self.peers_to_wake) {
+            if std::mem::take(wake) {
+                peer.wake();
+            }
+        }
+    }
+
+    /// Takes a command of the control plane.
+    pub(super) fn on_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Add(new) => self.add(now, *new),
+            Command::RestartIce { number, local, remote } => {
+                if let Some(key) = self.sessions.by_number(number) {
+                    self.sessions.add_ufrag(local.ufrag.clone(), key);
+                    if let Some(session) = self.sessions.get_mut(key) {
+                        session.ice.restart(local, remote);
+                    }
+                }
+            }
+            Command::End { number, reason } => {
+                if let Some(key) = self.sessions.by_number(number) {
+                    self.end(now, key, reason);
+                }
+            }
+            Command::Choose { number, choice } => {
+                if let Some(key) = self.sessions.by_number(number) {
+                    self.choose_layer(now, key, choice);
+                }
+            }
+            Command::Shutdown => {
+                for key in self.sessions.keys() {
+                    self.end(now, key, EndReason::Shutdown);
+                }
+                self.shut_down = true;
+            }
+        }
+    }
+
+    fn add(&mut self, now: Instant, new: NewSession) {
+        let (program, home) = (new.program, new.home);
+        let mut seeds = [0; 16];
+        if self.random.fill(&mut seeds).is_err() {
+            tracing::error!("the system has no randomness: session refused");
+            self.tell(ShardEvent::Ended { number: new.number, reason: EndReason::TransportFailed });
+            return;
+        }
+        let seed = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| seeds[at + i]));
+        self.programs.entry(program).or_insert_with(|| Program::new(program, home));
+        self.sessions.insert(Session::new(new, [seed(0), seed(8)], now));
+    }
+
+    /// Takes one run of datagrams from the UDP socket.
+    pub(super) fn on_received(&mut self, now: Instant, run: Received<'_>) {
+        let path = Path::Udp { peer: run.peer, local: run.local };
+        let arrival = run.timestamp.map_or(now, |unix| self.clock.instant(unix, now));
+        for datagram in run.datagrams {
+            self.on_datagram(now, arrival, path, datagram);
+        }
+    }
+
+    /// Takes one datagram, or one frame of a TCP connection.
+    pub(super) fn on_datagram(&mut self, now: Instant, arrival: Instant, path: Path, datagram: &mut [u8]) {
+        self.metrics.received.packets += 1;
+        self.metrics.received.bytes += datagram.len() as u64;
+        match protocol(datagram) {
+            Protocol::Stun => self.on_stun(now, path, datagram),
+            Protocol::Dtls => match self.sessions.by_path(&path) {
+                Some(key) => self.on_dtls(now, key, path, datagram),
+                None => self.metrics.dropped.unknown_path += 1,
+            },
+            Protocol::Media => match self.sessions.by_path(&path) {
+                Some(key) if is_rtcp(datagram) => self.on_rtcp(now, key, datagram),
+                Some(key) => self.on_rtp(now, arrival, key, datagram),
+                None => self.metrics.dropped.unknown_path += 1,
+            },
+            Protocol::Other => self.metrics.dropped.malformed += 1,
+        }
+    }
+
+    /// ICE: a check that proves it knows the session's password opens its path.
+    fn on_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        let key = stun::username(datagram).and_then(|(local, _)| self.sessions.by_ufrag(local));
+        let Some(session) = key.and_then(|key| self.sessions.get_mut(key)) else {
+            self.metrics.dropped.unknown_path += 1;
+            return;
+        };
+        let mut reply = [0; 256];
+        match session.ice.handle(now, path, path.peer(), datagram, &mut reply) {
+            Ok(outcome) => {
+                if outcome.selected_changed {
+                    tracing::debug!(session = %session.log_id, peer = %path.peer(), "path selected");
+                }
+                let validated = session.ice.is_validated(path);
+                let mut links = Links { socket: &self.socket, connections: &mut self.connections };
+                self.outbox.send_now(&reply[..outcome.reply_len], path, &mut links);
+                if let (true, Some(key)) = (validated, key) {
+                    self.sessions.bind_path(path, key);
+                    if let Path::Tcp { connection, .. } = path {
+                        self.connections.keep(connection);
+                    }
+                }
+            }
+            Err(_) => self.metrics.dropped.unauthentic += 1,
+        }
+    }
+
+    fn on_dtls(&mut self, now: Instant, key: Key, path: Path, datagram: &[u8]) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let was_handshaking = session.is_handshaking();
+        let result = session.on_dtls(now, datagram, &self.identity);
+        if session.is_handshaking() && !was_handshaking {
+            self.handshaking.push(key);
+        }
+        self.send_dtls(key, Some(path));
+        match result {
+            Ok(true) => self.on_connected(now, key),
+            Ok(false) => {}
+            Err(reason) => self.end(now, key, reason),
+        }
+    }
+
+    /// Sends what DTLS has to say: to where it was asked from, else to the selected path.
+    pub(super) fn send_dtls(&mut self, key: Key, path: Option<Path>) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let Some(path) = path.or_else(|| session.ice.selected()) else {
+            return;
+        };
+        while let Some(datagram) = session.poll_dtls() {
+            let mut links = Links { socket: &self.socket, connections: &mut self.connections };
+            self.outbox.send_now(&datagram, path, &mut links);
+        }
+    }
+
+    fn on_connected(&mut self, now: Instant, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let number = session.number;
+        tracing::debug!(session = %session.log_id, "connected");
+        self.metrics.joined(now.saturating_duration_since(session.created()));
+        match session.role {
+            Role::Publisher(_) => self.go_on_air(now, key),
+            Role::Viewer(_) => self.attach(now, key),
+        }
+        self.tell(ShardEvent::Connected { number });
+    }
+
+    /// A connected publisher takes the air; whoever had it before is done.
+    fn go_on_air(&mut self, now: Instant, key: Key) {
+        self.publishers.push(key);
+        let Some(program) = self.program_of(key) else {
+            return;
+        };
+        let before = program.publisher.replace(key);
+        if let Some(before) = before {
+            self.take_off_air(now, before);
+            if let Some(program) = self.program_of(key) {
+                program.publisher = Some(key);
+            }
+            self.end(now, before, EndReason::Replaced);
+        }
+    }
+
+    fn program_of(&mut self, key: Key) -> Option<&mut Program> {
+        let id = self.sessions.get_mut(key)?.program;
+        self.programs.get_mut(&id)
+    }
+
+    fn on_rtp(&mut self, now: Instant, arrival: Instant, key: Key, datagram: &mut [u8]) {
+        let Self { sessions, programs, pool, metrics, dirty, peers, peers_to_wake, .. } = self;
+        let Some(session) = sessions.get_mut(key) else {
+            return;
+        };
+        let (Role::Publisher(publisher), Some(srtp)) = (&mut session.role, &session.srtp) else {
+            metrics.dropped.unknown_path += 1;
+            return;
+        };
+        let Some(program) = programs.get_mut(&session.program).filter(|p| p.publisher == Some(key)) else {
+            return;
+        };
+        let mut relay = |relay: &dyn Fn() -> Relay| {
+            for to in &program.replicas {
+                relay_to(peers, peers_to_wake, metrics, *to, relay());
+            }
+        };
+        match publisher.ingest.on_rtp(now, arrival, datagram, &srtp.receiver) {
+            Ok(Ingested::Media(media)) => {
+                let id = program.id;
+                let source = media.source;
+                let (track, rid, codec, size) = (media.track, media.rid, media.codec, media.info.size);
+                let known = program.place(source).and_then(|place| program.layer(place));
+                let is_new = known.is_none();
+                let resized = !is_new && size.is_some() && known.is_some_and(|l| l.size != size);
+                let packet = store(media, pool, now, arrival);
+                if is_new {
+                    relay(&|| Relay::Layer { program: id, track, source, rid: Arc::clone(rid), codec, size });
+                } else if let (true, Some(size)) = (resized, size) {
+                    relay(&|| Relay::Size { program: id, source, size });
+                }
+                relay(&|| Relay::Packet { program: id, source, packet: Arc::clone(&packet) });
+                if is_new {
+                    program.add_layer(track, source, Arc::clone(rid), codec, now);
+                }
+                let Some(place) = program.place(source) else {
+                    return;
+                };
+                if let Some(layer) = program.layer_mut(place) {
+                    layer.codec = codec;
+                    layer.size = size.or(layer.size);
+                }
+                if program.push(place, packet, pool) {
+                    mark(dirty, id);
+                }
+            }
+            Ok(Ingested::Padding { source, seq }) => {
+                let program_id = program.id;
+                relay(&|| Relay::Padding { program: program_id, source, seq });
+                self.skip(program_id, source, seq);
+            }
+            Err(Dropped::Malformed) => metrics.dropped.malformed += 1,
+            Err(Dropped::Unauthentic) => metrics.dropped.unauthentic += 1,
+            Err(Dropped::Unknown) => metrics.dropped.unknown_stream += 1,
+            Err(Dropped::Redundant) => metrics.dropped.redundant += 1,
+            Err(Dropped::TooLarge) => metrics.dropped.too_large += 1,
+        }
+    }
+
+    /// Ends a session: says goodbye, forgets it, tells the control plane.
+    pub(super) fn end(&mut self, now: Instant, key: Key, reason: EndReason) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.close(now);
+        }
+        self.send_dtls(key, None);
+        self.take_off_air(now, key);
+        self.detach(key);
+        self.publishers.retain(|k| *k != key);
+        self.handshaking.retain(|k| *k != key);
+        let Some(session) = self.sessions.remove(key) else {
+            return;
+        };
+        for path in &session.paths {
+            if let Path::Tcp { connection, .. } = path {
+                self.connections.close(*connection, &self.registry);
+            }
+        }
+        tracing::debug!(session = %session.log_id, ?reason, "ended");
+        self.drop_idle_program(session.program);
+        self.tell(ShardEvent::Ended { number: session.number, reason });
+    }
+
+    /// How long a turn may wait for events.
+    pub(super) fn patience(&self, until_tick: Duration) -> Duration {
+        if self.dirty.is_empty() {
+            until_tick
+        } else {
+            until_tick.min(super::program::MAX_HOLD / 2)
+        }
+    }
+}
+
+/// Marks a program as having packets to send.
+pub(super) fn mark(dirty: &mut Vec<ProgramId>, id: ProgramId) {
+    if !dirty.contains(&id) {
+        dirty.push(id);
+    }
+}
+
+fn relay_to(
+    peers: &[RelayHandle],
+    peers_to_wake: &mut [bool],
+    metrics: &ShardMetrics,
+    to: usize,
+    relay: Relay,
+) {
+    let (Some(peer), Some(wake)) = (peers.get(to), peers_to_wake.get_mut(to)) else {
+        return;
+    };
+    *wake = true;
+    if !peer.push(relay) {
+        metrics.shed_relay();
+    }
+}
+
+/// Copies a media packet into one that can be kept.
+fn store(
+    media: Media<'_>,
+    pool: &mut PacketPool,
+    now: Instant,
+    arrival: Instant,
+) -> Arc<crate::media::packet::StoredPacket> {
+    let mut packet = pool.take(now);
+    if let Some(stored) = Arc::get_mut(&mut packet) {
+        stored.seq = media.seq;
+        stored.timestamp = media.timestamp;
+        stored.arrival = arrival;
+        stored.codec = media.codec;
+        stored.marker = media.marker;
+        stored.starts_keyframe = media.info.starts_keyframe;
+        stored.vp8 = media.info.vp8;
+        stored.orientation = media.orientation;
+        // The ingest has refused larger ones.
+        let _fits = stored.set_payload(media.payload);
+    }
+    packet
+}

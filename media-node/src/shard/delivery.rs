@@ -1,0 +1,490 @@
+//! From a layer to its viewers: sending on what came in, starting and switching viewers.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::core::Core;
+use super::message::{ProgramId, Relay};
+use super::outbox::Links;
+use super::program::{Place, Program};
+use super::session::Role;
+use super::sessions::Key;
+use super::viewer::{Send, Viewer};
+use crate::media::layer::{Layer, Start};
+use crate::media::packet::SourceId;
+use crate::node::LayerChoice;
+
+/// How many viewers are served between two readings of the clock for the residence histogram.
+const RESIDENCE_SAMPLE: usize = 16;
+
+impl Core {
+    /// Sends on everything that is due.
+    pub(super) fn flush_due(&mut self, now: Instant) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.retain(|id| {
+            let Some(program) = self.programs.get(id) else {
+                return false;
+            };
+            for place in program.places() {
+                if self.programs.get(id).is_some_and(|p| p.is_due(place, now)) {
+                    self.flush(*id, place, now);
+                }
+            }
+            self.programs.get(id).is_some_and(|program| {
+                let mut layers = program.places().filter_map(|place| program.layer(place));
+                layers.any(|layer| !layer.pending.is_empty())
+            })
+        });
+        self.dirty = dirty;
+    }
+
+    /// Sends a layer's pending packets to everyone on it.
+    fn flush(&mut self, id: ProgramId, place: Place, now: Instant) {
+        let Self { programs, sessions, outbox, socket, connections, metrics, .. } = self;
+        let Some(program) = programs.get_mut(&id) else {
+            return;
+        };
+        let Some(layer) = program.layer_mut(place) else {
+            return;
+        };
+        let source = layer.source;
+        let mut pending = std::mem::take(&mut layer.pending);
+        let keys = match place {
+            Place::Audio => std::mem::take(&mut program.viewers),
+            Place::Video(_) => std::mem::take(&mut layer.subscribers),
+        };
+        let oldest = pending.iter().map(|p| p.arrival).min().unwrap_or(now);
+        let mut switched = Vec::new();
+        let mut links = Links { socket, connections };
+        for (served, key) in keys.iter().enumerate() {
+            let Some(session) = sessions.get_mut(*key) else {
+                continue;
+            };
+            let (Role::Viewer(viewer), Some(srtp), Some(path)) =
+                (&mut session.role, &session.srtp, session.ice.selected())
+            else {
+                continue;
+            };
+            let mut to = Send { srtp: &srtp.sender, path, outbox, links: &mut links };
+            match place {
+                Place::Audio => viewer.send_audio(source, &pending, &mut to),
+                Place::Video(_) => {
+                    let first = viewer.first_picture().is_none();
+                    if viewer.send_video(source, &pending, &mut to, now) {
+                        switched.push(*key);
+                        if first {
+                            metrics.first_picture(now.saturating_duration_since(session.created()));
+                        }
+                    }
+                }
+            }
+            if served % RESIDENCE_SAMPLE == RESIDENCE_SAMPLE - 1 || served + 1 == keys.len() {
+                metrics.residence(oldest.elapsed());
+            }
+        }
+        pending.clear();
+        if let Some(layer) = program.layer_mut(place) {
+            layer.pending = pending;
+        }
+        match place {
+            Place::Audio => program.viewers = keys,
+            Place::Video(_) => {
+                if let Some(layer) = program.layer_mut(place) {
+                    layer.subscribers = keys;
+                }
+            }
+        }
+        for key in switched {
+            metrics.switches += 1;
+            unsubscribe(program, key, Some(source));
+        }
+    }
+
+    /// A viewer is connected: it gets what is on air.
+    pub(super) fn attach(&mut self, now: Instant, key: Key) {
+        let Some((id, home)) = self.sessions.get_mut(key).map(|s| (s.program, s.home)) else {
+            return;
+        };
+        let program = self.programs.entry(id).or_insert_with(|| Program::new(id, home));
+        program.viewers.push(key);
+        let is_first = program.viewers.len() == 1;
+        if is_first && home != self.index {
+            self.relay(home, Relay::Subscribe { program: id, to: self.index });
+        }
+        self.aim(now, id, key);
+    }
+
+    /// A viewer leaves.
+    pub(super) fn detach(&mut self, key: Key) {
+        let Some((id, home)) = self.sessions.get_mut(key).map(|s| (s.program, s.home)) else {
+            return;
+        };
+        let Some(program) = self.programs.get_mut(&id) else {
+            return;
+        };
+        let before = program.viewers.len();
+        program.viewers.retain(|k| *k != key);
+        unsubscribe(program, key, None);
+        if before > 0 && program.viewers.is_empty() && home != self.index {
+            // What is stored here goes stale from now on; the next viewer begins afresh.
+            program.clear();
+            self.relay(home, Relay::Unsubscribe { program: id, to: self.index });
+        }
+    }
+
+    /// A viewer chose a layer.
+    pub(super) fn choose_layer(&mut self, now: Instant, key: Key, choice: LayerChoice) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let id = session.program;
+        if let Role::Viewer(viewer) = &mut session.role {
+            viewer.choice = choice;
+            if session.srtp.is_some() {
+                self.aim(now, id, key);
+            }
+        }
+    }
+
+    /// Aims a viewer at the layer that it should be on now: starts it if it sees nothing yet, or
+    /// has it switch at that layer's next keyframe.
+    pub(super) fn aim(&mut self, now: Instant, id: ProgramId, key: Key) {
+        let Some(program) = self.programs.get_mut(&id) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let Role::Viewer(viewer) = &mut session.role else {
+            return;
+        };
+        if !viewer.takes_video() {
+            return;
+        }
+        let Some(wanted) = program.choose(&viewer.choice, now) else {
+            return;
+        };
+        if viewer.current == Some(wanted) {
+            viewer.target = None;
+            unsubscribe(program, key, Some(wanted));
+            return;
+        }
+        if viewer.target == Some(wanted) {
+            return;
+        }
+        let (starts, current) = (viewer.current.is_none(), viewer.current);
+        viewer.target = Some(wanted);
+        for layer in &mut program.video {
+            if layer.source != wanted && Some(layer.source) != current {
+                layer.subscribers.retain(|k| *k != key);
+            }
+        }
+        if let Some(layer) = program.layer_of_mut(wanted) {
+            if !layer.subscribers.contains(&key) {
+                layer.subscribers.push(key);
+            }
+            if !starts {
+                layer.keyframes.want();
+            }
+        }
+        if starts {
+            self.start(now, id, wanted, key);
+        }
+    }
+
+    /// Starts a viewer on a layer with what is stored, or has it wait for a keyframe.
+    fn start(&mut self, now: Instant, id: ProgramId, source: SourceId, key: Key) {
+        // What waits to be sent is stored already: let it go out first, so that nothing is sent
+        // to the new viewer twice.
+        if let Some(place) = self.programs.get(&id).and_then(|p| p.place(source)) {
+            self.flush(id, place, now);
+        }
+        let Self { programs, sessions, outbox, socket, connections, metrics, .. } = self;
+        let Some(layer) = programs.get_mut(&id).and_then(|p| p.layer_of_mut(source)) else {
+            return;
+        };
+        let Some(session) = sessions.get_mut(key) else {
+            return;
+        };
+        let created = session.created();
+        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
+            (&mut session.role, &session.srtp, session.ice.selected())
+        else {
+            return;
+        };
+        if viewer.current.is_some() {
+            return; // The flush has just started it.
+        }
+        let first = viewer.first_picture().is_none();
+        let mut links = Links { socket, connections };
+        let mut to = Send { srtp: &srtp.sender, path, outbox, links: &mut links };
+        if send_stored(viewer, layer, &mut to, now) && first {
+            metrics.first_picture(now.saturating_duration_since(created));
+        }
+    }
+
+    /// A viewer's decoder asks for a keyframe: the stored one if it is fresh, else a new one.
+    pub(super) fn refresh(&mut self, now: Instant, key: Key) {
+        let Self { programs, sessions, outbox, socket, connections, .. } = self;
+        let Some(session) = sessions.get_mut(key) else {
+            return;
+        };
+        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
+            (&mut session.role, &session.srtp, session.ice.selected())
+        else {
+            return;
+        };
+        let Some(source) = viewer.current.or(viewer.target) else {
+            return;
+        };
+        let Some(layer) = programs.get_mut(&session.program).and_then(|p| p.layer_of_mut(source)) else {
+            return;
+        };
+        if !viewer.may_restart(now) {
+            return;
+        }
+        if !layer.pending.is_empty() || !matches!(layer.start(now), Start::CatchUp { .. }) {
+            layer.keyframes.want();
+            return;
+        }
+        let target = viewer.target;
+        let mut links = Links { socket, connections };
+        let mut to = Send { srtp: &srtp.sender, path, outbox, links: &mut links };
+        send_stored(viewer, layer, &mut to, now);
+        viewer.target = target;
+    }
+
+    /// Retransmits what a viewer misses.
+    pub(super) fn send_again(&mut self, key: Key, ssrc: u32, seqs: impl Iterator<Item = u16>) {
+        /// The most that one NACK is answered with: a burst of loss, not a flood.
+        const MAX_AT_ONCE: usize = 128;
+        let Self { programs, sessions, outbox, socket, connections, metrics, .. } = self;
+        let Some(session) = sessions.get_mut(key) else {
+            return;
+        };
+        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
+            (&mut session.role, &session.srtp, session.ice.selected())
+        else {
+            return;
+        };
+        let Some(program) = programs.get(&session.program) else {
+            return;
+        };
+        let mut links = Links { socket, connections };
+        for seq in seqs.take(MAX_AT_ONCE) {
+            metrics.nacks_received += 1;
+            let found = viewer.sent(ssrc, seq).and_then(|(video, source, number)| {
+                let packet = program.layer_of(source)?.get(number)?;
+                Some((video, source, packet))
+            });
+            let Some((video, source, packet)) = found else {
+                metrics.retransmissions_missed += 1;
+                continue;
+            };
+            let mut to = Send { srtp: &srtp.sender, path, outbox: &mut *outbox, links: &mut links };
+            if viewer.send_again(video, seq, source, packet, &mut to) {
+                metrics.retransmissions += 1;
+            }
+        }
+        outbox.flush(path, &mut links);
+    }
+
+    /// Leaves a number without media out of all viewers' numbering.
+    pub(super) fn skip(&mut self, id: ProgramId, source: SourceId, seq: u64) {
+        let Some(place) = self.programs.get(&id).and_then(|p| p.place(source)) else {
+            return;
+        };
+        // Earlier packets that still wait have earlier numbers.
+        self.flush(id, place, Instant::now());
+        let Self { programs, sessions, .. } = self;
+        let Some(program) = programs.get(&id) else {
+            return;
+        };
+        let keys = match place {
+            Place::Audio => &program.viewers,
+            Place::Video(at) => &program.video[at].subscribers,
+        };
+        for key in keys {
+            if let Some(Role::Viewer(viewer)) = sessions.get_mut(*key).map(|s| &mut s.role) {
+                viewer.skip(source, seq);
+            }
+        }
+    }
+
+    /// A publisher that was on air is gone: viewers wait for the next.
+    pub(super) fn take_off_air(&mut self, now: Instant, key: Key) {
+        let Some(id) = self.sessions.get_mut(key).map(|s| s.program) else {
+            return;
+        };
+        let Some(program) = self.programs.get_mut(&id) else {
+            return;
+        };
+        let before = program.layer_infos(now).len();
+        if self.publishers.contains(&key) && (program.publisher == Some(key) || before > 0) {
+            self.clear_program(now, id);
+            let replicas = self.programs.get(&id).map(|p| p.replicas.clone());
+            for to in replicas.into_iter().flatten() {
+                self.relay(to, Relay::OffAir { program: id });
+            }
+        }
+    }
+
+    /// Forgets a program's layers; its viewers begin afresh with what comes next.
+    pub(super) fn clear_program(&mut self, now: Instant, id: ProgramId) {
+        let Self { programs, sessions, .. } = self;
+        let Some(program) = programs.get_mut(&id) else {
+            return;
+        };
+        program.clear();
+        for key in &program.viewers {
+            if let Some(Role::Viewer(viewer)) = sessions.get_mut(*key).map(|s| &mut s.role) {
+                viewer.current = None;
+                viewer.target = None;
+            }
+        }
+        self.look_on_air(now, id);
+    }
+
+    /// Looks whether layers came or went; aims viewers anew and tells the control plane.
+    pub(super) fn look_on_air(&mut self, now: Instant, id: ProgramId) {
+        let Some(program) = self.programs.get_mut(&id) else {
+            return;
+        };
+        if !program.on_air_changed(now) {
+            return;
+        }
+        let (active, home) = (program.active, program.home);
+        let layers = program.layer_infos(now);
+        for key in program.viewers.clone() {
+            self.aim(now, id, key);
+        }
+        if home == self.index {
+            self.tell(super::message::ShardEvent::OnAir { program: id, active, layers });
+        }
+    }
+
+    /// Forgets a program that nobody uses.
+    pub(super) fn drop_idle_program(&mut self, id: ProgramId) {
+        if self.programs.get(&id).is_some_and(Program::is_idle) {
+            self.programs.remove(&id);
+        }
+    }
+}
+
+/// Starts a viewer from what a layer has stored. True if that gave a picture; if not, it will
+/// begin with the keyframe that is asked for here.
+fn send_stored(viewer: &mut Viewer, layer: &mut Layer, to: &mut Send<'_, '_>, now: Instant) -> bool {
+    let (source, live) = (layer.source, layer.newest_timestamp());
+    match layer.start(now) {
+        Start::CatchUp { from } => {
+            let head = layer.head().unwrap_or(from);
+            let packets = (from..=head).filter_map(|seq| layer.get(seq));
+            viewer.send_stored(source, packets, live, true, to, now);
+            true
+        }
+        Start::Still => {
+            viewer.send_stored(source, layer.keyframe_packets(), live, false, to, now);
+            layer.keyframes.want();
+            true
+        }
+        Start::Wait => {
+            layer.keyframes.want();
+            false
+        }
+    }
+}
+
+/// Takes a viewer off all layers but one.
+fn unsubscribe(program: &mut Program, key: Key, but: Option<SourceId>) {
+    for layer in &mut program.video {
+        if Some(layer.source) != but {
+            layer.subscribers.retain(|k| *k != key);
+        }
+    }
+}
+
+/// Sends what a shard relays from another: see [`super::run`].
+impl Core {
+    /// Takes what another shard says.
+    pub(super) fn on_relay(&mut self, now: Instant, relay: Relay) {
+        match relay {
+            Relay::Subscribe { program, to } => self.on_subscribe(now, program, to),
+            Relay::Unsubscribe { program: id, to } => {
+                if let Some(program) = self.programs.get_mut(&id) {
+                    program.replicas.retain(|r| *r != to);
+                    self.drop_idle_program(id);
+                }
+            }
+            Relay::Layer { program: id, track, source, rid, codec, size } => {
+                if let Some(program) = self.programs.get_mut(&id).filter(|p| !p.viewers.is_empty()) {
+                    program.add_layer(track, source, rid, codec, now);
+                    if let Some(layer) = program.layer_of_mut(source) {
+                        layer.size = size;
+                    }
+                }
+            }
+            Relay::Packet { program: id, source, packet } => {
+                if let Some(program) = self.programs.get_mut(&id)
+                    && let Some(place) = program.place(source)
+                    && program.push(place, packet, &mut self.pool)
+                {
+                    super::core::mark(&mut self.dirty, id);
+                }
+            }
+            Relay::Padding { program, source, seq } => self.skip(program, source, seq),
+            Relay::Size { program: id, source, size } => {
+                if let Some(layer) = self.programs.get_mut(&id).and_then(|p| p.layer_of_mut(source)) {
+                    layer.size = Some(size);
+                }
+            }
+            Relay::Sync { program: id, sync } => {
+                if let Some(program) = self.programs.get_mut(&id) {
+                    program.sync = sync;
+                }
+            }
+            Relay::OffAir { program } => self.clear_program(now, program),
+            Relay::KeyframeWanted { program: id, source } => {
+                if let Some(layer) = self.programs.get_mut(&id).and_then(|p| p.layer_of_mut(source)) {
+                    layer.keyframes.want();
+                }
+            }
+        }
+    }
+
+    /// Another shard has viewers: it gets every layer from its last keyframe on, and all to come.
+    fn on_subscribe(&mut self, now: Instant, id: ProgramId, to: usize) {
+        let index = self.index;
+        let program = self.programs.entry(id).or_insert_with(|| Program::new(id, index));
+        if !program.replicas.contains(&to) {
+            program.replicas.push(to);
+        }
+        let mut relays = Vec::new();
+        for place in program.places() {
+            let Some(layer) = program.layer(place).filter(|l| l.on_air(now)) else {
+                continue;
+            };
+            let track = match place {
+                Place::Audio => crate::media::ingest::Track::Audio,
+                Place::Video(_) => crate::media::ingest::Track::Video,
+            };
+            relays.push(Relay::Layer {
+                program: id,
+                track,
+                source: layer.source,
+                rid: Arc::clone(&layer.rid),
+                codec: layer.codec,
+                size: layer.size,
+            });
+            let stored = if place == Place::Audio { Vec::new() } else { layer.snapshot() };
+            relays.extend(stored.into_iter().map(|packet| Relay::Packet {
+                program: id,
+                source: layer.source,
+                packet,
+            }));
+        }
+        relays.push(Relay::Sync { program: id, sync: program.sync });
+        for relay in relays {
+            self.relay(to, relay);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! RTCP in both directions: what publishers are told, and what viewers ask for.
+
+use std::time::{Duration, Instant};
+
+use showrunner_rtp::rtcp::{self, Packet, Writer};
+
+use super::core::Core;
+use super::message::Relay;
+use super::outbox::Links;
+use super::session::{Role, Session};
+use super::sessions::Key;
+use crate::media::ingest::{FEEDBACK_SSRC, Track};
+use crate::media::packet::SourceId;
+use crate::media::sync::Tie;
+use showrunner_transport::srtp::MAX_OVERHEAD;
+
+/// Room for one compound packet that fits any path.
+const MAX_COMPOUND: usize = 1200;
+
+/// A publisher's round trip is not known to a receiver; retransmissions are asked for again after
+/// this long.
+const ASSUMED_RTT: Duration = Duration::from_millis(60);
+
+/// What a publisher is told in one turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Due {
+    /// Transport-wide feedback.
+    pub(super) transport_cc: bool,
+    /// A receiver report.
+    pub(super) report: bool,
+}
+
+impl Core {
+    /// Takes an RTCP compound packet.
+    pub(super) fn on_rtcp(&mut self, now: Instant, key: Key, datagram: &mut [u8]) {
+        let Some(srtp) = self.sessions.get_mut(key).and_then(|s| s.srtp.as_mut()) else {
+            return;
+        };
+        let Ok(len) = srtp.receiver.open_rtcp(datagram) else {
+            self.metrics.dropped.unauthentic += 1;
+            return;
+        };
+        for packet in rtcp::packets(&datagram[..len]) {
+            match packet {
+                Ok(Packet::SenderReport(report)) => {
+                    let tie = Tie { ntp: report.ntp, timestamp: report.rtp_timestamp };
+                    self.on_sender_report(now, key, report.ssrc, tie);
+                }
+                Ok(Packet::Nack { media_ssrc, entries, .. }) => {
+                    self.send_again(key, media_ssrc, entries);
+                }
+                Ok(Packet::Pli { .. } | Packet::Fir { .. }) => {
+                    self.metrics.keyframe_requests_received += 1;
+                    self.refresh(now, key);
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    self.metrics.dropped.malformed += 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_sender_report(&mut self, now: Instant, key: Key, ssrc: u32, tie: Tie) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let Role::Publisher(publisher) = &mut session.role else {
+            return;
+        };
+        if !publisher.ingest.on_sender_report(now, ssrc, tie) {
+            return;
+        }
+        let id = session.program;
+        let Some(program) = self.programs.get_mut(&id).filter(|p| p.publisher == Some(key)) else {
+            return;
+        };
+        program.sync.on_report(tie.ntp, self.clock.ntp(now));
+        program.sync.audio = publisher.ingest.common_tie(Track::Audio);
+        program.sync.video = publisher.ingest.common_tie(Track::Video);
+        let sync = program.sync;
+        for to in program.replicas.clone() {
+            self.relay(to, Relay::Sync { program: id, sync });
+        }
+    }
+
+    /// Sends a publisher its due feedback, and the keyframe requests that are wanted of it.
+    pub(super) fn feed_back(&mut self, now: Instant, key: Key, due: Due) {
+        let Self { sessions, programs, outbox, socket, connections, metrics, .. } = self;
+        let Some(session) = sessions.get_mut(key) else {
+            return;
+        };
+        let Role::Publisher(publisher) = &mut session.role else {
+            return;
+        };
+        let ingest = &mut publisher.ingest;
+        let mut buffer = [0; MAX_COMPOUND + MAX_OVERHEAD];
+        let mut writer = Writer::new(&mut buffer[..MAX_COMPOUND]);
+        let before = ingest.counters();
+        // What doesn't fit goes out with the next turn, 10 ms later.
+        let _full = (|| {
+            if due.report {
+                ingest.write_receiver_report(now, &mut writer)?;
+            }
+            if let Some(program) = programs.get_mut(&session.program).filter(|p| p.publisher == Some(key)) {
+                for layer in &mut program.video {
+                    if layer.keyframes.poll(now)
+                        && let Some(ssrc) = ingest.ssrc_of(layer.source)
+                    {
+                        metrics.keyframe_requests_sent += 1;
+                        writer.pli(FEEDBACK_SSRC, ssrc)?;
+                    }
+                }
+            }
+            ingest.write_nacks(now, ASSUMED_RTT, &mut writer)?;
+            if due.transport_cc {
+                ingest.write_transport_cc(&mut writer)?;
+            }
+            Ok::<_, rtcp::BufferFull>(())
+        })();
+        let after = ingest.counters();
+        metrics.nacks_sent += after.nacked - before.nacked;
+        metrics.recovered += after.recovered - before.recovered;
+        let len = writer.finish();
+        let mut links = Links { socket, connections };
+        send_rtcp(session, &mut buffer, len, outbox, &mut links);
+    }
+
+    /// On a shard that is not a program's home: passes on wishes for keyframes.
+    pub(super) fn pass_on_keyframe_wishes(&mut self, now: Instant) {
+        let mut wishes: Vec<(usize, Relay)> = Vec::new();
+        for program in self.programs.values_mut().filter(|p| p.home != self.index) {
+            for layer in &mut program.video {
+                if layer.keyframes.poll(now) {
+                    let source: SourceId = layer.source;
+                    wishes.push((program.home, Relay::KeyframeWanted { program: program.id, source }));
+                }
+            }
+        }
+        for (home, wish) in wishes {
+            self.relay(home, wish);
+        }
+    }
+
+    /// Sends a viewer its sender reports.
+    pub(super) fn report_to_viewer(&mut self, now: Instant, key: Key) {
+        let Self { sessions, programs, outbox, socket, connections, clock, .. } = self;
+        let Some(session) = sessions.get_mut(key) else {
+            return;
+        };
+        let Role::Viewer(viewer) = &session.role else {
+            return;
+        };
+        let Some(sync) = programs.get(&session.program).map(|p| p.sync) else {
+            return;
+        };
+        let ntp = clock.ntp(now);
+        let audio = sync.timestamp_at(sync.audio, ntp, 48_000);
+        let video = sync.timestamp_at(sync.video, ntp, 90_000);
+        let mut buffer = [0; MAX_COMPOUND + MAX_OVERHEAD];
+        let mut writer = Writer::new(&mut buffer[..MAX_COMPOUND]);
+        if viewer.write_sender_reports(ntp, audio, video, &mut writer).is_err() {
+            return;
+        }
+        let len = writer.finish();
+        let mut links = Links { socket, connections };
+        send_rtcp(session, &mut buffer, len, outbox, &mut links);
+    }
+}
+
+fn send_rtcp(
+    session: &mut Session,
+    buffer: &mut [u8],
+    len: usize,
+    outbox: &mut super::outbox::Outbox,
+    links: &mut Links<'_>,
+) {
+    if len == 0 {
+        return;
+    }
+    let (Some(srtp), Some(path)) = (&mut session.srtp, session.ice.selected()) else {
+        return;
+    };
+    if let Ok(len) = srtp.sender.seal_rtcp(buffer, len) {
+        outbox.send_now(&buffer[..len], path, links);
+    }
+}

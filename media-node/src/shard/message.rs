@@ -1,0 +1,191 @@
+//! What shards are told, and what they tell.
+
+use std::sync::Arc;
+
+use showrunner_rtp::codec::Codec;
+use showrunner_sdp::{Publishing, Watching};
+use showrunner_transport::{Fingerprint, IceCredentials};
+
+use crate::media::ingest::Track;
+use crate::media::packet::{SourceId, StoredPacket};
+use crate::media::sync::ProgramSync;
+use crate::node::{EndReason, LayerChoice, LayerInfo};
+
+/// A room's media in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProgramId(pub u64);
+
+/// A session's number in this process, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionNumber(pub u64);
+
+/// What a new session carries.
+pub enum Carries {
+    /// A publisher's tracks.
+    Publish(Publishing),
+    /// A viewer's tracks, and the layer asked for.
+    Watch(Watching),
+}
+
+/// A session for a shard.
+pub struct NewSession {
+    /// Its number.
+    pub number: SessionNumber,
+    /// Its public name, for logs.
+    pub log_id: Arc<str>,
+    /// The room's program.
+    pub program: ProgramId,
+    /// The shard that the room's publishers are on.
+    pub home: usize,
+    /// Our ICE credentials; the ufrag names the session in STUN.
+    pub local: IceCredentials,
+    /// The peer's.
+    pub remote: IceCredentials,
+    /// SHA-256 of the peer's certificate.
+    pub fingerprint: Fingerprint,
+    /// Its media.
+    pub carries: Carries,
+}
+
+/// From the control plane to a shard.
+pub enum Command {
+    /// Takes a session.
+    Add(Box<NewSession>),
+    /// ICE restart (RFC 8445 §9).
+    RestartIce {
+        /// Which session.
+        number: SessionNumber,
+        /// Our new credentials.
+        local: IceCredentials,
+        /// The peer's.
+        remote: IceCredentials,
+    },
+    /// Ends a session.
+    End {
+        /// Which session.
+        number: SessionNumber,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A viewer's choice of layer.
+    Choose {
+        /// Which session.
+        number: SessionNumber,
+        /// What was asked for.
+        choice: LayerChoice,
+    },
+    /// Closes all sessions and ends the shard.
+    Shutdown,
+}
+
+/// From a shard to the control plane.
+pub enum ShardEvent {
+    /// DTLS is up.
+    Connected {
+        /// Which session.
+        number: SessionNumber,
+    },
+    /// A session is over.
+    Ended {
+        /// Which session.
+        number: SessionNumber,
+        /// Why.
+        reason: EndReason,
+    },
+    /// What a program has on air has changed. From its home shard only.
+    OnAir {
+        /// Which program.
+        program: ProgramId,
+        /// Whether audio or video comes in.
+        active: bool,
+        /// Video layers, best first.
+        layers: Arc<[LayerInfo]>,
+    },
+}
+
+/// From a shard to a shard.
+pub enum Relay {
+    /// Shard `to` has viewers of a program whose home is here.
+    Subscribe {
+        /// Which program.
+        program: ProgramId,
+        /// The shard that wants its packets.
+        to: usize,
+    },
+    /// It has no more.
+    Unsubscribe {
+        /// Which program.
+        program: ProgramId,
+        /// The shard.
+        to: usize,
+    },
+    /// A layer begins.
+    Layer {
+        /// Which program.
+        program: ProgramId,
+        /// Audio or video.
+        track: Track,
+        /// The stream.
+        source: SourceId,
+        /// Its RID.
+        rid: Arc<str>,
+        /// Its format.
+        codec: Codec,
+        /// Its picture size, if known.
+        size: Option<(u16, u16)>,
+    },
+    /// A packet of a layer.
+    Packet {
+        /// Which program.
+        program: ProgramId,
+        /// The stream.
+        source: SourceId,
+        /// The packet.
+        packet: Arc<StoredPacket>,
+    },
+    /// A number of a layer that carries no media.
+    Padding {
+        /// Which program.
+        program: ProgramId,
+        /// The stream.
+        source: SourceId,
+        /// The number.
+        seq: u64,
+    },
+    /// The picture size of a layer.
+    Size {
+        /// Which program.
+        program: ProgramId,
+        /// The stream.
+        source: SourceId,
+        /// Width and height.
+        size: (u16, u16),
+    },
+    /// The publisher's clocks.
+    Sync {
+        /// Which program.
+        program: ProgramId,
+        /// Its clocks.
+        sync: ProgramSync,
+    },
+    /// The publisher is gone, and all its layers.
+    OffAir {
+        /// Which program.
+        program: ProgramId,
+    },
+    /// A viewer there needs a keyframe from the publisher here.
+    KeyframeWanted {
+        /// Which program.
+        program: ProgramId,
+        /// The stream.
+        source: SourceId,
+    },
+}
+
+impl Relay {
+    /// Whether it may be dropped before the queue is quite full: video that is not the beginning
+    /// of a keyframe. Audio and everything that isn't media stays.
+    pub(super) fn is_sheddable(&self) -> bool {
+        matches!(self, Self::Packet { packet, .. } if packet.codec != Codec::Opus && !packet.starts_keyframe)
+    }
+}

@@ -1,0 +1,188 @@
+//! A shard: one thread, one UDP socket and one TCP listener on the same port number, and all the
+//! sessions that were given that port. It is the thin shell around [`crate::media`].
+//!
+//! Reading order: [`run`] is the loop, [`socket`] brings datagrams in, [`session`] is what each
+//! belongs to, [`program`] is a room's media on this shard, [`outbox`] sends.
+
+mod core;
+mod delivery;
+mod feedback;
+pub mod message;
+pub mod outbox;
+pub(crate) mod path;
+mod program;
+mod run;
+mod session;
+mod sessions;
+pub mod socket;
+mod tcp;
+mod viewer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use crossbeam_queue::ArrayQueue;
+use mio::{Poll, Token, Waker};
+use showrunner_transport::dtls::Identity;
+
+use self::message::{Command, Relay, ShardEvent};
+use crate::metrics::ShardMetrics;
+
+/// The most commands that wait for a shard before joins are refused.
+const MAX_COMMANDS: usize = 4096;
+
+/// The most packets that wait for a shard on their way from another.
+const MAX_RELAYED: usize = 8192;
+
+const WAKE: Token = Token(0);
+const UDP: Token = Token(1);
+const LISTENER: Token = Token(2);
+/// Tokens from here on are TCP connections.
+const FIRST_CONNECTION: usize = 3;
+
+/// Another shard's way into this one: never blocks, never allocates.
+#[derive(Clone)]
+pub struct RelayHandle {
+    queue: Arc<ArrayQueue<Relay>>,
+    waker: Arc<Waker>,
+}
+
+impl RelayHandle {
+    /// Queues a message. Sheds in this order as the queue fills: above three quarters all video
+    /// but keyframes, then, when full, everything. False if it was shed.
+    pub fn push(&self, relay: Relay) -> bool {
+        if relay.is_sheddable() && self.queue.len() * 4 > self.queue.capacity() * 3 {
+            return false;
+        }
+        self.queue.push(relay).is_ok()
+    }
+
+    /// Wakes the shard after pushing.
+    pub fn wake(&self) {
+        // Fails only if the poll behind it is gone: the shard has ended.
+        let _ = self.waker.wake();
+    }
+}
+
+/// The control plane's way into a shard.
+#[derive(Clone)]
+pub struct ShardHandle {
+    commands: SyncSender<Command>,
+    waker: Arc<Waker>,
+}
+
+/// The shard's queue is full or the shard has ended.
+#[derive(Debug)]
+pub struct Busy;
+
+impl ShardHandle {
+    /// Queues a command.
+    ///
+    /// # Errors
+    /// If the shard is too far behind to take it.
+    pub fn send(&self, command: Command) -> Result<(), Busy> {
+        match self.commands.try_send(command) {
+            Ok(()) => {
+                let _ = self.waker.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Busy),
+        }
+    }
+}
+
+/// What a shard is made with.
+pub struct ShardConfig {
+    /// Position among the node's shards.
+    pub index: usize,
+    /// Where its sockets listen.
+    pub bind: SocketAddr,
+    /// The core to stay on, if pinned.
+    pub core: Option<core_affinity::CoreId>,
+}
+
+/// The ends that [`run`] holds.
+struct Inputs {
+    poll: Poll,
+    commands: Receiver<Command>,
+    relayed: Arc<ArrayQueue<Relay>>,
+}
+
+/// A shard whose sockets are bound and whose thread is not started yet.
+pub struct Bound {
+    config: ShardConfig,
+    inputs: Inputs,
+    socket: socket::MediaSocket,
+    listener: mio::net::TcpListener,
+    handle: ShardHandle,
+    relay: RelayHandle,
+}
+
+impl Bound {
+    /// Binds a shard's UDP socket and TCP listener.
+    ///
+    /// # Errors
+    /// If the port is taken or the kernel refuses.
+    pub fn bind(config: ShardConfig) -> std::io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let mut socket = socket::MediaSocket::bind(config.bind)?;
+        let mut listener = socket::bind_tcp(SocketAddr::new(config.bind.ip(), socket.port()))?;
+        socket.register(poll.registry(), UDP)?;
+        poll.registry()
+            .register(&mut listener, LISTENER, mio::Interest::READABLE)?;
+        let (sender, commands) = sync_channel(MAX_COMMANDS);
+        let relayed = Arc::new(ArrayQueue::new(MAX_RELAYED));
+        Ok(Self {
+            config,
+            socket,
+            listener,
+            handle: ShardHandle { commands: sender, waker: Arc::clone(&waker) },
+            relay: RelayHandle { queue: Arc::clone(&relayed), waker },
+            inputs: Inputs { poll, commands, relayed },
+        })
+    }
+
+    /// The port of both sockets.
+    pub fn port(&self) -> u16 {
+        self.socket.port()
+    }
+
+    /// The control plane's way in.
+    pub fn handle(&self) -> ShardHandle {
+        self.handle.clone()
+    }
+
+    /// The other shards' way in.
+    pub fn relay(&self) -> RelayHandle {
+        self.relay.clone()
+    }
+
+    /// Starts the thread. `peers` are all shards' relays, this one's included, by index.
+    ///
+    /// # Errors
+    /// If the thread can't be started.
+    pub fn start(
+        self,
+        identity: Arc<Identity>,
+        peers: Vec<RelayHandle>,
+        events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
+        metrics: ShardMetrics,
+    ) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name(format!("shard-{}", self.config.index))
+            .spawn(move || {
+                if let Some(core) = self.config.core
+                    && !core_affinity::set_for_current(core)
+                {
+                    tracing::warn!(core = core.id, "could not pin the shard to its core");
+                }
+                match run::Shard::new(self, identity, peers, events, metrics) {
+                    Ok(shard) => shard.run(),
+                    Err(error) => tracing::error!(%error, "the shard could not start"),
+                }
+            })
+    }
+}

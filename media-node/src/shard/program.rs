@@ -1,0 +1,202 @@
+//! A room's media on one shard: its layers, who watches, and what is to be sent on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use showrunner_rtp::codec::Codec;
+
+use super::message::ProgramId;
+use super::sessions::Key;
+use crate::media::ingest::Track;
+use crate::media::layer::Layer;
+use crate::media::packet::{SourceId, StoredPacket};
+use crate::media::pool::PacketPool;
+use crate::media::sync::ProgramSync;
+use crate::node::{LayerChoice, LayerInfo};
+
+/// A frame's packets are sent when it is whole, or when the first has waited this long.
+pub(super) const MAX_HOLD: Duration = Duration::from_millis(2);
+
+/// … or when there are this many.
+const MAX_PENDING: usize = 48;
+
+/// A room's media on one shard.
+pub(super) struct Program {
+    pub(super) id: ProgramId,
+    /// The shard that its publisher is on.
+    pub(super) home: usize,
+    /// On the home shard: the other shards that have viewers.
+    pub(super) replicas: Vec<usize>,
+    /// On the home shard: the session that is on air.
+    pub(super) publisher: Option<Key>,
+    /// Sessions that watch.
+    pub(super) viewers: Vec<Key>,
+    /// The audio stream.
+    pub(super) audio: Option<Layer>,
+    /// The video layers, in order of appearance.
+    pub(super) video: Vec<Layer>,
+    /// The publisher's clocks.
+    pub(super) sync: ProgramSync,
+    /// What was on air at the last look, to see changes.
+    pub(super) on_air: Vec<(SourceId, Option<(u16, u16)>)>,
+    /// Whether viewers were told of a publisher.
+    pub(super) active: bool,
+}
+
+/// A layer's place in its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Audio,
+    Video(usize),
+}
+
+impl Program {
+    pub(super) fn new(id: ProgramId, home: usize) -> Self {
+        Self {
+            id,
+            home,
+            replicas: Vec::new(),
+            publisher: None,
+            viewers: Vec::new(),
+            audio: None,
+            video: Vec::new(),
+            sync: ProgramSync::default(),
+            on_air: Vec::new(),
+            active: false,
+        }
+    }
+
+    /// Whether nobody sends, watches or listens in.
+    pub(super) fn is_idle(&self) -> bool {
+        self.publisher.is_none() && self.viewers.is_empty() && self.replicas.is_empty()
+    }
+
+    /// Where a source's layer is.
+    pub(super) fn place(&self, source: SourceId) -> Option<Place> {
+        if self.audio.as_ref().is_some_and(|l| l.source == source) {
+            return Some(Place::Audio);
+        }
+        self.video.iter().position(|l| l.source == source).map(Place::Video)
+    }
+
+    pub(super) fn layer(&self, place: Place) -> Option<&Layer> {
+        match place {
+            Place::Audio => self.audio.as_ref(),
+            Place::Video(at) => self.video.get(at),
+        }
+    }
+
+    pub(super) fn layer_mut(&mut self, place: Place) -> Option<&mut Layer> {
+        match place {
+            Place::Audio => self.audio.as_mut(),
+            Place::Video(at) => self.video.get_mut(at),
+        }
+    }
+
+    pub(super) fn layer_of(&self, source: SourceId) -> Option<&Layer> {
+        self.layer(self.place(source)?)
+    }
+
+    pub(super) fn layer_of_mut(&mut self, source: SourceId) -> Option<&mut Layer> {
+        self.layer_mut(self.place(source)?)
+    }
+
+    /// A new layer; it takes the place of one with the same RID, whose publisher restarted it.
+    pub(super) fn add_layer(&mut self, track: Track, source: SourceId, rid: Arc<str>, codec: Codec, now: Instant) {
+        let layer = Layer::new(source, rid, codec, now);
+        match track {
+            Track::Audio => self.audio = Some(layer),
+            Track::Video => {
+                self.video.retain(|l| l.rid != layer.rid);
+                self.video.push(layer);
+            }
+        }
+    }
+
+    /// The publisher is gone.
+    pub(super) fn clear(&mut self) {
+        self.publisher = None;
+        self.audio = None;
+        self.video.clear();
+        self.sync = ProgramSync::default();
+    }
+
+    /// The layer that a viewer should be on: the best on air that its choice allows; if none is
+    /// allowed, the smallest on air. Best is largest, by picture and then by bitrate.
+    pub(super) fn choose(&self, choice: &LayerChoice, now: Instant) -> Option<SourceId> {
+        let on_air = || self.video.iter().filter(|l| l.on_air(now));
+        if let Some(rid) = &choice.rid
+            && let Some(layer) = on_air().find(|l| *l.rid == **rid)
+        {
+            return Some(layer.source);
+        }
+        let allowed = |l: &&Layer| {
+            l.size.is_none_or(|(width, height)| {
+                choice.max_width.is_none_or(|max| width <= max)
+                    && choice.max_height.is_none_or(|max| height <= max)
+            })
+        };
+        on_air()
+            .filter(allowed)
+            .max_by_key(|l| rank(l))
+            .or_else(|| on_air().min_by_key(|l| rank(l)))
+            .map(|l| l.source)
+    }
+
+    /// Looks whether what is on air has changed, and remembers it.
+    pub(super) fn on_air_changed(&mut self, now: Instant) -> bool {
+        let on_air = || self.video.iter().filter(|l| l.on_air(now)).map(|l| (l.source, l.size));
+        let audio_active = self.audio.as_ref().is_some_and(|l| l.on_air(now));
+        let active = audio_active || on_air().next().is_some();
+        if active == self.active && on_air().eq(self.on_air.iter().copied()) {
+            return false;
+        }
+        self.on_air = on_air().collect();
+        self.active = active;
+        true
+    }
+
+    /// The video layers on air, best first, as viewers are told.
+    pub(super) fn layer_infos(&self, now: Instant) -> Arc<[LayerInfo]> {
+        let mut layers: Vec<&Layer> = self.video.iter().filter(|l| l.on_air(now)).collect();
+        layers.sort_by_key(|l| std::cmp::Reverse(rank(l)));
+        layers
+            .into_iter()
+            .map(|l| LayerInfo {
+                rid: l.rid.to_string(),
+                size: l.size,
+                bitrate_bps: l.bitrate_bps(),
+            })
+            .collect()
+    }
+
+    /// Stores a packet. True if it is new and has to be sent on.
+    pub(super) fn push(&mut self, place: Place, packet: Arc<StoredPacket>, pool: &mut PacketPool) -> bool {
+        self.layer_mut(place).is_some_and(|layer| layer.push(packet, pool))
+    }
+
+    /// Whether a layer's pending packets should go out now.
+    pub(super) fn is_due(&self, place: Place, now: Instant) -> bool {
+        let Some(layer) = self.layer(place) else {
+            return false;
+        };
+        let Some(first) = layer.pending.first() else {
+            return false;
+        };
+        place == Place::Audio
+            || layer.pending.len() >= MAX_PENDING
+            || layer.pending.iter().any(|p| p.marker)
+            || now.saturating_duration_since(first.arrival) >= MAX_HOLD
+    }
+
+    /// The places of all layers.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        let audio = self.audio.is_some().then_some(Place::Audio);
+        audio.into_iter().chain((0..self.video.len()).map(Place::Video))
+    }
+}
+
+fn rank(layer: &Layer) -> (u32, u64) {
+    let (width, height) = layer.size.unwrap_or((0, 0));
+    (u32::from(width) * u32::from(height), layer.bitrate_bps())
+}

@@ -1,0 +1,210 @@
+//! The loop of a shard: wait, take in, send on, keep time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::Events;
+use showrunner_transport::dtls::Identity;
+
+use super::core::Core;
+use super::feedback::Due;
+use super::message::ShardEvent;
+use super::path::Path;
+use super::session::Role;
+use super::socket::ReceiveBuffers;
+use super::{Bound, FIRST_CONNECTION, Inputs, LISTENER, RelayHandle, UDP, WAKE};
+use crate::metrics::ShardMetrics;
+
+/// The shard's clock tick: retransmissions are asked for and handshakes driven at this pace.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Each session is looked at once in this many ticks: a second.
+const TICKS_PER_ROUND: u64 = 100;
+
+/// Transport-wide feedback goes out once in this many ticks.
+const TICKS_PER_FEEDBACK: u64 = 5;
+
+/// System calls that one turn spends on receiving, so that a flood can't starve everything else.
+const MAX_RECEIVES: usize = 16;
+
+/// A shard's thread.
+pub(super) struct Shard {
+    inputs: Inputs,
+    listener: mio::net::TcpListener,
+    buffers: ReceiveBuffers,
+    frame: Box<[u8]>,
+    core: Core,
+}
+
+impl Shard {
+    pub(super) fn new(
+        bound: Bound,
+        identity: Arc<Identity>,
+        peers: Vec<RelayHandle>,
+        events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
+        metrics: ShardMetrics,
+    ) -> std::io::Result<Self> {
+        let registry = bound.inputs.poll.registry().try_clone()?;
+        let core = Core::new(
+            bound.config.index,
+            bound.socket,
+            registry,
+            identity,
+            peers,
+            events,
+            metrics,
+            Instant::now(),
+        );
+        Ok(Self {
+            inputs: bound.inputs,
+            listener: bound.listener,
+            buffers: ReceiveBuffers::default(),
+            frame: vec![0; usize::from(u16::MAX)].into_boxed_slice(),
+            core,
+        })
+    }
+
+    /// Runs until told to shut down.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(256);
+        let mut next_tick = Instant::now() + TICK;
+        let mut tick = 0;
+        let mut more = false;
+        while !self.core.shut_down {
+            let until_tick = next_tick.saturating_duration_since(Instant::now());
+            let patience = if more { Duration::ZERO } else { self.core.patience(until_tick) };
+            if let Err(error) = self.inputs.poll.poll(&mut events, Some(patience))
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "the shard's poll failed");
+                return;
+            }
+            let now = Instant::now();
+            let mut readable = more;
+            for event in &events {
+                match event.token() {
+                    WAKE => {}
+                    UDP => readable = true,
+                    LISTENER => self.core.connections.accept(&self.listener, &self.core.registry, now),
+                    token => self.on_connection(now, token.0 - FIRST_CONNECTION, event),
+                }
+            }
+            self.take_commands(now);
+            if readable {
+                more = self.receive();
+            }
+            let now = Instant::now();
+            self.core.flush_due(now);
+            if now >= next_tick {
+                next_tick = now + TICK;
+                tick += 1;
+                self.core.on_tick(now, tick);
+            }
+            self.core.wake_peers();
+            self.core.publish_metrics();
+        }
+    }
+
+    fn take_commands(&mut self, now: Instant) {
+        // Bounded, so that a storm of joins leaves time for media.
+        for command in self.inputs.commands.try_iter().take(64) {
+            self.core.on_command(now, command);
+        }
+        for _ in 0..self.inputs.relayed.len() {
+            if let Some(relay) = self.inputs.relayed.pop() {
+                self.core.on_relay(now, relay);
+            }
+        }
+    }
+
+    /// Takes in datagrams. True if there may be more.
+    fn receive(&mut self) -> bool {
+        for _ in 0..MAX_RECEIVES {
+            match self.core.socket.receive(&mut self.buffers) {
+                Ok(Some(count)) => {
+                    let now = Instant::now();
+                    for run in self.buffers.runs(count) {
+                        self.core.on_received(now, run);
+                    }
+                    self.core.flush_due(now);
+                }
+                Ok(None) => return false,
+                Err(error) => {
+                    tracing::error!(%error, "could not receive");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn on_connection(&mut self, now: Instant, key: usize, event: &mio::event::Event) {
+        if event.is_writable() {
+            self.core.connections.write(key);
+        }
+        if !event.is_readable() {
+            return;
+        }
+        let open = self.core.connections.fill(key);
+        while let Some((peer, len)) = self.core.connections.next_frame(key, &mut self.frame) {
+            let path = Path::Tcp { peer, connection: key };
+            self.core.on_datagram(now, now, path, &mut self.frame[..len]);
+        }
+        if !open {
+            self.core.connections.close(key, &self.core.registry);
+        }
+    }
+}
+
+impl Core {
+    /// Everything that goes by the clock.
+    fn on_tick(&mut self, now: Instant, tick: u64) {
+        for at in (0..self.handshaking.len()).rev() {
+            let key = self.handshaking[at];
+            self.look_after(now, key);
+            if self.sessions.get_mut(key).is_none_or(|s| !s.is_handshaking()) {
+                self.handshaking.retain(|k| *k != key);
+            }
+        }
+        for at in 0..self.publishers.len() {
+            let due = Due {
+                transport_cc: tick.is_multiple_of(TICKS_PER_FEEDBACK),
+                report: tick.is_multiple_of(TICKS_PER_ROUND),
+            };
+            self.feed_back(now, self.publishers[at], due);
+        }
+        self.pass_on_keyframe_wishes(now);
+        let first = (tick % TICKS_PER_ROUND) as usize;
+        for key in (first..self.sessions.key_bound()).step_by(TICKS_PER_ROUND as usize) {
+            self.look_after(now, key);
+            if let Some(Role::Viewer(_)) = self.sessions.get_mut(key).map(|s| &s.role) {
+                self.report_to_viewer(now, key);
+            }
+        }
+        if tick.is_multiple_of(10) {
+            for id in self.programs.keys().copied().collect::<Vec<_>>() {
+                self.look_on_air(now, id);
+            }
+        }
+        if tick.is_multiple_of(TICKS_PER_ROUND) {
+            self.connections.close_idle(now, &self.registry);
+        }
+    }
+
+    /// Drives a session's handshake and ends it if it is over.
+    fn look_after(&mut self, now: Instant, key: usize) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        match session.on_tick(now) {
+            Ok(()) => self.send_dtls(key, None),
+            Err(reason) => self.end(now, key, reason),
+        }
+    }
+
+    /// Makes this turn's counts visible.
+    fn publish_metrics(&mut self) {
+        let sent = self.outbox.take_sent();
+        self.metrics.publish(sent, self.sessions.len(), self.pool.allocated());
+    }
+}
