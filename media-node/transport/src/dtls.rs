@@ -1,19 +1,28 @@
-//! DTLS (RFC 6347) for one session, by rtc-dtls: agrees on SRTP keys (RFC 5764) with the peer whose
-//! certificate was signalled, and with nobody else.
+//! DTLS (RFC 6347) for one session, by rtc-dtls: agrees on SRTP keys (RFC 5764) with the peer
+//! whose certificate was signalled, and with nobody else.
 //!
-//! The library picks the first SRTP profile of the *client's* list that a server has; browsers list
-//! the expensive one first. So a server begins with a configuration that has GCM alone; if the
-//! client knows no GCM, the hello is given to a second one before anything was answered.
+//! Three things are ours, because the library does them in a way that doesn't suit a server of
+//! browsers:
+//! - **Profile.** The library takes the first SRTP profile of the *client's* list that the server
+//!   has, and browsers list the expensive one first. So a server begins with a configuration
+//!   that has GCM alone; if the client knows no GCM, its hello is read again with a second one,
+//!   before anything was answered.
+//! - **Retransmission.** The library stops its timer when anything of a handshake comes, even a
+//!   repeated flight, and then neither side would ever repeat what was lost. So we keep time.
+//! - **Limits**: see [`guard`].
 
+mod guard;
+mod identity;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use rtc_crypto::providers::AwsLcRsProvider;
-use rtc_crypto::{RTCCryptoProvider, SecretVec};
-use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
-use rtc_dtls::crypto::Certificate;
+use rtc_dtls::config::HandshakeConfig;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_shared::TransportProtocol;
@@ -21,30 +30,35 @@ use rtc_shared::error::Error;
 
 use crate::Fingerprint;
 use crate::srtp::{Profile, SrtpKeys};
-
-/// The library finds a peer by address. Each session has its own endpoint and one peer, whose real
-/// address may change, so it is always shown this one.
-const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1));
-const LOCAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 2), 1));
+use guard::Guard;
+pub use identity::Identity;
 
 const GCM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm;
 const CM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80;
 
-/// Largest datagram that the handshake makes.
-const MTU: usize = 1200;
+/// The library finds a peer by its address. Each session has its own endpoint and one peer, whose
+/// real address may change, so it is always shown this one.
+const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1));
+const LOCAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 2), 1));
 
-/// How long a lost flight is waited for before it is sent again.
-const FLIGHT_INTERVAL: Duration = Duration::from_millis(250);
+/// How long an answer is waited for before a flight is sent again; doubles each time.
+const RETRANSMIT_AFTER: Duration = Duration::from_millis(200);
 
-/// Datagrams of a hello that are kept in case it has to be read again.
-const MAX_HELLO: usize = 8;
+/// How often a flight is sent again: the peer has 25 s in all.
+const MAX_RETRANSMISSIONS: u32 = 6;
+
+/// Datagrams of a hello that are kept in case it has to be read again; a browser's has two.
+const MAX_HELLO: usize = 32;
 
 /// Why a session can't go on. No error says anything secret.
 #[derive(Debug, thiserror::Error)]
 pub enum DtlsError {
-    /// The library refused, or gave up after its retransmissions.
-    #[error("DTLS failed: {0}")]
+    /// The handshake failed.
+    #[error("DTLS handshake failed: {0}")]
     Handshake(String),
+    /// The peer doesn't answer.
+    #[error("DTLS handshake timed out")]
+    TimedOut,
     /// The peer has another certificate than it signalled.
     #[error("the peer's certificate is not the one that was signalled")]
     WrongCertificate,
@@ -59,76 +73,43 @@ impl From<Error> for DtlsError {
     }
 }
 
-/// The certificate of a process, and how its handshakes are done.
-pub struct Identity {
-    fingerprint: Fingerprint,
-    server: [Arc<HandshakeConfig>; 2],
-    client: Arc<HandshakeConfig>,
-}
-
-impl Identity {
-    /// Makes a self-signed P-256 certificate; peers know it by its fingerprint.
-    ///
-    /// # Errors
-    /// If the cryptographic library fails.
-    pub fn generate() -> Result<Self, DtlsError> {
-        Self::with_client_profiles(&[GCM, CM])
-    }
-
-    fn with_client_profiles(client_profiles: &[SrtpProtectionProfile]) -> Result<Self, DtlsError> {
-        let provider: Arc<dyn RTCCryptoProvider> = Arc::new(AwsLcRsProvider::new());
-        let certificate =
-            Certificate::generate_self_signed(vec!["showrunner".to_owned()], provider.crypto())?;
-        let der = certificate
-            .certificate
-            .first()
-            .ok_or(DtlsError::WrongCertificate)?;
-        let fingerprint = Fingerprint::of(der);
-        let config = |client: bool, profiles: &[SrtpProtectionProfile]| {
-            ConfigBuilder::default()
-                .with_crypto_provider(Arc::clone(&provider))
-                .with_certificates(vec![certificate.clone()])
-                // Certificates are self-signed: their fingerprint is what is checked, here.
-                .with_insecure_skip_verify(true)
-                .with_client_auth(ClientAuthType::RequireAnyClientCert)
-                .with_extended_master_secret(ExtendedMasterSecretType::Require)
-                .with_srtp_protection_profiles(profiles.to_vec())
-                .with_flight_interval(FLIGHT_INTERVAL)
-                .with_mtu(MTU)
-                .build(client, None)
-                .map(Arc::new)
-        };
-        Ok(Self {
-            fingerprint,
-            server: [config(false, &[GCM])?, config(false, &[CM])?],
-            client: config(true, client_profiles)?,
-        })
-    }
-
-    /// What peers are told of the certificate.
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
-    }
-}
-
 /// What happened.
 #[derive(Debug)]
 pub enum DtlsEvent {
     /// The peer is the one that was signalled, and these are the keys. Comes once.
     Connected(Box<SrtpKeys>),
-    /// The peer said goodbye.
+    /// The peer said goodbye, or that it can't go on. Comes once.
     Closed,
 }
 
-/// One session's DTLS.
+/// One session's DTLS. Give it datagrams with [`Dtls::handle`] and time with
+/// [`Dtls::handle_timeout`]; after each of both, and after [`Dtls::close`], send what
+/// [`Dtls::poll_transmit`] has.
 pub struct Dtls {
     endpoint: Endpoint,
     peer: Fingerprint,
-    /// While a server may still have to change its mind about the profile.
-    hello: Option<Hello>,
-    connected: bool,
+    guard: Guard,
+    phase: Phase,
+    outgoing: VecDeque<BytesMut>,
 }
 
+enum Phase {
+    Handshake(Box<Handshake>),
+    Established,
+    Over,
+}
+
+/// What is needed only until the keys are there.
+#[derive(Default)]
+struct Handshake {
+    hello: Option<Hello>,
+    /// What we sent last, and when to send it again.
+    flight: Vec<BytesMut>,
+    deadline: Option<Instant>,
+    retransmissions: u32,
+}
+
+/// A client's hello, as long as a server may have to change its mind about the profile.
 struct Hello {
     datagrams: Vec<BytesMut>,
     fall_back: Arc<HandshakeConfig>,
@@ -136,63 +117,92 @@ struct Hello {
 
 impl Dtls {
     /// A server that waits for the client's hello.
-    pub fn server(identity: &Identity, peer: Fingerprint) -> Self {
-        let [preferred, fall_back] = identity.server.clone();
-        Self {
-            endpoint: Endpoint::new(LOCAL, TransportProtocol::UDP, Some(preferred)),
+    pub fn server(identity: &Identity, peer: Fingerprint) -> Dtls {
+        let config = Some(Arc::clone(&identity.prefer_gcm));
+        let fall_back = Arc::clone(&identity.accept_cm);
+        let hello = Some(Hello {
+            datagrams: Vec::new(),
+            fall_back,
+        });
+        Dtls::new(
+            config,
             peer,
-            hello: Some(Hello {
-                datagrams: Vec::new(),
-                fall_back,
-            }),
-            connected: false,
-        }
+            Handshake {
+                hello,
+                ..Handshake::default()
+            },
+        )
     }
 
     /// A client, with its hello ready to be sent.
     ///
     /// # Errors
     /// If the library fails.
-    pub fn client(identity: &Identity, peer: Fingerprint, now: Instant) -> Result<Self, DtlsError> {
-        let mut endpoint = Endpoint::new(LOCAL, TransportProtocol::UDP, None);
-        endpoint.connect(now, PEER, Arc::clone(&identity.client), None)?;
-        Ok(Self {
-            endpoint,
-            peer,
-            hello: None,
-            connected: false,
-        })
+    pub fn client(identity: &Identity, peer: Fingerprint, now: Instant) -> Result<Dtls, DtlsError> {
+        let mut dtls = Dtls::new(None, peer, Handshake::default());
+        dtls.endpoint
+            .connect(now, PEER, Arc::clone(&identity.client), None)?;
+        dtls.take_flight(now);
+        Ok(dtls)
     }
 
-    /// Takes a datagram of the peer.
+    fn new(config: Option<Arc<HandshakeConfig>>, peer: Fingerprint, handshake: Handshake) -> Dtls {
+        Dtls {
+            endpoint: Endpoint::new(LOCAL, TransportProtocol::UDP, config),
+            peer,
+            guard: Guard::new(),
+            phase: Phase::Handshake(Box::new(handshake)),
+            outgoing: VecDeque::new(),
+        }
+    }
+
+    /// Takes a datagram of the peer. What isn't DTLS or isn't authentic is dropped in silence, as
+    /// it may be anybody's.
     ///
     /// # Errors
-    /// If the handshake has failed: the session must end. After the handshake bad datagrams are
-    /// dropped in silence, as they may be anybody's.
+    /// If the handshake has failed: the session must end, once what [`Dtls::poll_transmit`] has
+    /// to say about it is sent.
     pub fn handle(
         &mut self,
         now: Instant,
         datagram: &[u8],
     ) -> Result<Option<DtlsEvent>, DtlsError> {
-        if let Some(hello) = &mut self.hello {
-            if hello.datagrams.len() < MAX_HELLO {
-                hello.datagrams.push(datagram.into());
-            }
+        if !self.guard.admits(datagram) {
+            return Ok(None);
         }
-        let events = match self.endpoint.read(now, PEER, None, datagram.into()) {
-            Ok(events) => events,
-            Err(Error::ErrServerNoMatchingSrtpProfile) if self.hello.is_some() => {
-                self.fall_back(now)?
+        let result = match &mut self.phase {
+            Phase::Handshake(handshake) => {
+                handshake.remember(datagram);
+                self.shake_hands(now, datagram)
             }
-            Err(_) if self.connected => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Phase::Established => Ok(self.listen(now, datagram)),
+            Phase::Over => return Ok(None),
+        };
+        self.take_flight(now);
+        match &result {
+            Ok(None) => {}
+            Ok(Some(DtlsEvent::Connected(_))) => {
+                self.phase = Phase::Established;
+                self.guard.establish();
+            }
+            Ok(Some(DtlsEvent::Closed)) | Err(_) => self.phase = Phase::Over,
+        }
+        result
+    }
+
+    fn shake_hands(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+    ) -> Result<Option<DtlsEvent>, DtlsError> {
+        let events = match self.endpoint.read(now, PEER, None, datagram.into()) {
+            Err(Error::ErrServerNoMatchingSrtpProfile) => self.fall_back(now)?,
+            result => result?,
         };
         for event in events {
             match event {
-                EndpointEvent::HandshakeComplete if !self.connected => {
-                    let keys = self.keys()?;
-                    self.connected = true;
-                    self.hello = None;
+                EndpointEvent::HandshakeComplete => {
+                    let keys = self.keys().inspect_err(|_| self.endpoint_goodbye(now))?;
                     return Ok(Some(DtlsEvent::Connected(Box::new(keys))));
                 }
                 EndpointEvent::PeerClosed => return Ok(Some(DtlsEvent::Closed)),
@@ -202,17 +212,32 @@ impl Dtls {
         Ok(None)
     }
 
-    /// Reads the hello again with the second configuration; the first one's alert is never sent.
+    /// Reads the hello again with the second configuration. The first one's alert goes with its
+    /// endpoint.
     fn fall_back(&mut self, now: Instant) -> Result<Vec<EndpointEvent>, DtlsError> {
-        let Some(hello) = self.hello.take() else {
-            return Err(DtlsError::NoSrtp);
+        let Phase::Handshake(handshake) = &mut self.phase else {
+            return Ok(Vec::new());
         };
+        let hello = handshake.hello.take().ok_or(DtlsError::NoSrtp)?;
         self.endpoint = Endpoint::new(LOCAL, TransportProtocol::UDP, Some(hello.fall_back));
         let mut events = Vec::new();
         for datagram in hello.datagrams {
             events.extend(self.endpoint.read(now, PEER, None, datagram)?);
         }
         Ok(events)
+    }
+
+    /// After the handshake only goodbyes matter: media doesn't go through DTLS.
+    fn listen(&mut self, now: Instant, datagram: &[u8]) -> Option<DtlsEvent> {
+        match self.endpoint.read(now, PEER, None, datagram.into()) {
+            Ok(events) => events
+                .iter()
+                .any(|event| matches!(event, EndpointEvent::PeerClosed))
+                .then_some(DtlsEvent::Closed),
+            // Authentic: the library drops plain alerts once there are keys.
+            Err(Error::ErrAlertFatalOrClose) => Some(DtlsEvent::Closed),
+            Err(_) => None,
+        }
     }
 
     fn keys(&self) -> Result<SrtpKeys, DtlsError> {
@@ -228,179 +253,103 @@ impl Dtls {
             return Err(DtlsError::WrongCertificate);
         }
         let profile = match state.srtp_protection_profile() {
-            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => Profile::AeadAes128Gcm,
-            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => Profile::Aes128CmHmacSha1_80,
+            GCM => Profile::AeadAes128Gcm,
+            CM => Profile::Aes128CmHmacSha1_80,
             _ => return Err(DtlsError::NoSrtp),
         };
-        let material: SecretVec = state.export_keying_material(
-            "EXTRACTOR-dtls_srtp",
-            &[],
-            profile.keying_material_len(),
-        )?;
+        let material =
+            state.export_keying_material(EXPORTER, &[], profile.keying_material_len())?;
         SrtpKeys::from_keying_material(profile, state.is_client(), material.as_ref())
             .map_err(|_| DtlsError::NoSrtp)
     }
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<BytesMut> {
-        self.endpoint.poll_transmit().map(|t| t.message)
+        self.outgoing.pop_front()
     }
 
     /// When [`Self::handle_timeout`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.endpoint.poll_timeout(&PEER)
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.deadline,
+            Phase::Established | Phase::Over => None,
+        }
     }
 
-    /// Sends lost flights again.
+    /// Sends a flight again that was not answered in time.
     ///
     /// # Errors
     /// If the peer has been silent for too long: the session must end.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsError> {
-        if self.poll_timeout().is_none() {
+        let Phase::Handshake(handshake) = &mut self.phase else {
+            return Ok(());
+        };
+        if handshake.deadline.is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        match self.endpoint.handle_timeout(PEER, now) {
-            // A server that has heard nothing yet, or a session that needs no handshake any more.
-            Err(Error::InvalidRemoteAddress(_)) => Ok(()),
-            Err(_) if self.connected => Ok(()),
-            result => Ok(result?),
+        if handshake.retransmissions == MAX_RETRANSMISSIONS {
+            self.phase = Phase::Over;
+            return Err(DtlsError::TimedOut);
+        }
+        handshake.retransmissions += 1;
+        handshake.deadline = Some(now + RETRANSMIT_AFTER * (1 << handshake.retransmissions));
+        if self.endpoint.poll_timeout(&PEER).is_some() {
+            // With fresh record numbers, so that a peer that got the first copy takes the hint.
+            let result = self.endpoint.handle_timeout(PEER, now);
+            self.outgoing.extend(transmits(&mut self.endpoint));
+            result?;
+        } else {
+            self.outgoing.extend(handshake.flight.iter().cloned());
+        }
+        Ok(())
+    }
+
+    /// Says goodbye. Nothing comes of this session any more.
+    pub fn close(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Over) {
+            self.endpoint_goodbye(now);
+            self.phase = Phase::Over;
         }
     }
 
-    /// Says goodbye.
-    pub fn close(&mut self, now: Instant) {
+    fn endpoint_goodbye(&mut self, now: Instant) {
         // There is nothing to do about a goodbye that can't be said.
         let _ = self.endpoint.close(now);
+        self.outgoing.extend(transmits(&mut self.endpoint));
+    }
+
+    /// Moves what the library wants to be sent to what is sent, and waits for the answer.
+    fn take_flight(&mut self, now: Instant) {
+        let flight: Vec<BytesMut> = transmits(&mut self.endpoint).collect();
+        if flight.is_empty() {
+            return;
+        }
+        self.outgoing.extend(flight.iter().cloned());
+        if let Phase::Handshake(handshake) = &mut self.phase {
+            **handshake = Handshake {
+                // A server that answers has found a profile.
+                hello: None,
+                flight,
+                deadline: Some(now + RETRANSMIT_AFTER),
+                retransmissions: 0,
+            };
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::srtp::{MAX_OVERHEAD, Receiver, Sender};
+/// The label under which SRTP's keys are exported (RFC 5764 §4.2).
+const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
 
-    struct Pair {
-        server: Dtls,
-        client: Dtls,
-        now: Instant,
-        keys: (Option<SrtpKeys>, Option<SrtpKeys>),
-    }
-
-    fn pair(server: &Identity, client: &Identity) -> Pair {
-        let now = Instant::now();
-        Pair {
-            server: Dtls::server(server, client.fingerprint()),
-            client: Dtls::client(client, server.fingerprint(), now).unwrap(),
-            now,
-            keys: (None, None),
+impl Handshake {
+    fn remember(&mut self, datagram: &[u8]) {
+        if let Some(hello) = &mut self.hello
+            && hello.datagrams.len() < MAX_HELLO
+        {
+            hello.datagrams.push(datagram.into());
         }
     }
+}
 
-    fn deliver(
-        from: &mut Dtls,
-        to: &mut Dtls,
-        now: Instant,
-        keys: &mut Option<SrtpKeys>,
-    ) -> Result<usize, DtlsError> {
-        let mut count = 0;
-        while let Some(datagram) = from.poll_transmit() {
-            count += 1;
-            if let Some(DtlsEvent::Connected(k)) = to.handle(now, &datagram)? {
-                *keys = Some(*k);
-            }
-        }
-        Ok(count)
-    }
-
-    impl Pair {
-        fn run(&mut self) -> Result<(), DtlsError> {
-            for _ in 0..40 {
-                let there = deliver(
-                    &mut self.client,
-                    &mut self.server,
-                    self.now,
-                    &mut self.keys.0,
-                )?;
-                let back = deliver(
-                    &mut self.server,
-                    &mut self.client,
-                    self.now,
-                    &mut self.keys.1,
-                )?;
-                if there + back == 0 {
-                    self.now += FLIGHT_INTERVAL;
-                    self.client.handle_timeout(self.now)?;
-                    self.server.handle_timeout(self.now)?;
-                }
-            }
-            Ok(())
-        }
-
-        fn profile(&self) -> Option<Profile> {
-            let (server, client) = (self.keys.0.as_ref()?, self.keys.1.as_ref()?);
-            assert_eq!(server.profile, client.profile);
-            // What one seals the other opens.
-            let (mut sender, mut receiver) = (Sender::new(server), Receiver::new(client));
-            let mut packet = [0; 8 + MAX_OVERHEAD + 16];
-            packet[..8].copy_from_slice(&[0x80, 201, 0, 1, 0, 0, 0, 1]);
-            let len = sender.seal_rtcp(&mut packet, 8).unwrap();
-            assert_eq!(receiver.open_rtcp(&mut packet[..len]), Ok(8));
-            Some(server.profile)
-        }
-    }
-
-    fn client_with(profiles: &[SrtpProtectionProfile]) -> Identity {
-        Identity::with_client_profiles(profiles).unwrap()
-    }
-
-    #[test]
-    fn gcm_is_taken_even_if_the_client_likes_cm_better() {
-        let (server, client) = (Identity::generate().unwrap(), client_with(&[CM, GCM]));
-        let mut pair = pair(&server, &client);
-        pair.run().unwrap();
-        assert_eq!(pair.profile(), Some(Profile::AeadAes128Gcm));
-    }
-
-    #[test]
-    fn a_client_without_gcm_gets_cm() {
-        let (server, client) = (Identity::generate().unwrap(), client_with(&[CM]));
-        let mut pair = pair(&server, &client);
-        pair.run().unwrap();
-        assert_eq!(pair.profile(), Some(Profile::Aes128CmHmacSha1_80));
-    }
-
-    #[test]
-    fn another_certificate_than_signalled_gets_no_keys() {
-        let (server, client) = (Identity::generate().unwrap(), Identity::generate().unwrap());
-        let mut pair = pair(&server, &client);
-        pair.server.peer = server.fingerprint();
-        assert!(matches!(pair.run(), Err(DtlsError::WrongCertificate)));
-        assert!(pair.keys.0.is_none());
-    }
-
-    #[test]
-    fn a_lost_flight_is_sent_again() {
-        let (server, client) = (Identity::generate().unwrap(), Identity::generate().unwrap());
-        let mut pair = pair(&server, &client);
-        while pair.client.poll_transmit().is_some() {} // the first hello is lost
-        pair.run().unwrap();
-        assert!(pair.profile().is_some());
-    }
-
-    #[test]
-    fn garbage_does_not_end_an_established_session() {
-        let (server, client) = (Identity::generate().unwrap(), Identity::generate().unwrap());
-        let mut pair = pair(&server, &client);
-        pair.run().unwrap();
-        for first in 20..64 {
-            for len in 1..40 {
-                let result = pair.server.handle(pair.now, &vec![first; len]);
-                assert!(matches!(result, Ok(None)), "{first} x {len}");
-            }
-        }
-        pair.client.close(pair.now);
-        let goodbye = pair.client.poll_transmit().unwrap();
-        let event = pair.server.handle(pair.now, &goodbye).unwrap();
-        assert!(matches!(event, Some(DtlsEvent::Closed)));
-    }
+fn transmits(endpoint: &mut Endpoint) -> impl Iterator<Item = BytesMut> {
+    std::iter::from_fn(|| endpoint.poll_transmit().map(|transmit| transmit.message))
 }
