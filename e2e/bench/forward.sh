@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# What a node costs and how quick it is: node and clients in two network namespaces joined by a
+# veth pair, LiveKit beside it. Prints `name: value` lines and rewrites docs/benchmarks.md.
+# SKIP_LIVEKIT=1 leaves LiveKit out; BENCH_SECONDS says how long each load is measured (20).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# shellcheck source=e2e/bench/namespaces.sh
+source e2e/bench/namespaces.sh
+require_root
+
+seconds=${BENCH_SECONDS:-20}
+results=$PWD/.cache/bench
+base=http://$NODE_IP:8080
+node=
+
+rm -rf "$results"
+mkdir -p "$results"
+make_namespaces
+
+# A fresh node for each load, so that memory is counted from the same start.
+start_node() {
+  in_node target/release/media-node --http "$NODE_IP:8080" --media-bind "$NODE_IP" 2>"$results/node.log" &
+  node=$!
+  await_http "$base/readyz" "$node"
+}
+stop_node() {
+  kill "$node"
+  wait "$node" || true
+}
+metrics() { (in_client curl --silent --fail "$base/metrics") >"$results/$1"; }
+
+# measure NAME ARGUMENTS…: one load; its figures go to NAME.json, its table to the terminal.
+measure() {
+  local name=$1
+  shift
+  echo "== $name: $*" >&2
+  start_node
+  metrics "$name.before"
+  (in_client target/release/showrunner-load run --url "$base" --media .cache/media \
+    --seconds "$seconds" --node-pid "$node" --json "$results/$name.json" "$@") >&2
+  metrics "$name.after"
+  stop_node
+}
+
+measure 300 --viewers 300
+measure 50 --viewers 50
+measure 1000 --viewers 1000
+measure 20x15 --rooms 20 --viewers 15
+# Two hundred joins a second, for as long as the machine has viewers to spare.
+measure joins --viewers 600 --join-rate 200
+
+# How many viewers load the node to 70 % of what its cores can do.
+busy=$(python3 e2e/bench/report.py viewers-for-load 0.7)
+measure residence --viewers "$busy"
+
+if [[ -z ${SKIP_LIVEKIT:-} ]]; then
+  e2e/bench/livekit.sh | tee "$results/livekit.txt" >&2
+fi
+python3 e2e/bench/report.py write "$seconds"
