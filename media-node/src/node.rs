@@ -100,6 +100,7 @@ pub enum RoomEvent {
 
 /// One simulcast layer on air.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LayerInfo {
     /// RID; empty without simulcast.
     pub rid: String,
@@ -242,6 +243,7 @@ struct Room {
     viewers: u32,
     told_viewers: u32,
     layers: Arc<[LayerInfo]>,
+    told_layers: Arc<[LayerInfo]>,
     sessions: usize,
     events: broadcast::Sender<RoomEvent>,
 }
@@ -616,6 +618,15 @@ impl Room {
     }
 }
 
+/// Whether viewers need not be told of a change: same layers and sizes, much the same bitrates.
+fn looks_alike(told: &[LayerInfo], now: &[LayerInfo]) -> bool {
+    told.len() == now.len()
+        && told.iter().zip(now).all(|(a, b)| {
+            let close = a.bitrate_bps.abs_diff(b.bitrate_bps) <= a.bitrate_bps / 4;
+            a.rid == b.rid && a.size == b.size && close
+        })
+}
+
 impl State {
     fn least_loaded(&self) -> usize {
         let by_load = self.shard_load.iter().enumerate().min_by_key(|(_, load)| **load);
@@ -639,6 +650,7 @@ impl State {
                 viewers: 0,
                 told_viewers: 0,
                 layers: Arc::default(),
+                told_layers: Arc::default(),
                 sessions: 0,
                 events: broadcast::Sender::new(EVENT_BACKLOG),
             },
@@ -713,7 +725,10 @@ impl State {
             room.tell(if active { RoomEvent::Active } else { RoomEvent::Inactive });
         }
         room.layers = Arc::clone(&layers);
-        room.tell(RoomEvent::Layers(layers));
+        if !looks_alike(&room.told_layers, &layers) {
+            room.told_layers = Arc::clone(&layers);
+            room.tell(RoomEvent::Layers(layers));
+        }
     }
 
     fn tell_counts(&mut self) {

@@ -212,12 +212,14 @@ fn slot(seq: u64) -> usize {
 struct RateMeter {
     since: Instant,
     bytes: u64,
+    /// Of the window before; until there is one, of what there is.
     bps: u64,
+    settled: bool,
 }
 
 impl RateMeter {
     fn new(now: Instant) -> Self {
-        Self { since: now, bytes: 0, bps: 0 }
+        Self { since: now, bytes: 0, bps: 0, settled: false }
     }
 
     fn count(&mut self, now: Instant, bytes: usize) {
@@ -226,8 +228,12 @@ impl RateMeter {
             self.bps = (self.bytes as f64 * 8.0 / elapsed.as_secs_f64()) as u64;
             self.bytes = 0;
             self.since = now;
+            self.settled = true;
         }
         self.bytes += bytes as u64;
+        if !self.settled {
+            self.bps = self.bytes * 8;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::Core;
-use super::message::{ProgramId, Relay};
+use super::message::{ProgramId, Relay, ShardEvent};
 use super::outbox::Links;
 use super::program::{Place, Program};
 use super::session::Role;
@@ -353,13 +353,17 @@ impl Core {
         if !program.on_air_changed(now) {
             return;
         }
-        let (active, home) = (program.active, program.home);
-        let layers = program.layer_infos(now);
         for key in program.viewers.clone() {
             self.aim(now, id, key);
         }
-        if home == self.index {
-            self.tell(super::message::ShardEvent::OnAir { program: id, active, layers });
+        self.tell_on_air(now, id);
+    }
+
+    /// Tells the control plane what a program that is at home here has on air.
+    pub(super) fn tell_on_air(&self, now: Instant, id: ProgramId) {
+        if let Some(program) = self.programs.get(&id).filter(|p| p.home == self.index) {
+            let (active, layers) = (program.active, program.layer_infos(now));
+            self.tell(ShardEvent::OnAir { program: id, active, layers });
         }
     }
 

@@ -92,7 +92,8 @@ pub enum ShardEvent {
         /// Why.
         reason: EndReason,
     },
-    /// What a program has on air has changed. From its home shard only.
+    /// What a program has on air: when that changes, and once a second, since bitrates do. From
+    /// its home shard only.
     OnAir {
         /// Which program.
         program: ProgramId,

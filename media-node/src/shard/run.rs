@@ -184,6 +184,9 @@ impl Core {
         if tick.is_multiple_of(10) {
             for id in self.programs.keys().copied().collect::<Vec<_>>() {
                 self.look_on_air(now, id);
+                if tick.is_multiple_of(TICKS_PER_ROUND) {
+                    self.tell_on_air(now, id);
+                }
             }
         }
         if tick.is_multiple_of(TICKS_PER_ROUND) {
