@@ -17,19 +17,33 @@ static IDENTITY: LazyLock<Identity> =
 enum Datagram<'a> {
     Any(&'a [u8]),
     /// In a record that gets as far as the library.
-    Record { content_type: u8, epoch: bool, body: &'a [u8] },
+    Record {
+        content_type: u8,
+        epoch: bool,
+        body: &'a [u8],
+    },
     /// A whole handshake message.
-    Message { kind: u8, sequence: u8, body: &'a [u8] },
+    Message {
+        kind: u8,
+        sequence: u8,
+        body: &'a [u8],
+    },
 }
 
 impl Datagram<'_> {
     fn bytes(&self, number: u8) -> Vec<u8> {
         match *self {
             Datagram::Any(bytes) => bytes.to_vec(),
-            Datagram::Record { content_type, epoch, body } => {
-                record(20 + content_type % 4, epoch.into(), number, body)
-            }
-            Datagram::Message { kind, sequence, body } => {
+            Datagram::Record {
+                content_type,
+                epoch,
+                body,
+            } => record(20 + content_type % 4, epoch.into(), number, body),
+            Datagram::Message {
+                kind,
+                sequence,
+                body,
+            } => {
                 let len = &(body.len() as u32).to_be_bytes()[1..];
                 let header = [&[kind], len, &[0, sequence % 16, 0, 0, 0], len].concat();
                 record(22, 0, number, &[&header, body].concat())
@@ -40,7 +54,7 @@ impl Datagram<'_> {
 
 fn record(content_type: u8, epoch: u8, number: u8, body: &[u8]) -> Vec<u8> {
     let header = [content_type, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, number];
-    [&header, &(body.len() as u16).to_be_bytes(), body].concat()
+    [&header[..], &(body.len() as u16).to_be_bytes(), body].concat()
 }
 
 fuzz_target!(|datagrams: Vec<Datagram<'_>>| {

@@ -11,11 +11,14 @@ pub enum FramingError {
 /// The longest frame that a [`Reader`] takes: no packet of a session is longer, on any network.
 pub const MAX_FRAME: usize = 4 << 10;
 
-/// Room for one frame that is still incomplete and what one read brought after it.
-const MAX_BUFFERED: usize = 32 << 10;
+/// The most bytes that wait in a [`Reader`]: some key frames of a fast sender.
+const MAX_BUFFERED: usize = 256 << 10;
 
-/// Cuts a byte stream into frames. It holds at most 32 KiB: after each [`Reader::push`], which
-/// should bring half of that at most, take all frames with [`Reader::next_frame`].
+/// The room that an idle [`Reader`] keeps.
+const KEPT: usize = 32 << 10;
+
+/// Cuts a byte stream into frames. It holds at most 256 KiB: after each [`Reader::push`] take all
+/// frames with [`Reader::next_frame`].
 #[derive(Debug, Default)]
 pub struct Reader {
     bytes: Vec<u8>,
@@ -30,8 +33,7 @@ impl Reader {
     /// [`FramingError::TooLong`] if the stream announces a frame longer than [`MAX_FRAME`] or its
     /// frames were not taken. The connection is of no use then.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
-        self.bytes.drain(..self.at);
-        self.at = 0;
+        self.drop_taken();
         if self.bytes.len() + bytes.len() > MAX_BUFFERED {
             return Err(FramingError::TooLong);
         }
@@ -50,18 +52,28 @@ impl Reader {
     /// Copies the next whole frame into `frame`; its length. A frame longer than `frame` is
     /// dropped. Empty frames, which some peers send to keep a connection alive, are skipped.
     pub fn next_frame(&mut self, frame: &mut [u8]) -> Option<usize> {
-        loop {
-            let [hi, lo, body @ ..] = self.bytes.get(self.at..)? else {
-                return None;
-            };
-            let len = usize::from(u16::from_be_bytes([*hi, *lo]));
-            let whole = body.get(..len)?;
+        while let Some(whole) = self.whole_frame() {
+            let len = whole.len();
+            let room = frame.get_mut(..len).filter(|room| !room.is_empty());
+            let copied = room.map(|room| room.copy_from_slice(whole)).is_some();
             self.at += 2 + len;
-            if let Some(room) = frame.get_mut(..len).filter(|room| !room.is_empty()) {
-                room.copy_from_slice(whole);
+            if copied {
                 return Some(len);
             }
         }
+        self.drop_taken();
+        self.bytes.shrink_to(KEPT);
+        None
+    }
+
+    fn whole_frame(&self) -> Option<&[u8]> {
+        let (len, body) = self.bytes.get(self.at..)?.split_first_chunk()?;
+        body.get(..usize::from(u16::from_be_bytes(*len)))
+    }
+
+    fn drop_taken(&mut self) {
+        self.bytes.drain(..self.at);
+        self.at = 0;
     }
 }
 
@@ -132,8 +144,15 @@ mod tests {
         let mut reader = Reader::default();
         let mut frame = Vec::new();
         write(&[0; MAX_FRAME], &mut frame).unwrap();
-        let pushed = (0..100).take_while(|_| reader.push(&frame).is_ok()).count();
+        let pushed = (0..1000)
+            .take_while(|_| reader.push(&frame).is_ok())
+            .count();
         assert!(pushed * frame.len() <= MAX_BUFFERED);
+        assert_eq!(frames(&mut reader).len(), pushed);
+        assert!(
+            reader.bytes.capacity() <= KEPT,
+            "an idle connection costs little"
+        );
     }
 
     #[test]
