@@ -66,6 +66,8 @@ impl Fmtp {
             .filter_map(|pair| pair.split_once('='))
             .find(|(k, _)| k.trim().eq_ignore_ascii_case(key))
             .map(|(_, value)| value.trim())
+            // So that nothing of it can break out of a line of the answer.
+            .filter(|value| value.bytes().all(|b| b.is_ascii_graphic()))
     }
 
     /// The named parameters, in that order, as far as they are there.

@@ -62,16 +62,16 @@ impl Offer {
         if text.len() > MAX_BYTES {
             return Err(OfferError::TooLong(text.len()));
         }
-        let count = text.lines().filter(|line| line.starts_with("m=")).count();
-        if count > MAX_SECTIONS {
-            return Err(OfferError::TooManySections(count));
-        }
         let sdp = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
             .map_err(|e| OfferError::Malformed(shortened(e.to_string())))?;
         Offer::read(&sdp)
     }
 
     fn read(sdp: &SessionDescription) -> Result<Offer, OfferError> {
+        let count = sdp.media_descriptions.len();
+        if count > MAX_SECTIONS {
+            return Err(OfferError::TooManySections(count));
+        }
         let session = Attributes(&sdp.attributes);
         if session.has("ice-lite") {
             return Err(OfferError::IceLite);
