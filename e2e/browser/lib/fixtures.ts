@@ -2,7 +2,7 @@
 
 import { test as base, chromium, expect, type Browser, type BrowserContextOptions, type Page } from '@playwright/test';
 import { connectionStats, installCodeCamera, keepConnections, readFrames, type SeenFrame } from './code.ts';
-import { MediaNode } from './node.ts';
+import { MediaNode, type NodeOptions } from './node.ts';
 
 export { expect };
 
@@ -35,6 +35,8 @@ interface Workers {
 }
 
 interface Tests {
+  /** Starts a node that belongs to this test alone; it outlives the test's pages. */
+  startNode: (options?: NodeOptions) => Promise<MediaNode>;
   /** A room of the test's own. */
   room: string;
   /** Opens a page that fails the test if it logs an error or breaks its content policy. */
@@ -56,7 +58,6 @@ export const FULL_HD = { width: 1920, height: 1080 };
 
 export const test = base.extend<Tests, Workers>({
   node: [
-    // eslint-disable-next-line no-empty-pattern
     async ({}, use) => {
       const node = await MediaNode.start();
       await use(node);
@@ -81,7 +82,17 @@ export const test = base.extend<Tests, Workers>({
     { scope: 'worker' },
   ],
   room: async ({}, use, { testId }) => use(`default/test-${testId.replace(/[^a-z0-9]/g, '')}`),
-  open: async ({}, use) => {
+  startNode: async ({}, use) => {
+    const nodes: MediaNode[] = [];
+    await use(async (options) => {
+      const node = await MediaNode.start(options);
+      nodes.push(node);
+      return node;
+    });
+    for (const node of nodes) await node.stop();
+  },
+  // Depends on `startNode` to close its pages before their nodes stop.
+  open: async ({ startNode: _ }, use) => {
     const pages: Page[] = [];
     const errors: string[] = [];
     await use(async (browser, url, { camera, context: contextOptions, tolerate, prepare } = {}) => {
@@ -92,7 +103,7 @@ export const test = base.extend<Tests, Workers>({
       page.on('console', (message) => {
         // A viewer who comes before the host is told 409, which browsers log.
         const isExpected = /status of 409/.test(message.text()) || tolerate?.test(message.text());
-        if (message.type() === 'error' && !isExpected) errors.push(`${page.url()}: ${message.text()}`);
+        if (message.type() === 'error' && !isExpected) errors.push(`${message.location().url}: ${message.text()}`);
       });
       await page.addInitScript(keepConnections);
       if (camera) await page.addInitScript(installCodeCamera, camera);

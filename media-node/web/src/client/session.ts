@@ -19,6 +19,8 @@ const CONNECT_TIMEOUT_MS = 15_000;
 const GRACE_MS = 1_000;
 /** After 30 s without consent the server drops the session as well (RFC 7675 §5.1). */
 const RECOVERY_MS = 30_000;
+/** How long to wait for the server's word at the end. */
+const GOODBYE_MS = 500;
 /** How long a restarted path may take to carry a check. */
 const RESTART_MS = 4_000;
 
@@ -88,8 +90,11 @@ export class Session extends Emitter<SessionEvents> {
   /** Ends the session, here and on the server. */
   close(): void {
     if (this.#life.signal.aborted) return;
-    this.#end();
-    void this.resource.delete();
+    this.#finish();
+    // The server hears of the end by DELETE before it does by DTLS, or the session would be gone
+    // already when DELETE arrives. With nobody to answer, the connection closes all the same.
+    const patience = new Promise((resolve) => setTimeout(resolve, GOODBYE_MS));
+    void Promise.race([this.resource.delete(), patience]).then(() => this.pc.close());
   }
 
   readonly #close = () => {
@@ -122,7 +127,11 @@ export class Session extends Emitter<SessionEvents> {
   readonly #onState = () => {
     const state = this.pc.connectionState;
     if (state === 'connected') this.emit('health', 'connected');
-    if (state === 'disconnected' || state === 'failed') void this.#recover();
+    if (state !== 'disconnected' && state !== 'failed') return;
+    this.emit('health', 'interrupted');
+    setTimeout(() => {
+      if (this.pc.connectionState !== 'connected') void this.#recover();
+    }, state === 'failed' ? 0 : GRACE_MS);
   };
 
   readonly #onDtls = (event: Event) => {
@@ -142,10 +151,7 @@ export class Session extends Emitter<SessionEvents> {
     const signal = AbortSignal.any([this.over, AbortSignal.timeout(RECOVERY_MS)]);
     const backoff = new Backoff({ firstMs: 500, capMs: 2_000 });
     try {
-      const wasConnected = this.pc.connectionState === 'connected';
-      if (!wasConnected) this.emit('health', 'interrupted');
-      if (this.pc.connectionState === 'disconnected') await sleep(GRACE_MS, signal);
-      for (let isFirst = wasConnected; isFirst || this.pc.connectionState !== 'connected'; isFirst = false) {
+      do {
         try {
           await this.#restart(signal);
           await this.#connected(RESTART_MS);
@@ -155,7 +161,7 @@ export class Session extends Emitter<SessionEvents> {
           if (error instanceof HttpError && !isTemporary(error)) throw error;
           await sleep(backoff.next(), signal);
         }
-      }
+      } while (this.pc.connectionState !== 'connected');
     } catch {
       this.#end();
     } finally {
@@ -221,9 +227,14 @@ export class Session extends Emitter<SessionEvents> {
     this.resource.trickle(fragment, this.over).catch(() => undefined);
   }
 
+  /** For a session that the server or the network ended. */
   #end(): void {
+    this.#finish();
+    this.pc.close();
+  }
+
+  #finish(): void {
     clearTimeout(this.#flushTimer);
     this.#life.abort();
-    this.pc.close();
   }
 }

@@ -10,7 +10,12 @@ import { Session, type Health } from './session';
 import { watchStats, type WatchStats } from './stats';
 
 /** How long a move waits for the new picture before it goes ahead without. */
-const FIRST_FRAME_MS = 5_000;
+const MOVE_MS = 5_000;
+/**
+ * A new viewer begins at a key frame of the past and plays faster until it is in step. Shown
+ * earlier, the picture would jump back and repeat the last moments.
+ */
+const CATCH_UP_MS = 1_000;
 
 export type WatchState =
   /** First attempt under way. */
@@ -143,7 +148,7 @@ export class Watching extends Emitter<WatchEvents> {
   async #adopt(next: Viewing): Promise<void> {
     const old = this.#current;
     const isMove = old !== undefined && !old.isOver;
-    if (isMove) await firstFrame(next.tracks, FIRST_FRAME_MS);
+    if (isMove) await ready(next.tracks, AbortSignal.any([old.session.over, AbortSignal.timeout(MOVE_MS)]));
     this.#stop.signal.throwIfAborted();
     this.#current = next;
     this.#before = undefined;
@@ -242,8 +247,14 @@ class Viewing {
   }
 }
 
-/** Resolves when the tracks have something to show, or after `timeoutMs`. */
-function firstFrame(tracks: MediaStreamTrack[], timeoutMs: number): Promise<void> {
+/** Resolves when the tracks have a picture that runs in step, or when `signal` aborts. */
+async function ready(tracks: MediaStreamTrack[], signal: AbortSignal): Promise<void> {
+  await firstFrame(tracks, signal);
+  await sleep(CATCH_UP_MS, signal).catch(() => undefined);
+}
+
+/** Resolves when the tracks have something to show, or when `signal` aborts. */
+function firstFrame(tracks: MediaStreamTrack[], signal: AbortSignal): Promise<void> {
   const probe = document.createElement('video');
   probe.muted = true;
   probe.autoplay = true;
@@ -251,11 +262,10 @@ function firstFrame(tracks: MediaStreamTrack[], timeoutMs: number): Promise<void
   probe.srcObject = new MediaStream(tracks);
   return new Promise((resolve) => {
     const done = () => {
-      clearTimeout(timer);
       probe.srcObject = null;
       resolve();
     };
-    const timer = setTimeout(done, timeoutMs);
-    probe.addEventListener('loadeddata', done, { once: true });
+    probe.addEventListener('loadeddata', done, { once: true, signal });
+    signal.addEventListener('abort', done, { once: true });
   });
 }
