@@ -20,7 +20,7 @@ LIMIT_SECONDS = 30
 
 
 class Peer:
-    """A pipeline with one webrtcbin, and its session on a node."""
+    """A pipeline with one webrtcbin, and its session on a node; use it in a `with` statement."""
 
     def __init__(self, description: str) -> None:
         self.pipeline = Gst.parse_launch(f"pipeline.( {description} )")
@@ -84,13 +84,15 @@ class Peer:
         message = self.pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR)
         return "no error on the bus" if message is None else str(message.parse_error())
 
-    def end(self) -> None:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
         """Deletes the session and stops the pipeline."""
+        self.pipeline.set_state(Gst.State.NULL)
         if self.session is not None:
             request = urllib.request.Request(self.session, method="DELETE")
             urllib.request.urlopen(request, timeout=LIMIT_SECONDS).close()
-            self.session = None
-        self.pipeline.set_state(Gst.State.NULL)
 
 
 class Host(Peer):
@@ -121,6 +123,7 @@ class Watcher(Peer):
     WIDTH, HEIGHT = 140, 80
 
     def __init__(self, encoding: str, decoder: str) -> None:
+        """`encoding` is the video's RTP caps, `decoder` the chain that unpacks and decodes it."""
         super().__init__("webrtcbin name=webrtc bundle-policy=max-bundle")
         self.decoder = decoder
         self.pictures: queue.Queue[bytes] = queue.Queue()
@@ -129,7 +132,7 @@ class Watcher(Peer):
         receive = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
         for caps in (
             "application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000,encoding-params=(string)2",
-            f"application/x-rtp,media=video,encoding-name={encoding},payload=96,clock-rate=90000",
+            f"application/x-rtp,media=video,payload=96,clock-rate=90000,{encoding}",
         ):
             transceiver = self.webrtc.emit("add-transceiver", receive, Gst.Caps.from_string(caps))
             transceiver.set_property("do-nack", True)

@@ -15,8 +15,10 @@ H264_HOST = (
     "! video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1 aggregate-mode=zero-latency "
     "! application/x-rtp,media=video,encoding-name=H264,payload=96"
 )
-# The seven bars of the SMPTE pattern, left to right, at three quarters of full colour.
-BARS = [(191, 191, 191), (191, 191, 0), (0, 191, 191), (0, 191, 0), (191, 0, 191), (191, 0, 0), (0, 0, 191)]
+# The profile that Host sends, in the mode that browsers send in (RFC 6184).
+H264 = "encoding-name=H264,packetization-mode=(string)1,profile-level-id=(string)42c01e,level-asymmetry-allowed=(string)1"
+# The seven bars of the SMPTE pattern, left to right.
+BARS = [(255, 255, 255), (255, 255, 0), (0, 255, 255), (0, 255, 0), (255, 0, 255), (255, 0, 0), (0, 0, 255)]
 
 
 def colour(picture: bytes, x: int, y: int) -> tuple[int, ...]:
@@ -27,13 +29,13 @@ def colour(picture: bytes, x: int, y: int) -> tuple[int, ...]:
 
 class GStreamer(unittest.TestCase):
     def watch(self, node: Node, host_video: str, encoding: str, decoder: str) -> None:
-        host = Host(host_video)
-        self.addCleanup(host.end)
-        host.go_live(f"{node.base}/whip/default/gstreamer")
-        watcher = Watcher(encoding, decoder)
-        self.addCleanup(watcher.end)
-        watcher.negotiate(f"{node.base}/whep/default/gstreamer")
+        with Host(host_video) as host, Watcher(encoding, decoder) as watcher:
+            host.go_live(f"{node.base}/whip/default/gstreamer")
+            watcher.negotiate(f"{node.base}/whep/default/gstreamer")
+            self.check_picture(watcher)
+            self.check_sound(watcher)
 
+    def check_picture(self, watcher: Watcher) -> None:
         pictures = [watcher.pictures.get(timeout=LIMIT_SECONDS) for _ in range(60)]
         bar = Watcher.WIDTH / len(BARS)
         for index, expected in enumerate(BARS):
@@ -43,6 +45,7 @@ class GStreamer(unittest.TestCase):
         # The pattern's corner is snow, new in each picture: live pictures differ, a stuck one does not.
         self.assertGreater(len(set(pictures)), 55)
 
+    def check_sound(self, watcher: Watcher) -> None:
         sound = b"".join(watcher.sounds.get(timeout=LIMIT_SECONDS) for _ in range(75))
         samples = [value for (value,) in struct.iter_unpack("<h", sound)][-48_000:]
         # 440 Hz crosses zero upwards 440 times a second.
@@ -52,13 +55,11 @@ class GStreamer(unittest.TestCase):
 
     def test_vp8_is_seen_and_heard(self) -> None:
         with Node() as node:
-            self.watch(node, VP8_HOST, "VP8", "rtpvp8depay ! vp8dec")
-            self.doCleanups()
+            self.watch(node, VP8_HOST, "encoding-name=VP8", "rtpvp8depay ! vp8dec")
 
     def test_h264_is_seen_and_heard(self) -> None:
         with Node() as node:
-            self.watch(node, H264_HOST, "H264", "rtph264depay ! avdec_h264")
-            self.doCleanups()
+            self.watch(node, H264_HOST, H264, "rtph264depay ! avdec_h264")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@ package pion
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,8 +35,12 @@ func goOnAir(t *testing.T, n node, codec videoCodec, networks ...webrtc.NetworkT
 	}
 	for _, track := range []webrtc.TrackLocal{audio, video} {
 		sendOnly := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}
-		if _, err := peer.AddTransceiverFromTrack(track, sendOnly); err != nil {
+		transceiver, err := peer.AddTransceiverFromTrack(track, sendOnly)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if track == video {
+			offerOnly(t, transceiver, codec)
 		}
 	}
 	session := negotiate(t, peer, n.whip(room))
@@ -44,6 +50,24 @@ func goOnAir(t *testing.T, n node, codec videoCodec, networks ...webrtc.NetworkT
 	go play(t, video, frames, time.Second/framesPerSecond, stop)
 	go play(t, audio, [][]byte{silence}, 20*time.Millisecond, stop)
 	return onAir{session: session, frames: frames}
+}
+
+// offerOnly leaves in a host's offer the codec that it will send, with its retransmissions. Pion
+// offers all that it knows, and a node takes a host at its first word.
+func offerOnly(t *testing.T, transceiver *webrtc.RTPTransceiver, codec videoCodec) {
+	t.Helper()
+	var chosen []webrtc.RTPCodecParameters
+	for _, known := range transceiver.Sender().GetParameters().Codecs {
+		switch {
+		case len(chosen) == 0 && known.MimeType == codec.mime && !strings.Contains(known.SDPFmtpLine, "packetization-mode=0"):
+			chosen = append(chosen, known)
+		case len(chosen) == 1 && known.SDPFmtpLine == fmt.Sprintf("apt=%d", chosen[0].PayloadType):
+			chosen = append(chosen, known)
+		}
+	}
+	if err := transceiver.SetCodecPreferences(chosen); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // viewer is a watching client with what it received.
