@@ -20,8 +20,8 @@ func newPeer(t *testing.T, networks ...webrtc.NetworkType) *webrtc.PeerConnectio
 	var settings webrtc.SettingEngine
 	settings.SetNetworkTypes(networks)
 	settings.SetIncludeLoopbackCandidate(true)
-	// The tests stay on this machine's loopback interface.
-	settings.SetIPFilter(net.IP.IsLoopback)
+	// The tests stay on this machine's loopback interface, or on that of their namespace.
+	settings.SetIPFilter(func(ip net.IP) bool { return ip.IsLoopback() || ip.String() == ipv6 })
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	peer, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
