@@ -3,7 +3,7 @@
 # there already cost nothing; without root or apt it says what to install and stops.
 set -euo pipefail
 
-build=(build-essential cmake pkg-config curl ffmpeg fonts-dejavu-core)
+build=(build-essential ca-certificates cmake pkg-config curl ffmpeg fonts-dejavu-core)
 test=(
   chromium iproute2 python3 shellcheck
   gstreamer1.0-libav gstreamer1.0-nice gstreamer1.0-plugins-bad gstreamer1.0-plugins-base
