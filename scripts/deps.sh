@@ -5,7 +5,7 @@ set -euo pipefail
 
 build=(build-essential ca-certificates cmake pkg-config curl ffmpeg fonts-dejavu-core)
 test=(
-  chromium iproute2 python3 shellcheck
+  chromium git iproute2 python3 shellcheck
   gstreamer1.0-libav gstreamer1.0-nice gstreamer1.0-plugins-bad gstreamer1.0-plugins-base
   gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
   python3-gi gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
