@@ -37,7 +37,7 @@ measure() {
   start_node
   metrics "$name.before"
   (in_client target/release/showrunner-load run --url "$base" --media .cache/media \
-    --seconds "$seconds" --node-pid "$node" --json "$results/$name.json" "$@") >&2
+    --verify sample --seconds "$seconds" --node-pid "$node" --json "$results/$name.json" "$@") >&2
   metrics "$name.after"
   stop_node
 }

@@ -54,3 +54,94 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     name = cpu[1] if cpu else platform.machine()
     return f"{os.cpu_count()} cores ({name}), {memory:.0f} GiB, Linux {platform.release()}"
+
+
+def viewers_for_load(share: float) -> int:
+    """Node and clients share this machine, so the load that is asked for is that of both together."""
+    measured = load("300")
+    cores = measured["node_cpu_cores"] + measured["load_cpu_cores"]
+    return max(1, round(measured["joined"] * share * (os.cpu_count() or 1) / cores))
+
+
+def figures() -> dict[str, str]:
+    main, joins = load("300"), load("joins")
+    lines = {
+        "forward_us_per_packet": f"{main['forward_us_per_packet']:.2f}",
+        "forward_us_per_packet_50": f"{load('50')['forward_us_per_packet']:.2f}",
+        "forward_us_per_packet_1000": f"{load('1000')['forward_us_per_packet']:.2f}",
+        "forward_us_per_packet_20x15": f"{load('20x15')['forward_us_per_packet']:.2f}",
+        "rss_kib_per_viewer": f"{main['rss_kib_per_viewer']:.0f}",
+        "join_ms_p99": f"{joins['join_ms_p99']:.0f}",
+        "joins_failed": f"{joins['failed']}",
+        "first_frame_ms_p95": f"{main['first_frame_ms_p95']:.0f}",
+        "residence_ms_p99": f"{quantile_ms('residence', 'showrunner_residence_seconds', 0.99):.2f}",
+    }
+    livekit = RESULTS / "livekit.txt"
+    if livekit.exists():
+        theirs = dict(line.split(": ") for line in livekit.read_text().splitlines())
+        lines |= theirs
+        ratio = float(theirs["livekit_us_per_packet"]) / main["forward_us_per_packet"]
+        lines["livekit_ratio"] = f"{ratio:.1f}"
+    return lines
+
+
+# The loads, as the page's reader may want to know of them.
+LOADS = {
+    "300": "1 room × 300 viewers",
+    "50": "1 room × 50 viewers",
+    "1000": "1 room × 1,000 viewers",
+    "20x15": "20 rooms × 15 viewers",
+    "joins": "1 room, 600 viewers who join at 200 a second",
+    "residence": "1 room, as many viewers as load the machine to 70 %",
+}
+
+
+def page(lines: dict[str, str], seconds: str) -> str:
+    rows = []
+    for name, what in LOADS.items():
+        r = load(name)
+        rows.append(
+            f"| {what} | {r['joined']} of {r['viewers']} | {r['packets_per_second']:,.0f} | "
+            f"{r['bits_per_second'] / 1e6:,.0f} | {r['loss_percent']:.4f} | {r['node_cpu_cores']:.2f} | "
+            f"{r['load_cpu_cores']:.2f} | {r['forward_us_per_packet']:.2f} |"
+        )
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return f"""# Benchmarks
+
+`make bench-forward` made this page on {datetime.now(UTC):%Y-%m-%d} at {commit}, on {machine()}.
+
+Node and clients run on the same cores, in two network namespaces that a veth pair joins. Each host publishes one layer of H.264 (720p, 2 Mbit/s) and Opus; each load is measured for {seconds} s by a node that was just started. CPU time is the whole process's, kernel and user, divided by the RTP packets that viewers received.
+
+```
+{chr(10).join(f'{name}: {value}' for name, value in lines.items())}
+```
+
+| load | joined | packets/s | Mbit/s | lost for good, % | node, cores | clients, cores | µs a packet |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+- `rss_kib_per_viewer`: what 300 viewers add to the node's memory, divided by them.
+- `join_ms_p99`: from the POST to the end of the DTLS handshake, at 200 joins a second; both ends' handshakes run on these cores.
+- `first_frame_ms_p95`: from the POST to the first decodable frame, at 50 joins a second.
+- `residence_ms_p99`: from a packet's arrival at the node to its departure to a viewer, by the node's histogram, while node and clients together use 70 % of the machine.
+- `livekit_*`: LiveKit 1.11.0 in the same namespaces, with the same files, and viewers on its own Go SDK. {lines.get('livekit_viewers', 'Its')} viewers, since its clients take more of the machine than ours: with more of them the machine, not the server, is the limit. Its CPU time is divided by the packets that its viewers received.
+"""
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["viewers-for-load", share]:
+            print(viewers_for_load(float(share)))
+        case ["write", seconds]:
+            lines = figures()
+            PAGE.write_text(page(lines, seconds))
+            for name, value in lines.items():
+                print(f"{name}: {value}")
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -43,7 +43,7 @@ class GStreamer(unittest.TestCase):
             for channel, wanted in zip(seen, expected, strict=True):
                 self.assertLess(abs(channel - wanted), 48, f"bar {index} is {seen}, was sent as {expected}")
         # The pattern's corner is snow, new in each picture: live pictures differ, a stuck one does not.
-        self.assertGreater(len(set(pictures)), 55)
+        self.assertGreater(len(set(pictures)), len(pictures) // 4)
 
     def check_sound(self, watcher: Watcher) -> None:
         sound = b"".join(watcher.sounds.get(timeout=LIMIT_SECONDS) for _ in range(75))
