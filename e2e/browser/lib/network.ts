@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 const NAMESPACE = 'showrunner-e2e';
 const CABLE = 'srtest0';
 const FAR_END = 'srtest1';
+const NETWORK = '10.213.77.0/24';
 const NODE_IP = '10.213.77.1';
 const OUR_IPS = ['10.213.77.2', '10.213.77.3'] as const;
 
@@ -26,6 +27,8 @@ export class Cable {
       ip('-n', NAMESPACE, 'addr', 'add', `${NODE_IP}/24`, 'dev', FAR_END);
       ip('-n', NAMESPACE, 'link', 'set', 'lo', 'up');
       ip('-n', NAMESPACE, 'link', 'set', FAR_END, 'up');
+      // While the cable is cut, nothing may leave by this machine's other networks instead.
+      ip('route', 'add', 'unreachable', NETWORK, 'metric', '4096');
       ip('addr', 'add', `${OUR_IPS[0]}/24`, 'dev', CABLE);
       cable.plug();
       return cable;
@@ -44,13 +47,15 @@ export class Cable {
 
   /** Gives our end another address, as a phone gets that leaves its Wi-Fi. */
   changeAddress(): void {
-    ip('addr', 'add', `${OUR_IPS[1]}/24`, 'dev', CABLE);
+    // In this order: the second address of a network goes away with its first.
     ip('addr', 'del', `${OUR_IPS[0]}/24`, 'dev', CABLE);
+    ip('addr', 'add', `${OUR_IPS[1]}/24`, 'dev', CABLE);
   }
 
   remove(): void {
     // The namespace takes its end of the cable with it, and a cable has two ends or none.
     if (ip('netns', 'list').split(/\s+/).includes(NAMESPACE)) ip('netns', 'del', NAMESPACE);
+    if (ip('route', 'show', 'type', 'unreachable').includes(NETWORK)) ip('route', 'del', 'unreachable', NETWORK);
     if (ip('link', 'show', 'type', 'veth').includes(`${CABLE}@`)) ip('link', 'del', CABLE);
   }
 }
