@@ -16,6 +16,12 @@ describe('Backoff', () => {
     expect(backoff.next(3_000)).toBe(3_025);
   });
 
+  it('waits longer and longer for a server that ends what it has just begun', () => {
+    const backoff = new Backoff({ firstMs: 100, random: () => 0 });
+    expect([0, 0, 0].map((lasted) => backoff.nextAfter(lasted))).toEqual([50, 100, 200]);
+    expect(backoff.nextAfter(60_000)).toBe(50);
+  });
+
   it('starts over after a success', () => {
     const backoff = new Backoff({ firstMs: 100, random: () => 0 });
     backoff.next();

@@ -9,6 +9,9 @@ export interface BackoffOptions {
   random?: () => number;
 }
 
+/** A connection that lasted this long was a success, whatever came after, in milliseconds. */
+const STABLE_MS = 10_000;
+
 export class Backoff {
   readonly #firstMs: number;
   readonly #capMs: number;
@@ -35,6 +38,16 @@ export class Backoff {
 
   reset(): void {
     this.#attempt = 0;
+  }
+
+  /**
+   * What to wait after a connection that ended `lastedMs` after it was made. Never nothing: when
+   * a server ends, all that it served come back, and they should not come in one instant. One
+   * that ends connections as soon as it makes them is left alone more and more.
+   */
+  nextAfter(lastedMs: number): number {
+    if (lastedMs >= STABLE_MS) this.reset();
+    return this.next();
   }
 }
 

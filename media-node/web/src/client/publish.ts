@@ -103,7 +103,7 @@ export class Publication extends Emitter<PublishEvents> {
       try {
         const session = await this.#open(signal);
         this.#session = session;
-        backoff.reset();
+        const since = performance.now();
         hasBeenLive = true;
         this.#enter('live');
         session.on('health', (health) => {
@@ -111,6 +111,7 @@ export class Publication extends Emitter<PublishEvents> {
         });
         await aborted(session.over);
         this.#enter('reconnecting');
+        await sleep(backoff.nextAfter(performance.now() - since), signal);
       } catch (error) {
         if (signal.aborted) return;
         this.emit('error', error as Error);

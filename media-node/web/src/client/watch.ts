@@ -123,9 +123,10 @@ export class Watching extends Emitter<WatchEvents> {
       try {
         const next = await Viewing.open(endpoint, this.#token, signal);
         await this.#adopt(next);
-        backoff.reset();
+        const since = performance.now();
         endpoint = (await next.finished) ?? this.#endpoint;
         if (next.isOver) this.#enter('reconnecting');
+        await sleep(backoff.nextAfter(performance.now() - since), signal);
       } catch (error) {
         if (signal.aborted) return;
         this.emit('error', error as Error);
