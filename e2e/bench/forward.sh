@@ -29,17 +29,26 @@ stop_node() {
 }
 metrics() { (in_client curl --silent --fail "$base/metrics") >"$results/$1"; }
 
-# measure NAME ARGUMENTS…: one load; its figures go to NAME.json, its table to the terminal.
+# measure NAME ARGUMENTS…: one load; its figures go to NAME.json, its table to the terminal, and
+# the node's metrics from when all had joined and from the end to NAME.before and NAME.after.
 measure() {
-  local name=$1
+  local name=$1 log=$results/$1.log load
   shift
   echo "== $name: $*" >&2
   start_node
+  in_client target/release/showrunner-load run --url "$base" --media .cache/media --verify sample \
+    --seconds "$seconds" --node-pid "$node" --json "$results/$name.json" "$@" 2>"$log" >&2 &
+  load=$!
+  until grep --quiet 'viewers are there' "$log" || ! kill -0 "$load" 2>/dev/null; do sleep 0.2; done
+  sleep 2
   metrics "$name.before"
-  (in_client target/release/showrunner-load run --url "$base" --media .cache/media \
-    --verify sample --seconds "$seconds" --node-pid "$node" --json "$results/$name.json" "$@") >&2
+  if ! wait "$load"; then
+    cat "$log" "$results/node.log" >&2
+    return 1
+  fi
   metrics "$name.after"
   stop_node
+  cat "$log" >&2
 }
 
 measure 300 --viewers 300
@@ -49,9 +58,9 @@ measure 20x15 --rooms 20 --viewers 15
 # Two hundred joins a second, for as long as the machine has viewers to spare.
 measure joins --viewers 600 --join-rate 200
 
-# How many viewers load the node to 70 % of what its cores can do.
+# As many viewers as load the machine, node and clients together, to 70 %.
 busy=$(python3 e2e/bench/report.py viewers-for-load 0.7)
-measure residence --viewers "$busy"
+measure residence --viewers "$busy" --join-rate 100
 
 if [[ -z ${SKIP_LIVEKIT:-} ]]; then
   e2e/bench/livekit.sh | tee "$results/livekit.txt" >&2

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns what forward.sh measured into `name: value` lines and docs/benchmarks.md.
 
-    report.py viewers-for-load SHARE   how many viewers of one room load the node's cores that much
+    report.py viewers-for-load SHARE   how many viewers of one room load the machine that much
     report.py write SECONDS            print the figures and write the page
 """
 
@@ -56,11 +56,15 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({name}), {memory:.0f} GiB, Linux {platform.release()}"
 
 
+def share_of_machine(name: str) -> float:
+    """Of the machine's cores, what node and clients used together."""
+    measured = load(name)
+    return (measured["node_cpu_cores"] + measured["load_cpu_cores"]) / (os.cpu_count() or 1)
+
+
 def viewers_for_load(share: float) -> int:
     """Node and clients share this machine, so the load that is asked for is that of both together."""
-    measured = load("300")
-    cores = measured["node_cpu_cores"] + measured["load_cpu_cores"]
-    return max(1, round(measured["joined"] * share * (os.cpu_count() or 1) / cores))
+    return max(1, round(load("1000")["joined"] * share / share_of_machine("1000")))
 
 
 def figures() -> dict[str, str]:
@@ -74,6 +78,7 @@ def figures() -> dict[str, str]:
         "join_ms_p99": f"{joins['join_ms_p99']:.0f}",
         "joins_failed": f"{joins['failed']}",
         "first_frame_ms_p95": f"{main['first_frame_ms_p95']:.0f}",
+        "residence_load_percent": f"{100 * share_of_machine('residence'):.0f}",
         "residence_ms_p99": f"{quantile_ms('residence', 'showrunner_residence_seconds', 0.99):.2f}",
     }
     livekit = RESULTS / "livekit.txt"
@@ -125,7 +130,7 @@ Node and clients run on the same cores, in two network namespaces that a veth pa
 - `rss_kib_per_viewer`: what 300 viewers add to the node's memory, divided by them.
 - `join_ms_p99`: from the POST to the end of the DTLS handshake, at 200 joins a second; both ends' handshakes run on these cores.
 - `first_frame_ms_p95`: from the POST to the first decodable frame, at 50 joins a second.
-- `residence_ms_p99`: from a packet's arrival at the node to its departure to a viewer, by the node's histogram, while node and clients together use 70 % of the machine.
+- `residence_ms_p99`: from a packet's arrival at the node to its departure to a viewer, by the node's histogram, with as many viewers as should load the machine to 70 %, node and clients together; `residence_load_percent` is what they used in the end.
 - `livekit_*`: LiveKit 1.11.0 in the same namespaces, with the same files, and viewers on its own Go SDK. {lines.get('livekit_viewers', 'Its')} viewers, since its clients take more of the machine than ours: with more of them the machine, not the server, is the limit. Its CPU time is divided by the packets that its viewers received.
 """
 
