@@ -262,7 +262,10 @@ struct Session {
 impl Node {
     /// A node over shards that run; `events` is what they say.
     pub fn new(parts: NodeParts, events: mpsc::UnboundedReceiver<ShardEvent>) -> Self {
-        let state = State { shard_load: vec![0; parts.shards.len()], ..State::default() };
+        let state = State {
+            shard_load: vec![0; parts.shards.len()],
+            ..State::default()
+        };
         let node = Self(Arc::new(Inner {
             parts,
             started: Instant::now(),
@@ -283,6 +286,11 @@ impl Node {
         let (local, ice) = self.local()?;
         let mut state = self.admit()?;
         let home = match state.rooms.get(room) {
+            // A host whose media stopped may have lost its network: it can be replaced.
+            Some(known) if known.host.is_some() && known.active => {
+                metrics::join_refused("occupied");
+                return Err(JoinError::Occupied);
+            }
             Some(known) => known.home,
             None => state.least_loaded(),
         };
@@ -292,8 +300,20 @@ impl Node {
         let remote = publishing.remote.clone();
         let publishes = Some(on_air(&publishing));
         let carries = Carries::Publish(publishing);
-        let place = Place { room, shard: home, home, program };
-        let id = self.add(&mut state, place, Role::Publisher, publishes, (ice, remote), carries)?;
+        let place = Place {
+            room,
+            shard: home,
+            home,
+            program,
+        };
+        let id = self.add(
+            &mut state,
+            place,
+            Role::Publisher,
+            publishes,
+            (ice, remote),
+            carries,
+        )?;
         tracing::info!(room = %room, session = %id.for_logs(), shard = home, "a host joins");
         Ok(Joined { id, answer })
     }
@@ -305,7 +325,11 @@ impl Node {
     pub async fn watch(&self, room: &RoomName, offer: &Offer) -> Result<Joined, JoinError> {
         let (local, ice) = self.local()?;
         let mut state = self.admit()?;
-        let Some((known, on_air)) = state.rooms.get(room).and_then(|r| Some((r, &r.host.as_ref()?.1))) else {
+        let Some((known, on_air)) = state
+            .rooms
+            .get(room)
+            .and_then(|r| Some((r, &r.host.as_ref()?.1)))
+        else {
             metrics::join_refused("not_live");
             return Err(JoinError::NotLive);
         };
@@ -316,8 +340,20 @@ impl Node {
         let shard = state.least_loaded();
         let answer = answer_watch(offer, &watching, &self.local_description(local, shard));
         let remote = watching.remote.clone();
-        let place = Place { room, shard, home, program };
-        let id = self.add(&mut state, place, Role::Viewer, None, (ice, remote), Carries::Watch(watching))?;
+        let place = Place {
+            room,
+            shard,
+            home,
+            program,
+        };
+        let id = self.add(
+            &mut state,
+            place,
+            Role::Viewer,
+            None,
+            (ice, remote),
+            Carries::Watch(watching),
+        )?;
         tracing::info!(room = %room, session = %id.for_logs(), shard, "a viewer joins");
         Ok(Joined { id, answer })
     }
@@ -344,8 +380,18 @@ impl Node {
             pwd: local.pwd.clone(),
             candidates: self.candidates(shard),
         };
-        let remote = IceCredentials { ufrag: remote_ufrag.to_owned(), pwd: remote_pwd.to_owned() };
-        self.command(shard, Command::RestartIce { number, local, remote })?;
+        let remote = IceCredentials {
+            ufrag: remote_ufrag.to_owned(),
+            pwd: remote_pwd.to_owned(),
+        };
+        self.command(
+            shard,
+            Command::RestartIce {
+                number,
+                local,
+                remote,
+            },
+        )?;
         Ok(restarted)
     }
 
@@ -366,7 +412,11 @@ impl Node {
     ///
     /// # Errors
     /// If there is no such session or layer, or the shard is too busy.
-    pub async fn choose_layer(&self, id: &SessionId, choice: LayerChoice) -> Result<(), SessionError> {
+    pub async fn choose_layer(
+        &self,
+        id: &SessionId,
+        choice: LayerChoice,
+    ) -> Result<(), SessionError> {
         let (number, shard) = self.find(id)?;
         if let Some(rid) = &choice.rid {
             let layers = self.layers(id)?;
@@ -386,7 +436,11 @@ impl Node {
     pub fn layers(&self, id: &SessionId) -> Result<Arc<[LayerInfo]>, SessionError> {
         let state = self.state();
         let session = state.sessions.get(id).ok_or(SessionError::NotFound)?;
-        Ok(state.rooms.get(&session.room).map(|r| Arc::clone(&r.layers)).unwrap_or_default())
+        Ok(state
+            .rooms
+            .get(&session.room)
+            .map(|r| Arc::clone(&r.layers))
+            .unwrap_or_default())
     }
 
     /// What a session's room is now, and what will happen in it.
@@ -399,8 +453,15 @@ impl Node {
     ) -> Result<(Vec<RoomEvent>, broadcast::Receiver<RoomEvent>), SessionError> {
         let state = self.state();
         let session = state.sessions.get(id).ok_or(SessionError::NotFound)?;
-        let room = state.rooms.get(&session.room).ok_or(SessionError::NotFound)?;
-        let active = if room.active { RoomEvent::Active } else { RoomEvent::Inactive };
+        let room = state
+            .rooms
+            .get(&session.room)
+            .ok_or(SessionError::NotFound)?;
+        let active = if room.active {
+            RoomEvent::Active
+        } else {
+            RoomEvent::Inactive
+        };
         let layers = RoomEvent::Layers(Arc::clone(&room.layers));
         let now = vec![active, layers, RoomEvent::ViewerCount(room.viewers)];
         Ok((now, room.events.subscribe()))
@@ -419,7 +480,11 @@ impl Node {
     /// The node and all that is on it.
     pub fn status(&self) -> NodeStatus {
         let state = self.state();
-        let mut rooms: Vec<RoomStatus> = state.rooms.iter().map(|(name, room)| room.status(name)).collect();
+        let mut rooms: Vec<RoomStatus> = state
+            .rooms
+            .iter()
+            .map(|(name, room)| room.status(name))
+            .collect();
         rooms.sort_by(|a, b| a.name.cmp(&b.name));
         NodeStatus {
             version: env!("CARGO_PKG_VERSION"),
@@ -486,7 +551,13 @@ impl Node {
 
     fn candidates(&self, shard: usize) -> Vec<Candidate> {
         let port = self.0.parts.shards.get(shard).map_or(0, |(_, port)| *port);
-        let addresses = || self.0.parts.addresses.iter().map(|ip| SocketAddr::new(*ip, port));
+        let addresses = || {
+            self.0
+                .parts
+                .addresses
+                .iter()
+                .map(|ip| SocketAddr::new(*ip, port))
+        };
         addresses()
             .map(Candidate::udp)
             .chain(addresses().map(Candidate::tcp_passive))
@@ -498,7 +569,10 @@ impl Node {
         // The session id of an SDP only has to be unlikely to clash (RFC 8866 §5.2).
         let _ = self.0.random.fill(&mut id);
         Local {
-            ice: IceParameters { ufrag: ice.ufrag, pwd: ice.pwd },
+            ice: IceParameters {
+                ufrag: ice.ufrag,
+                pwd: ice.pwd,
+            },
             fingerprint: self.0.parts.fingerprint.0,
             candidates: self.candidates(shard),
             session_id: u64::from_be_bytes(id) >> 2,
@@ -512,7 +586,12 @@ impl Node {
     }
 
     fn command(&self, shard: usize, command: Command) -> Result<(), SessionError> {
-        let (handle, _) = self.0.parts.shards.get(shard).ok_or(SessionError::NotFound)?;
+        let (handle, _) = self
+            .0
+            .parts
+            .shards
+            .get(shard)
+            .ok_or(SessionError::NotFound)?;
         handle.send(command).map_err(|_| SessionError::Overloaded)
     }
 
@@ -535,11 +614,19 @@ impl Node {
             program: place.program,
             home: place.home,
             local,
-            remote: IceCredentials { ufrag: remote.ice.ufrag, pwd: remote.ice.pwd },
+            remote: IceCredentials {
+                ufrag: remote.ice.ufrag,
+                pwd: remote.ice.pwd,
+            },
             fingerprint: Fingerprint(remote.fingerprint),
             carries,
         };
-        let (shard, _) = self.0.parts.shards.get(place.shard).ok_or_else(overloaded)?;
+        let (shard, _) = self
+            .0
+            .parts
+            .shards
+            .get(place.shard)
+            .ok_or_else(overloaded)?;
         if shard.send(Command::Add(Box::new(new))).is_err() {
             metrics::join_refused("shard_busy");
             state.drop_room_if_empty(place.room);
@@ -596,7 +683,10 @@ fn on_air(publishing: &Publishing) -> Program {
         let codec = track.as_ref()?.codecs.first()?;
         Some((codec.codec, codec.fmtp.clone()))
     };
-    Program { audio: codec(&publishing.audio).map(|(codec, _)| codec), video: codec(&publishing.video) }
+    Program {
+        audio: codec(&publishing.audio).map(|(codec, _)| codec),
+        video: codec(&publishing.video),
+    }
 }
 
 impl Room {
@@ -607,7 +697,9 @@ impl Room {
             active: self.active,
             viewers: self.viewers,
             audio_codec: on_air.and_then(|p| p.audio).map(Codec::name),
-            video_codec: on_air.and_then(|p| p.video.as_ref()).map(|(codec, _)| codec.name()),
+            video_codec: on_air
+                .and_then(|p| p.video.as_ref())
+                .map(|(codec, _)| codec.name()),
             layers: self.layers.to_vec(),
         }
     }
@@ -629,7 +721,11 @@ fn looks_alike(told: &[LayerInfo], now: &[LayerInfo]) -> bool {
 
 impl State {
     fn least_loaded(&self) -> usize {
-        let by_load = self.shard_load.iter().enumerate().min_by_key(|(_, load)| **load);
+        let by_load = self
+            .shard_load
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, load)| **load);
         by_load.map_or(0, |(shard, _)| shard)
     }
 
@@ -671,12 +767,20 @@ impl State {
         match event {
             ShardEvent::Connected { number } => self.on_connected(number),
             ShardEvent::Ended { number, reason } => self.on_ended(number, reason),
-            ShardEvent::OnAir { program, active, layers } => self.on_air(program, active, layers),
+            ShardEvent::OnAir {
+                program,
+                active,
+                layers,
+            } => self.on_air(program, active, layers),
         }
     }
 
     fn on_connected(&mut self, number: SessionNumber) {
-        let Some(session) = self.numbers.get(&number).and_then(|id| self.sessions.get_mut(id)) else {
+        let Some(session) = self
+            .numbers
+            .get(&number)
+            .and_then(|id| self.sessions.get_mut(id))
+        else {
             return;
         };
         session.connected = true;
@@ -685,13 +789,19 @@ impl State {
             return;
         };
         match session.role {
-            Role::Publisher => room.host = session.publishes.take().map(|program| (number, program)),
+            Role::Publisher => {
+                room.host = session.publishes.take().map(|program| (number, program))
+            }
             Role::Viewer => room.viewers += 1,
         }
     }
 
     fn on_ended(&mut self, number: SessionNumber, reason: EndReason) {
-        let Some(session) = self.numbers.remove(&number).and_then(|id| self.sessions.remove(&id)) else {
+        let Some(session) = self
+            .numbers
+            .remove(&number)
+            .and_then(|id| self.sessions.remove(&id))
+        else {
             return;
         };
         tracing::info!(room = %session.room, number = number.0, role = session.role.name(), reason = reason.name(), "a session ended");
@@ -717,12 +827,20 @@ impl State {
     }
 
     fn on_air(&mut self, program: ProgramId, active: bool, layers: Arc<[LayerInfo]>) {
-        let Some(room) = self.programs.get(&program).and_then(|name| self.rooms.get_mut(name)) else {
+        let Some(room) = self
+            .programs
+            .get(&program)
+            .and_then(|name| self.rooms.get_mut(name))
+        else {
             return;
         };
         if room.active != active {
             room.active = active;
-            room.tell(if active { RoomEvent::Active } else { RoomEvent::Inactive });
+            room.tell(if active {
+                RoomEvent::Active
+            } else {
+                RoomEvent::Inactive
+            });
         }
         room.layers = Arc::clone(&layers);
         if !looks_alike(&room.told_layers, &layers) {

@@ -64,11 +64,10 @@ impl IntoResponse for Problem {
             status: self.status.as_u16(),
             detail: &self.detail,
         });
-        let media_type = [(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))];
         let mut response = (self.status, document).into_response();
-        response
-            .headers_mut()
-            .extend(media_type.into_iter().chain(self.header));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.extend(self.header);
         response
     }
 }
