@@ -22,6 +22,11 @@ test('fits a phone, for the host and for viewers', async ({ node, room, open, ho
   const host = await open(hostBrowser, `${node.url}/rooms/${room}/host`, { context: PHONE });
   await goLive(host);
   await expect(host.locator('#summary')).toContainText('Sending');
+  // The readout is complete: rates take two readings, the round trip a report from the node.
+  for (const row of await host.locator('#layers tbody tr').all()) {
+    await expect(row).toContainText(/[1-9][\d.]* [kM]bit\/s/);
+    await expect(row).toContainText(/\d ms/);
+  }
   await expectFits(host);
   await host.screenshot({ path: info.outputPath('host.png'), fullPage: true });
   const viewer = await open(viewerBrowser, `${node.url}/rooms/${room}`, { context: PHONE });
