@@ -13,20 +13,40 @@ use clap::Parser;
 #[command(name = "media-node", version)]
 pub struct Config {
     /// Where HTTP (signalling, page, status, metrics) listens.
-    #[arg(long, env = "SHOWRUNNER_HTTP", default_value = "[::]:8080", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "SHOWRUNNER_HTTP",
+        default_value = "[::]:8080",
+        value_name = "ADDR"
+    )]
     pub http: SocketAddr,
 
     /// The address on which media comes in; `::` is all, of both families.
-    #[arg(long, env = "SHOWRUNNER_MEDIA_BIND", default_value = "::", value_name = "IP")]
+    #[arg(
+        long,
+        env = "SHOWRUNNER_MEDIA_BIND",
+        default_value = "::",
+        value_name = "IP"
+    )]
     pub media_bind: IpAddr,
 
     /// The first media port, for UDP and TCP; each further shard takes the next.
-    #[arg(long, env = "SHOWRUNNER_MEDIA_PORT", default_value_t = 7000, value_name = "PORT")]
+    #[arg(
+        long,
+        env = "SHOWRUNNER_MEDIA_PORT",
+        default_value_t = 7000,
+        value_name = "PORT"
+    )]
     pub media_port: u16,
 
     /// Addresses that clients reach this node at, if they are not those of its interfaces (behind
     /// NAT, a load balancer …). May be repeated or separated by commas.
-    #[arg(long, env = "SHOWRUNNER_PUBLIC_IP", value_delimiter = ',', value_name = "IP")]
+    #[arg(
+        long,
+        env = "SHOWRUNNER_PUBLIC_IP",
+        value_delimiter = ',',
+        value_name = "IP"
+    )]
     pub public_ip: Vec<IpAddr>,
 
     /// How many shards (threads that carry media) to run; by default one a core.
@@ -38,15 +58,30 @@ pub struct Config {
     pub pin_shards: bool,
 
     /// The most sessions of all kinds; more are refused with 503.
-    #[arg(long, env = "SHOWRUNNER_MAX_SESSIONS", default_value_t = 10_000, value_name = "N")]
+    #[arg(
+        long,
+        env = "SHOWRUNNER_MAX_SESSIONS",
+        default_value_t = 10_000,
+        value_name = "N"
+    )]
     pub max_sessions: usize,
 
     /// Publishers must show this bearer token.
-    #[arg(long, env = "SHOWRUNNER_PUBLISH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        env = "SHOWRUNNER_PUBLISH_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     pub publish_token: Option<String>,
 
     /// Viewers must show this bearer token.
-    #[arg(long, env = "SHOWRUNNER_WATCH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        env = "SHOWRUNNER_WATCH_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     pub watch_token: Option<String>,
 
     /// An ICE server to tell clients of, as a Link header's value: `<turn:…>; username="…"; …`.
@@ -58,7 +93,12 @@ pub struct Config {
     pub web_dir: Option<PathBuf>,
 
     /// How logs are written.
-    #[arg(long, env = "SHOWRUNNER_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        env = "SHOWRUNNER_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub log_format: LogFormat,
 }
 

@@ -39,9 +39,11 @@ fn main() -> ExitCode {
 
 fn start_logging(format: LogFormat) {
     // The DTLS library warns of every extension of a browser's hello that it doesn't know.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,rtc_dtls=error"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rtc_dtls=error"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
@@ -49,7 +51,8 @@ fn start_logging(format: LogFormat) {
 }
 
 async fn run(config: Config) -> Result<(), String> {
-    let identity = Identity::generate().map_err(|e| format!("could not make a certificate: {e}"))?;
+    let identity =
+        Identity::generate().map_err(|e| format!("could not make a certificate: {e}"))?;
     let identity = Arc::new(identity);
     let bound = bind_shards(&config)?;
     let addresses = public_addresses(&config)?;
@@ -71,9 +74,14 @@ async fn run(config: Config) -> Result<(), String> {
     drop(tell);
     let node = Node::new(parts, events);
 
-    let listener = tokio::net::TcpListener::bind(config.http).await.map_err(|e| {
-        format!("HTTP can't listen on {}: {e}; choose another address with --http", config.http)
-    })?;
+    let listener = tokio::net::TcpListener::bind(config.http)
+        .await
+        .map_err(|e| {
+            format!(
+                "HTTP can't listen on {}: {e}; choose another address with --http",
+                config.http
+            )
+        })?;
     let local = listener.local_addr().unwrap_or(config.http);
     tracing::info!(http = %local, media_ports = ?ports, ?addresses, "the node is up");
     let router = http::router(node.clone(), HttpConfig::from(&config));
@@ -122,11 +130,19 @@ fn bind_shards(config: &Config) -> Result<Vec<Bound>, String> {
             let port = u16::try_from(index)
                 .ok()
                 .and_then(|i| config.media_port.checked_add(i))
-                .ok_or_else(|| format!("{count} shards don't fit above port {}", config.media_port))?;
+                .ok_or_else(|| {
+                    format!("{count} shards don't fit above port {}", config.media_port)
+                })?;
             let core = cores.get(index % cores.len().max(1)).copied();
             let bind = SocketAddr::new(config.media_bind, port);
-            Bound::bind(ShardConfig { index, bind, core: core.filter(|_| config.pin_shards) })
-                .map_err(|e| format!("media can't listen on {bind}: {e}; choose other ports with --media-port"))
+            Bound::bind(ShardConfig {
+                index,
+                bind,
+                core: core.filter(|_| config.pin_shards),
+            })
+            .map_err(|e| {
+                format!("media can't listen on {bind}: {e}; choose other ports with --media-port")
+            })
         })
         .collect()
 }
@@ -140,14 +156,20 @@ fn public_addresses(config: &Config) -> Result<Vec<IpAddr>, String> {
     if !config.media_bind.is_unspecified() {
         return Ok(vec![config.media_bind]);
     }
-    let interfaces = if_addrs::get_if_addrs()
-        .map_err(|e| format!("can't list this machine's addresses: {e}; give one with --public-ip"))?;
+    let interfaces = if_addrs::get_if_addrs().map_err(|e| {
+        format!("can't list this machine's addresses: {e}; give one with --public-ip")
+    })?;
     let usable = |ip: &IpAddr| match ip {
         IpAddr::V4(v4) => !v4.is_link_local(),
         IpAddr::V6(v6) => config.media_bind.is_ipv6() && !v6.is_unicast_link_local(),
     };
-    let all: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).filter(usable).collect();
-    let (loopback, mut outside): (Vec<IpAddr>, Vec<IpAddr>) = all.into_iter().partition(IpAddr::is_loopback);
+    let all: Vec<IpAddr> = interfaces
+        .iter()
+        .map(if_addrs::Interface::ip)
+        .filter(usable)
+        .collect();
+    let (loopback, mut outside): (Vec<IpAddr>, Vec<IpAddr>) =
+        all.into_iter().partition(IpAddr::is_loopback);
     if config.http.ip().is_loopback() || outside.is_empty() {
         outside.extend(loopback);
     }

@@ -119,7 +119,9 @@ struct Builder {
 impl Builder {
     fn register<M: Collector + Clone + 'static>(&self, metric: prometheus::Result<M>) -> M {
         let metric = metric.expect("constant metric definition");
-        self.registry.register(Box::new(metric.clone())).expect("metric names are unique");
+        self.registry
+            .register(Box::new(metric.clone()))
+            .expect("metric names are unique");
         metric
     }
 
@@ -167,14 +169,22 @@ pub(crate) fn set_rooms(rooms: usize, active: usize) {
 
 /// Notes how many sessions of a role wait for their peer and are connected.
 pub(crate) fn set_sessions(role: &str, connecting: usize, connected: usize) {
-    let set = |state, n: usize| METRICS.sessions.with_label_values(&[role, state]).set(n as i64);
+    let set = |state, n: usize| {
+        METRICS
+            .sessions
+            .with_label_values(&[role, state])
+            .set(n as i64)
+    };
     set("connecting", connecting);
     set("connected", connected);
 }
 
 /// Counts an ended session.
 pub(crate) fn session_ended(role: &str, reason: &str) {
-    METRICS.sessions_ended.with_label_values(&[role, reason]).inc();
+    METRICS
+        .sessions_ended
+        .with_label_values(&[role, reason])
+        .inc();
 }
 
 /// Counts a refused join.
@@ -239,8 +249,16 @@ impl ShardMetrics {
     pub fn new(index: usize) -> Self {
         let shard = index.to_string();
         let m = &*METRICS;
-        let with = |vec: &IntCounterVec, label: &str| vec.with_label_values(&[shard.as_str(), label]);
-        let dropped = ["malformed", "unknown_path", "unknown_stream", "unauthentic", "redundant", "too_large"];
+        let with =
+            |vec: &IntCounterVec, label: &str| vec.with_label_values(&[shard.as_str(), label]);
+        let dropped = [
+            "malformed",
+            "unknown_path",
+            "unknown_stream",
+            "unauthentic",
+            "redundant",
+            "too_large",
+        ];
         Self {
             received: Traffic::default(),
             dropped: DropCounts::default(),
@@ -304,7 +322,12 @@ impl ShardMetrics {
         let s = &self.shared;
         add(&s.packets_in, &mut self.received.packets);
         add(&s.bytes_in, &mut self.received.bytes);
-        let Sent { mut packets, mut bytes, mut calls, mut dropped } = sent;
+        let Sent {
+            mut packets,
+            mut bytes,
+            mut calls,
+            mut dropped,
+        } = sent;
         add(&s.packets_out, &mut packets);
         add(&s.bytes_out, &mut bytes);
         add(&s.send_calls, &mut calls);
@@ -324,7 +347,10 @@ impl ShardMetrics {
         add(&s.nacks[0], &mut self.nacks_sent);
         add(&s.nacks[1], &mut self.nacks_received);
         add(&s.keyframe_requests[0], &mut self.keyframe_requests_sent);
-        add(&s.keyframe_requests[1], &mut self.keyframe_requests_received);
+        add(
+            &s.keyframe_requests[1],
+            &mut self.keyframe_requests_received,
+        );
         add(&s.recovered, &mut self.recovered);
         add(&s.retransmissions[0], &mut self.retransmissions);
         add(&s.retransmissions[1], &mut self.retransmissions_missed);
@@ -343,7 +369,14 @@ mod tests {
         let mut metrics = ShardMetrics::new(99);
         metrics.received.packets = 7;
         metrics.dropped.unauthentic = 2;
-        metrics.publish(Sent { packets: 5, ..Sent::default() }, 3, 4);
+        metrics.publish(
+            Sent {
+                packets: 5,
+                ..Sent::default()
+            },
+            3,
+            4,
+        );
         metrics.publish(Sent::default(), 3, 4);
         let text = render();
         for line in [

@@ -53,12 +53,28 @@ mod tests {
 
     #[test]
     fn names_are_those_of_kubernetes() {
-        assert_eq!(RoomName::new("shop", "sale-11.11").unwrap().to_string(), "shop/sale-11.11");
+        assert_eq!(
+            RoomName::new("shop", "sale-11.11").unwrap().to_string(),
+            "shop/sale-11.11"
+        );
         for (namespace, name) in [
-            ("", "a"), ("a", ""), ("A", "a"), ("a.b", "a"), ("a", "-a"), ("a", "a-"), ("a", "a..b"),
-            ("a", "a/b"), ("a", "ä"), ("a", "a\n"), (&"a".repeat(64), "a"), ("a", &"a".repeat(254)),
+            ("", "a"),
+            ("a", ""),
+            ("A", "a"),
+            ("a.b", "a"),
+            ("a", "-a"),
+            ("a", "a-"),
+            ("a", "a..b"),
+            ("a", "a/b"),
+            ("a", "ä"),
+            ("a", "a\n"),
+            (&"a".repeat(64), "a"),
+            ("a", &"a".repeat(254)),
         ] {
-            assert!(RoomName::new(namespace, name).is_err(), "{namespace}/{name}");
+            assert!(
+                RoomName::new(namespace, name).is_err(),
+                "{namespace}/{name}"
+            );
         }
     }
 }

@@ -36,10 +36,14 @@ impl std::error::Error for ParseError {}
 
 fn be16(bytes: &[u8], at: usize) -> Result<u16, ParseError> {
     let chunk = bytes.get(at..).and_then(|b| b.first_chunk());
-    chunk.map(|b| u16::from_be_bytes(*b)).ok_or(ParseError::Truncated)
+    chunk
+        .map(|b| u16::from_be_bytes(*b))
+        .ok_or(ParseError::Truncated)
 }
 
 fn be32(bytes: &[u8], at: usize) -> Result<u32, ParseError> {
     let chunk = bytes.get(at..).and_then(|b| b.first_chunk());
-    chunk.map(|b| u32::from_be_bytes(*b)).ok_or(ParseError::Truncated)
+    chunk
+        .map(|b| u32::from_be_bytes(*b))
+        .ok_or(ParseError::Truncated)
 }

@@ -75,7 +75,11 @@ impl LossTracker {
                 self.missing.remove(0);
                 self.counters.given_up += 1;
             }
-            self.missing.push(Missing { seq: gap, next_request: now, requests: 0 });
+            self.missing.push(Missing {
+                seq: gap,
+                next_request: now,
+                requests: 0,
+            });
         }
     }
 
@@ -92,7 +96,8 @@ impl LossTracker {
         }
         let oldest = self.highest.unwrap_or(0).saturating_sub(MAX_AGE);
         let before = self.missing.len();
-        self.missing.retain(|m| m.requests < MAX_RETRIES && m.seq >= oldest);
+        self.missing
+            .retain(|m| m.requests < MAX_RETRIES && m.seq >= oldest);
         self.counters.given_up += (before - self.missing.len()) as u64;
         let interval = rtt.max(MIN_INTERVAL);
         for missing in self.missing.iter_mut().filter(|m| m.next_request <= now) {
@@ -139,7 +144,14 @@ mod tests {
         assert!(poll(&mut tracker, start + RTT / 2).is_empty());
         tracker.on_packet(start + RTT / 2, 65_535);
         assert_eq!(poll(&mut tracker, start + RTT), [0]);
-        assert_eq!(tracker.counters(), LossCounters { missing: 2, recovered: 1, given_up: 0 });
+        assert_eq!(
+            tracker.counters(),
+            LossCounters {
+                missing: 2,
+                recovered: 1,
+                given_up: 0
+            }
+        );
     }
 
     #[test]
@@ -148,7 +160,9 @@ mod tests {
         let mut tracker = LossTracker::new();
         tracker.on_packet(start, 1);
         tracker.on_packet(start, 3);
-        let requests: usize = (0..1000).map(|ms| poll(&mut tracker, start + ms * RTT / 5).len()).sum();
+        let requests: usize = (0..1000)
+            .map(|ms| poll(&mut tracker, start + ms * RTT / 5).len())
+            .sum();
         assert_eq!(requests, usize::from(MAX_RETRIES));
         assert!(!tracker.is_missing(2));
         assert_eq!(tracker.counters().given_up, 1);

@@ -50,7 +50,11 @@ impl Header {
             let words = crate::be16(packet, len + 2)?;
             let start = len + 4;
             len = start + 4 * usize::from(words);
-            extension = Some(Block { profile, start, end: len });
+            extension = Some(Block {
+                profile,
+                start,
+                end: len,
+            });
         }
         if packet.len() < len {
             return Err(ParseError::Truncated);
@@ -69,7 +73,9 @@ impl Header {
 
     /// The extension's elements: their ids and values. Ends at the first that is cut off.
     pub fn extensions<'a>(&self, packet: &'a [u8]) -> Extensions<'a> {
-        let block = self.extension.and_then(|b| Some((b.profile, packet.get(b.start..b.end)?)));
+        let block = self
+            .extension
+            .and_then(|b| Some((b.profile, packet.get(b.start..b.end)?)));
         let (form, rest) = match block {
             Some((ONE_BYTE, rest)) => (Form::OneByte, rest),
             Some((profile, rest)) if profile & 0xfff0 == 0x1000 => (Form::TwoByte, rest),
@@ -131,13 +137,18 @@ pub fn payload<'a>(packet: &'a [u8], header: &Header) -> Result<&'a [u8], ParseE
     if padding == 0 {
         return Err(ParseError::Invalid);
     }
-    let len = body.len().checked_sub(padding).ok_or(ParseError::Truncated)?;
+    let len = body
+        .len()
+        .checked_sub(padding)
+        .ok_or(ParseError::Truncated)?;
     Ok(&body[..len])
 }
 
 /// Whether a datagram of the RTP/RTCP kind is RTCP (RFC 5761 §4).
 pub fn is_rtcp(datagram: &[u8]) -> bool {
-    datagram.get(1).is_some_and(|kind| (192..=223).contains(kind))
+    datagram
+        .get(1)
+        .is_some_and(|kind| (192..=223).contains(kind))
 }
 
 /// The buffer is too small for what is to be written.
@@ -182,7 +193,11 @@ impl HeaderWriter {
     /// If `out` is too small.
     pub fn write_with(&self, out: &mut [u8], elements: &[(u8, &[u8])]) -> Result<usize, NoRoom> {
         self.write(out)?;
-        let usable = || elements.iter().filter(|(id, value)| *id != 0 && value.len() <= 255);
+        let usable = || {
+            elements
+                .iter()
+                .filter(|(id, value)| *id != 0 && value.len() <= 255)
+        };
         if usable().next().is_none() {
             return Ok(FIXED);
         }
@@ -190,10 +205,16 @@ impl HeaderWriter {
         let mut at = FIXED + 4;
         for (id, value) in usable() {
             let len = value.len() as u8;
-            let head = if one_byte { [id << 4 | (len - 1), 0] } else { [*id, len] };
+            let head = if one_byte {
+                [id << 4 | (len - 1), 0]
+            } else {
+                [*id, len]
+            };
             let head = if one_byte { &head[..1] } else { &head[..] };
             for part in [head, value] {
-                out.get_mut(at..at + part.len()).ok_or(NoRoom)?.copy_from_slice(part);
+                out.get_mut(at..at + part.len())
+                    .ok_or(NoRoom)?
+                    .copy_from_slice(part);
                 at += part.len();
             }
         }
@@ -224,7 +245,12 @@ mod tests {
 
     #[test]
     fn a_header_reads_back_as_written() {
-        for elements in [&[][..], &[(3, &[1, 2][..])], &[(15, &[1][..]), (2, &[])], &[(1, &[7; 20])]] {
+        for elements in [
+            &[][..],
+            &[(3, &[1, 2][..])],
+            &[(15, &[1][..]), (2, &[])],
+            &[(1, &[7; 20])],
+        ] {
             let mut buf = [0xff; 64];
             let len = WRITER.write_with(&mut buf, elements).unwrap();
             let header = Header::parse(&buf[..len]).unwrap();

@@ -31,7 +31,8 @@ impl Vp8 {
             let [high, low] = (self.picture_id | 0x8000).to_be_bytes();
             let start = if i == 0 { 0x90 } else { 0x80 };
             self.scratch.clear();
-            self.scratch.extend([start, 0xe0, high, low, self.tl0_picture_index, 0]);
+            self.scratch
+                .extend([start, 0xe0, high, low, self.tl0_picture_index, 0]);
             self.scratch.extend_from_slice(part);
             emit(&self.scratch, i + 1 == count);
         }
@@ -70,7 +71,11 @@ impl H264 {
 
     /// STAP-A (§5.7.1).
     fn aggregate(&mut self, units: &[&[u8]]) {
-        let importance = units.iter().filter_map(|u| u.first()).map(|h| h & 0x60).max();
+        let importance = units
+            .iter()
+            .filter_map(|u| u.first())
+            .map(|h| h & 0x60)
+            .max();
         self.scratch.clear();
         self.scratch.push(importance.unwrap_or(0) | 24);
         for unit in units {
@@ -131,7 +136,10 @@ pub fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Where the next start code begins and ends.
 fn start_code(bytes: &[u8]) -> Option<(usize, usize)> {
-    bytes.windows(3).position(|w| w == [0, 0, 1]).map(|at| (at, at + 3))
+    bytes
+        .windows(3)
+        .position(|w| w == [0, 0, 1])
+        .map(|at| (at, at + 3))
 }
 
 #[cfg(test)]
@@ -151,22 +159,41 @@ mod tests {
         frame[0] = 0; // a keyframe
         let mut vp8 = Vp8::default();
         let out = collect(|emit| vp8.packetize(&frame, 1180, emit));
-        let joined: Vec<u8> = out.iter().flat_map(|(p, _)| p[Vp8::DESCRIPTOR..].to_vec()).collect();
+        let joined: Vec<u8> = out
+            .iter()
+            .flat_map(|(p, _)| p[Vp8::DESCRIPTOR..].to_vec())
+            .collect();
         assert_eq!(joined, frame);
         let sizes: Vec<usize> = out.iter().map(|(p, _)| p.len()).collect();
-        assert!(sizes[..sizes.len() - 1].iter().all(|s| *s == sizes[0] && *s <= 1180));
+        assert!(
+            sizes[..sizes.len() - 1]
+                .iter()
+                .all(|s| *s == sizes[0] && *s <= 1180)
+        );
         let marks: Vec<bool> = out.iter().map(|(_, last)| *last).collect();
         assert_eq!(marks, [false, false, false, false, true]);
-        let starts: Vec<bool> = out.iter().map(|(p, _)| inspect(Codec::Vp8, p).starts_keyframe).collect();
+        let starts: Vec<bool> = out
+            .iter()
+            .map(|(p, _)| inspect(Codec::Vp8, p).starts_keyframe)
+            .collect();
         assert_eq!(starts, [true, false, false, false, false]);
-        let id = |p: &[u8]| inspect(Codec::Vp8, p).vp8.unwrap().picture_id.unwrap().value;
+        let id = |p: &[u8]| {
+            inspect(Codec::Vp8, p)
+                .vp8
+                .unwrap()
+                .picture_id
+                .unwrap()
+                .value
+        };
         let next = collect(|emit| vp8.packetize(&frame, 1180, emit));
         assert_eq!(id(&next[0].0), id(&out[0].0) + 1);
     }
 
     #[test]
     fn h264_parameter_sets_travel_together_and_large_units_in_pieces() {
-        let mut unit = vec![0, 0, 0, 1, 9, 0xf0, 0, 0, 0, 1, 0x67, 1, 2, 0, 0, 1, 0x68, 3, 0, 0, 1, 0x65];
+        let mut unit = vec![
+            0, 0, 0, 1, 9, 0xf0, 0, 0, 0, 1, 0x67, 1, 2, 0, 0, 1, 0x68, 3, 0, 0, 1, 0x65,
+        ];
         unit.extend((0..3000u32).map(|n| n as u8 | 0x80));
         let out = collect(|emit| H264::default().packetize(&unit, 1180, emit));
         assert_eq!(out[0].0, [0x78, 0, 3, 0x67, 1, 2, 0, 2, 0x68, 3]);
@@ -175,7 +202,10 @@ mod tests {
         assert_eq!(body, unit[22..]);
         assert!(inspect(Codec::H264, &out[1].0).starts_keyframe);
         assert!(!inspect(Codec::H264, &out[2].0).starts_keyframe);
-        assert_eq!(out.iter().map(|(_, last)| *last).collect::<Vec<_>>(), [false, false, false, true]);
+        assert_eq!(
+            out.iter().map(|(_, last)| *last).collect::<Vec<_>>(),
+            [false, false, false, true]
+        );
         assert_eq!(out[3].0[1] & 0xc0, 0x40);
     }
 }

@@ -62,7 +62,8 @@ impl Reception {
         self.highest = self.highest.max(seq);
         self.received += 1;
         if let Some((at, before)) = self.before {
-            let ticks = |d: Duration| (d.as_nanos() * u128::from(self.clock_rate) / 1_000_000_000) as i64;
+            let ticks =
+                |d: Duration| (d.as_nanos() * u128::from(self.clock_rate) / 1_000_000_000) as i64;
             let between = match arrival.checked_duration_since(at) {
                 Some(later) => ticks(later),
                 None => -ticks(at.saturating_duration_since(arrival)),

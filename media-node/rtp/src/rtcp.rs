@@ -229,19 +229,27 @@ fn parse(packet: &[u8]) -> Result<Packet<'_>, ParseError> {
             blocks: report_blocks(body, 4, blocks)?,
         }),
         (SOURCE_DESCRIPTION, _) => Ok(Packet::SourceDescription),
-        (BYE, _) => Ok(Packet::Bye { ssrc: be32(body, 0).ok() }),
+        (BYE, _) => Ok(Packet::Bye {
+            ssrc: be32(body, 0).ok(),
+        }),
         (TRANSPORT_FEEDBACK, NACK) => Ok(Packet::Nack {
             sender_ssrc: be32(body, 0)?,
             media_ssrc: be32(body, 4)?,
-            entries: NackSeqs { entries: body.get(8..).unwrap_or_default(), base: 0, mask: 0 },
+            entries: NackSeqs {
+                entries: body.get(8..).unwrap_or_default(),
+                base: 0,
+                mask: 0,
+            },
         }),
         (TRANSPORT_FEEDBACK, TRANSPORT_CC) => parse_transport_cc(body),
-        (PAYLOAD_FEEDBACK, PLI) => {
-            Ok(Packet::Pli { sender_ssrc: be32(body, 0)?, media_ssrc: be32(body, 4)? })
-        }
-        (PAYLOAD_FEEDBACK, FIR) => {
-            Ok(Packet::Fir { sender_ssrc: be32(body, 0)?, media_ssrc: be32(body, 8).ok() })
-        }
+        (PAYLOAD_FEEDBACK, PLI) => Ok(Packet::Pli {
+            sender_ssrc: be32(body, 0)?,
+            media_ssrc: be32(body, 4)?,
+        }),
+        (PAYLOAD_FEEDBACK, FIR) => Ok(Packet::Fir {
+            sender_ssrc: be32(body, 0)?,
+            media_ssrc: be32(body, 8).ok(),
+        }),
         (PAYLOAD_FEEDBACK, APPLICATION) => Ok(parse_remb(body)),
         _ => Ok(Packet::Unknown),
     }
@@ -291,7 +299,12 @@ impl TransportCc<'_> {
     /// # Errors
     /// If it is cut off.
     pub fn arrivals(&self, mut each: impl FnMut(u16, Option<i16>)) -> Result<(), ParseError> {
-        let mut symbols = SymbolReader { chunks: self.chunks, left: usize::from(self.count), pending: (0, 0), run: (0, 0) };
+        let mut symbols = SymbolReader {
+            chunks: self.chunks,
+            left: usize::from(self.count),
+            pending: (0, 0),
+            run: (0, 0),
+        };
         // Deltas follow the chunks, so the chunks are read twice.
         let mut chunks_len = 0;
         let mut left = usize::from(self.count);
@@ -374,6 +387,21 @@ impl SymbolReader<'_> {
 /// Marks a status vector of one-bit symbols.
 const ONE_BIT: usize = 1 << 8;
 
+/// What transport-wide feedback says of consecutive numbers, for [`Writer::transport_cc`].
+#[derive(Clone, Copy, Debug)]
+pub struct Arrivals<'a> {
+    /// First transport-wide number reported on.
+    pub base: u16,
+    /// Reference time of the first arrival, in 64 ms; 24 bits.
+    pub reference_time: u32,
+    /// Number of the feedback.
+    pub feedback_count: u8,
+    /// One for each number: 0 it did not come, 1 its delta fits a byte, 2 it does not.
+    pub symbols: &'a [u8],
+    /// Of each that came, the time since the one before it, in 250 µs.
+    pub deltas: &'a [i16],
+}
+
 /// The buffer has no room for another packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferFull;
@@ -413,7 +441,14 @@ impl<'a> Writer<'a> {
         packets: u32,
         octets: u32,
     ) -> Result<(), BufferFull> {
-        let words = [ssrc, (ntp.0 >> 32) as u32, ntp.0 as u32, rtp_timestamp, packets, octets];
+        let words = [
+            ssrc,
+            (ntp.0 >> 32) as u32,
+            ntp.0 as u32,
+            rtp_timestamp,
+            packets,
+            octets,
+        ];
         self.words(SENDER_REPORT, 0, words)
     }
 
@@ -426,9 +461,20 @@ impl<'a> Writer<'a> {
         let words = blocks.iter().flat_map(|b| {
             let lost = b.cumulative_lost.clamp(-0x80_0000, 0x7f_ffff) as u32 & 0xff_ffff;
             let loss = u32::from(b.fraction_lost) << 24 | lost;
-            [b.ssrc, loss, b.highest_seq, b.jitter, b.last_sr, b.delay_since_last_sr]
+            [
+                b.ssrc,
+                loss,
+                b.highest_seq,
+                b.jitter,
+                b.last_sr,
+                b.delay_since_last_sr,
+            ]
         });
-        self.words(RECEIVER_REPORT, blocks.len() as u8, std::iter::once(ssrc).chain(words))
+        self.words(
+            RECEIVER_REPORT,
+            blocks.len() as u8,
+            std::iter::once(ssrc).chain(words),
+        )
     }
 
     /// Writes an SDES with a CNAME (of at most 255 bytes).
@@ -436,7 +482,10 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// If there is no room.
     pub fn sdes_cname(&mut self, ssrc: u32, cname: &str) -> Result<(), BufferFull> {
-        let name = cname.as_bytes().get(..cname.len().min(255)).unwrap_or_default();
+        let name = cname
+            .as_bytes()
+            .get(..cname.len().min(255))
+            .unwrap_or_default();
         // At least one zero byte ends the items.
         let item_len = (2 + name.len() + 1).next_multiple_of(4);
         let packet = self.packet(SOURCE_DESCRIPTION, 1, 4 + item_len)?;
@@ -452,7 +501,12 @@ impl<'a> Writer<'a> {
     ///
     /// # Errors
     /// If there is no room.
-    pub fn nack(&mut self, sender_ssrc: u32, media_ssrc: u32, seqs: &[u16]) -> Result<(), BufferFull> {
+    pub fn nack(
+        &mut self,
+        sender_ssrc: u32,
+        media_ssrc: u32,
+        seqs: &[u16],
+    ) -> Result<(), BufferFull> {
         let entries = || NackEntries { seqs };
         let count = entries().count();
         let packet = self.packet(TRANSPORT_FEEDBACK, NACK, 8 + 4 * count)?;
@@ -473,7 +527,7 @@ impl<'a> Writer<'a> {
         self.words(PAYLOAD_FEEDBACK, PLI, [sender_ssrc, media_ssrc])
     }
 
-    /// Writes transport-wide feedback from its parts; see [`crate::twcc::Recorder`].
+    /// Writes transport-wide feedback; see [`crate::twcc::Recorder`].
     ///
     /// # Errors
     /// If there is no room.
@@ -481,12 +535,15 @@ impl<'a> Writer<'a> {
         &mut self,
         sender_ssrc: u32,
         media_ssrc: u32,
-        base: u16,
-        reference_time: u32,
-        feedback_count: u8,
-        symbols: &[u8],
-        deltas: &[i16],
+        arrivals: &Arrivals<'_>,
     ) -> Result<(), BufferFull> {
+        let Arrivals {
+            base,
+            reference_time,
+            feedback_count,
+            symbols,
+            deltas,
+        } = *arrivals;
         let chunks = symbols.len().div_ceil(7);
         let delta_len: usize = deltas.iter().map(|d| if small(*d) { 1 } else { 2 }).sum();
         let unpadded = 16 + 2 * chunks + delta_len;
@@ -509,7 +566,11 @@ impl<'a> Writer<'a> {
         let mut at = 16 + 2 * chunks;
         for delta in deltas {
             let bytes = delta.to_be_bytes();
-            let bytes = if small(*delta) { &bytes[1..] } else { &bytes[..] };
+            let bytes = if small(*delta) {
+                &bytes[1..]
+            } else {
+                &bytes[..]
+            };
             packet[at..at + bytes.len()].copy_from_slice(bytes);
             at += bytes.len();
         }
@@ -603,7 +664,9 @@ mod tests {
         };
         let mut buf = [0; 256];
         let mut writer = Writer::new(&mut buf);
-        writer.sender_report(1, NtpTime(0x1_0000_0002), 3, 4, 5).unwrap();
+        writer
+            .sender_report(1, NtpTime(0x1_0000_0002), 3, 4, 5)
+            .unwrap();
         writer.sdes_cname(1, "name").unwrap();
         writer.receiver_report(2, &[block, block]).unwrap();
         writer.pli(1, 7).unwrap();
@@ -614,7 +677,10 @@ mod tests {
             Packet::SenderReport(sr),
             Packet::SourceDescription,
             Packet::ReceiverReport { ssrc: 2, blocks },
-            Packet::Pli { sender_ssrc: 1, media_ssrc: 7 },
+            Packet::Pli {
+                sender_ssrc: 1,
+                media_ssrc: 7,
+            },
             Packet::Bye { ssrc: Some(1) },
         ] = all[..]
         else {
@@ -640,7 +706,15 @@ mod tests {
         packet.extend(b"REMB");
         packet.extend([1, 3 << 2 | 1, 0, 0, 0, 0, 0, 9]);
         let read = packets(&packet).next();
-        assert!(matches!(read, Some(Ok(Packet::Remb { bitrate_bps: 524_288 }))), "{read:?}");
+        assert!(
+            matches!(
+                read,
+                Some(Ok(Packet::Remb {
+                    bitrate_bps: 524_288
+                }))
+            ),
+            "{read:?}"
+        );
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01): remembers when each packet of a publisher
 //! came and reports it, so that the publisher's estimate can follow its path.
 
-use crate::rtcp::{BufferFull, Writer};
+use crate::rtcp::{Arrivals, BufferFull, Writer};
 use crate::seq::Unwrapper;
 
 /// Packets remembered between two reports; more than come in 100 ms at 100 Mbit/s.
@@ -80,15 +80,14 @@ impl Recorder {
             let (_, first_at) = self.arrival(first).unwrap_or_default();
             let reference = first_at / REFERENCE_US;
             let end = self.collect(first, reference * REFERENCE_US);
-            writer.transport_cc(
-                sender_ssrc,
-                media_ssrc,
-                first as u16,
-                reference as u32 & 0xff_ffff,
-                self.feedback_count,
-                &self.symbols,
-                &self.deltas,
-            )?;
+            let arrivals = Arrivals {
+                base: first as u16,
+                reference_time: reference as u32 & 0xff_ffff,
+                feedback_count: self.feedback_count,
+                symbols: &self.symbols,
+                deltas: &self.deltas,
+            };
+            writer.transport_cc(sender_ssrc, media_ssrc, &arrivals)?;
             self.feedback_count = self.feedback_count.wrapping_add(1);
             self.next = (end <= self.highest).then_some(end);
         }
@@ -98,7 +97,9 @@ impl Recorder {
     /// The first number to report on: one that came. What is missing before it was reported with
     /// the feedback before, or is as good as.
     fn first_unreported(&self) -> Option<u64> {
-        let next = self.next?.max((self.highest + 1).saturating_sub(WINDOW as u64));
+        let next = self
+            .next?
+            .max((self.highest + 1).saturating_sub(WINDOW as u64));
         (next..=self.highest).find(|seq| self.arrival(*seq).is_some())
     }
 
@@ -125,7 +126,8 @@ impl Recorder {
                 return seq;
             };
             before = before.wrapping_add_signed(ticks * TICK_US as i64);
-            self.symbols.push(if (0..256).contains(&delta) { 1 } else { 2 });
+            self.symbols
+                .push(if (0..256).contains(&delta) { 1 } else { 2 });
             self.deltas.push(delta);
         }
         self.highest + 1
@@ -167,7 +169,12 @@ mod tests {
     #[test]
     fn arrivals_and_losses_are_reported_once() {
         let mut recorder = Recorder::new();
-        for (seq, at) in [(65_534, 1_000_000), (65_535, 1_010_000), (1, 1_500_000), (0, 1_500_250)] {
+        for (seq, at) in [
+            (65_534, 1_000_000),
+            (65_535, 1_010_000),
+            (1, 1_500_000),
+            (0, 1_500_250),
+        ] {
             recorder.record(seq, at);
         }
         recorder.record(4, 1_600_000);
@@ -191,7 +198,10 @@ mod tests {
         let mut recorder = Recorder::new();
         recorder.record(1, 0);
         recorder.record(2, 60_000_000);
-        assert_eq!(feedback(&mut recorder), [(1, Some(0)), (2, Some(60_000_000))]);
+        assert_eq!(
+            feedback(&mut recorder),
+            [(1, Some(0)), (2, Some(60_000_000))]
+        );
     }
 
     proptest! {

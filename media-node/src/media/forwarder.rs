@@ -215,7 +215,10 @@ impl Forwarder {
         let behind = u64::from((newest as u16).wrapping_sub(seq));
         let index = newest.checked_sub(behind)?;
         let segment = self.segments.iter().rev().find(|s| s.out_start <= index)?;
-        Some((segment.source, segment.in_start + (index - segment.out_start)))
+        Some((
+            segment.source,
+            segment.in_start + (index - segment.out_start),
+        ))
     }
 
     /// Numbers once more a packet that [`Self::sent`] found.
@@ -254,10 +257,7 @@ impl Forwarder {
         if (1..FORWARD_JUMP).contains(&ahead) {
             self.time_offset
         } else {
-            newest
-                .timestamp
-                .wrapping_add(FRAME)
-                .wrapping_sub(live)
+            newest.timestamp.wrapping_add(FRAME).wrapping_sub(live)
         }
     }
 }
@@ -303,9 +303,15 @@ mod tests {
         out.begin(F, &key, Begin::Live);
         let c = out.forward(F, &key).unwrap();
         assert_eq!((a.index, b.index, c.index), (100, 101, 102));
-        assert_eq!((a.timestamp, b.timestamp, c.timestamp), (90_000, 93_000, 96_000));
+        assert_eq!(
+            (a.timestamp, b.timestamp, c.timestamp),
+            (90_000, 93_000, 96_000)
+        );
         assert_eq!((b.picture_id, c.picture_id), (Some(501), Some(502)));
-        assert_eq!((b.tl0_picture_index, c.tl0_picture_index), (Some(10), Some(11)));
+        assert_eq!(
+            (b.tl0_picture_index, c.tl0_picture_index),
+            (Some(10), Some(11))
+        );
     }
 
     #[test]
@@ -343,7 +349,11 @@ mod tests {
             }
             last = Some(o.timestamp);
         }
-        assert_eq!(last, Some(live + 1_000), "the newest frame has its own time");
+        assert_eq!(
+            last,
+            Some(live + 1_000),
+            "the newest frame has its own time"
+        );
         let next = out.forward(F, &packet(32, 93_000)).unwrap();
         assert_eq!(next.timestamp, 94_000);
     }
@@ -402,10 +412,8 @@ mod tests {
             let Some((last, ..)) = sent.last() else { return Ok(()) };
             for (o, source, p) in sent.iter().filter(|(o, ..)| last.index - o.index < 100) {
                 // Only what older segments hold may be forgotten.
-                if let Some(found) = out.sent(o.index as u16) {
-                    if found == (*source, p.seq) {
-                        prop_assert_eq!(out.again(*source, p, o.index as u16), Some(*o));
-                    }
+                if out.sent(o.index as u16) == Some((*source, p.seq)) {
+                    prop_assert_eq!(out.again(*source, p, o.index as u16), Some(*o));
                 }
             }
         }

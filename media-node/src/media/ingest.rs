@@ -209,14 +209,22 @@ impl Ingest {
 
     /// The SSRC of a source, to ask it for a keyframe.
     pub fn ssrc_of(&self, source: SourceId) -> Option<u32> {
-        self.streams.iter().find(|s| s.source == source).map(|s| s.ssrc)
+        self.streams
+            .iter()
+            .find(|s| s.source == source)
+            .map(|s| s.ssrc)
     }
 
     /// Writes due NACKs (RFC 4585 §6.2.1).
     ///
     /// # Errors
     /// If the writer has no room; the rest goes out with the next call.
-    pub fn write_nacks(&mut self, now: Instant, rtt: Duration, out: &mut rtcp::Writer<'_>) -> Result<(), BufferFull> {
+    pub fn write_nacks(
+        &mut self,
+        now: Instant,
+        rtt: Duration,
+        out: &mut rtcp::Writer<'_>,
+    ) -> Result<(), BufferFull> {
         for stream in &mut self.streams {
             if !matches!(stream.binding, Binding::Media) || stream.track == Track::Audio {
                 continue;
@@ -248,7 +256,11 @@ impl Ingest {
     ///
     /// # Errors
     /// If the writer has no room.
-    pub fn write_receiver_report(&mut self, now: Instant, out: &mut rtcp::Writer<'_>) -> Result<(), BufferFull> {
+    pub fn write_receiver_report(
+        &mut self,
+        now: Instant,
+        out: &mut rtcp::Writer<'_>,
+    ) -> Result<(), BufferFull> {
         let mut blocks = [rtcp::ReportBlock::default(); MAX_STREAMS];
         let mut count = 0;
         for stream in &mut self.streams {
@@ -263,7 +275,9 @@ impl Ingest {
     }
 
     fn media_streams(&self) -> impl Iterator<Item = &Stream> {
-        self.streams.iter().filter(|s| matches!(s.binding, Binding::Media))
+        self.streams
+            .iter()
+            .filter(|s| matches!(s.binding, Binding::Media))
     }
 
     fn position(&self, ssrc: u32) -> Option<usize> {
@@ -271,19 +285,26 @@ impl Ingest {
     }
 
     fn record_arrival(&mut self, header: &Header, packet: &[u8], arrival: Instant) {
-        let ids = [&self.audio, &self.video].map(|t| t.as_ref().and_then(|t| t.extensions.transport_cc));
+        let ids =
+            [&self.audio, &self.video].map(|t| t.as_ref().and_then(|t| t.extensions.transport_cc));
         let seq = header
             .extensions(packet)
             .find(|(id, _)| ids.contains(&Some(*id)))
             .and_then(|(_, value)| value.first_chunk::<2>().copied());
         if let Some(seq) = seq {
             let at = arrival.saturating_duration_since(self.twcc_started);
-            self.twcc.record(u16::from_be_bytes(seq), at.as_micros() as u64);
+            self.twcc
+                .record(u16::from_be_bytes(seq), at.as_micros() as u64);
         }
     }
 
     /// Finds out what a new SSRC is (see the module's text).
-    fn bind(&mut self, header: &Header, packet: &[u8], srtp: StreamState) -> Result<usize, Dropped> {
+    fn bind(
+        &mut self,
+        header: &Header,
+        packet: &[u8],
+        srtp: StreamState,
+    ) -> Result<usize, Dropped> {
         if self.streams.len() >= MAX_STREAMS {
             return Err(Dropped::Unknown);
         }
@@ -334,7 +355,9 @@ impl Ingest {
         packet: &'a [u8],
         seq: u64,
     ) -> Result<Ingested<'a>, Dropped> {
-        let codec = self.codec_of(at, header.payload_type).ok_or(Dropped::Unknown)?;
+        let codec = self
+            .codec_of(at, header.payload_type)
+            .ok_or(Dropped::Unknown)?;
         let payload = packet::payload(packet, header).map_err(|_| Dropped::Malformed)?;
         let stream = &mut self.streams[at];
         stream.highest = stream.highest.max(Some(seq));
@@ -363,7 +386,9 @@ impl Ingest {
                 matches!(s.binding, Binding::Media) && s.track == repaired.0 && s.rid == repaired.1
             })
             .ok_or(Dropped::Redundant)?;
-        let codec = self.codec_of(at, header.payload_type).ok_or(Dropped::Unknown)?;
+        let codec = self
+            .codec_of(at, header.payload_type)
+            .ok_or(Dropped::Unknown)?;
         let stream = &mut self.streams[at];
         let highest = stream.highest.ok_or(Dropped::Redundant)?;
         let behind = (highest as u16).wrapping_sub(u16::from_be_bytes(*original));
@@ -412,7 +437,13 @@ impl Ingest {
         }))
     }
 
-    fn common_timestamp(&mut self, at: usize, timestamp: u32, arrival: Instant, keyframe: bool) -> u32 {
+    fn common_timestamp(
+        &mut self,
+        at: usize,
+        timestamp: u32,
+        arrival: Instant,
+        keyframe: bool,
+    ) -> u32 {
         let track = self.streams[at].track;
         let mut clock = std::mem::take(&mut self.streams[at].clock);
         let reference = self
@@ -427,7 +458,10 @@ impl Ingest {
     }
 
     fn orientation(&self, at: usize, header: &Header, packet: &[u8]) -> Option<u8> {
-        let wanted = self.negotiated(self.streams[at].track)?.extensions.orientation?;
+        let wanted = self
+            .negotiated(self.streams[at].track)?
+            .extensions
+            .orientation?;
         header
             .extensions(packet)
             .find(|(id, _)| *id == wanted)

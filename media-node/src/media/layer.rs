@@ -135,9 +135,9 @@ impl Layer {
         let (Some(start), Some(head)) = (self.keyframe.start, self.head) else {
             return Start::Wait;
         };
-        let fresh = self.get(start).is_some_and(|first| {
-            now.saturating_duration_since(first.arrival) <= MAX_CATCH_UP_AGE
-        });
+        let fresh = self
+            .get(start)
+            .is_some_and(|first| now.saturating_duration_since(first.arrival) <= MAX_CATCH_UP_AGE);
         if fresh && head.saturating_sub(start) <= MAX_CATCH_UP_PACKETS {
             Start::CatchUp { from: start }
         } else if self.keyframe_is_whole() {
@@ -157,7 +157,11 @@ impl Layer {
         let Some(head) = self.head else {
             return Vec::new();
         };
-        let from = self.keyframe.start.unwrap_or(head).max((head + 1).saturating_sub(HISTORY as u64));
+        let from = self
+            .keyframe
+            .start
+            .unwrap_or(head)
+            .max((head + 1).saturating_sub(HISTORY as u64));
         let older = self.keyframe.packets.iter().filter(|p| p.seq < from);
         let newer = (from..=head).filter_map(|seq| self.get(seq));
         older.chain(newer).cloned().collect()
@@ -219,7 +223,12 @@ struct RateMeter {
 
 impl RateMeter {
     fn new(now: Instant) -> Self {
-        Self { since: now, bytes: 0, bps: 0, settled: false }
+        Self {
+            since: now,
+            bytes: 0,
+            bps: 0,
+            settled: false,
+        }
     }
 
     fn count(&mut self, now: Instant, bytes: usize) {
@@ -252,7 +261,10 @@ mod tests {
     }
 
     fn layer(now: Instant) -> (Layer, PacketPool) {
-        (Layer::new(SourceId(1), "f".into(), Codec::Vp8, now), PacketPool::default())
+        (
+            Layer::new(SourceId(1), "f".into(), Codec::Vp8, now),
+            PacketPool::default(),
+        )
     }
 
     #[test]
@@ -274,7 +286,10 @@ mod tests {
         layer.push(packet(11, 0, false, true, now), &mut pool);
         let later = now + Duration::from_secs(60);
         for seq in 12..12 + 3 * HISTORY as u64 {
-            layer.push(packet(seq, 3000 * seq as u32, false, true, later), &mut pool);
+            layer.push(
+                packet(seq, 3000 * seq as u32, false, true, later),
+                &mut pool,
+            );
         }
         assert_eq!(layer.start(later), Start::Still);
         let kept: Vec<u64> = layer.keyframe_packets().iter().map(|p| p.seq).collect();
@@ -298,7 +313,10 @@ mod tests {
         let (mut layer, mut pool) = layer(now);
         assert!(layer.push(packet(5000, 0, true, true, now), &mut pool));
         assert!(!layer.push(packet(5000, 0, true, true, now), &mut pool));
-        assert!(!layer.push(packet(5000 - HISTORY as u64, 0, false, true, now), &mut pool));
+        assert!(!layer.push(
+            packet(5000 - HISTORY as u64, 0, false, true, now),
+            &mut pool
+        ));
         assert!(layer.push(packet(4999, 0, false, true, now), &mut pool));
         assert_eq!(layer.head(), Some(5000));
     }

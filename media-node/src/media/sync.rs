@@ -56,7 +56,10 @@ impl StreamClock {
     /// The last sender report, on the common timeline.
     pub fn common_tie(&self) -> Option<Tie> {
         let (tie, offset) = (self.tie?, self.offset?);
-        Some(Tie { ntp: tie.ntp, timestamp: tie.timestamp.wrapping_add(offset) })
+        Some(Tie {
+            ntp: tie.ntp,
+            timestamp: tie.timestamp.wrapping_add(offset),
+        })
     }
 
     /// Puts a packet on the common timeline. `reference` is another stream of the track that is on
@@ -85,7 +88,12 @@ impl StreamClock {
         common
     }
 
-    fn exact_offset(&self, timestamp: u32, clock_rate: u32, reference: &StreamClock) -> Option<u32> {
+    fn exact_offset(
+        &self,
+        timestamp: u32,
+        clock_rate: u32,
+        reference: &StreamClock,
+    ) -> Option<u32> {
         let moment = self.tie?.ntp_at(timestamp, clock_rate);
         let common = reference.common_tie()?.timestamp_at(moment, clock_rate);
         Some(common.wrapping_sub(timestamp))
@@ -174,11 +182,23 @@ mod tests {
     fn layers_with_random_timestamps_share_a_timeline_by_sender_reports() {
         let now = Instant::now();
         let (mut q, mut f) = (StreamClock::default(), StreamClock::default());
-        q.on_sender_report(Tie { ntp: ntp_ms(10_000), timestamp: 5_000 });
-        f.on_sender_report(Tie { ntp: ntp_ms(10_500), timestamp: 4_000_000_000 });
+        q.on_sender_report(Tie {
+            ntp: ntp_ms(10_000),
+            timestamp: 5_000,
+        });
+        f.on_sender_report(Tie {
+            ntp: ntp_ms(10_500),
+            timestamp: 4_000_000_000,
+        });
         let a = q.common(5_000 + 90_000, now, true, 90_000, None);
         // The same picture of the other layer: 1 s after q's report is 0.5 s after f's.
-        let b = f.common(4_000_000_000u32.wrapping_add(45_000), now, true, 90_000, Some(&q));
+        let b = f.common(
+            4_000_000_000u32.wrapping_add(45_000),
+            now,
+            true,
+            90_000,
+            Some(&q),
+        );
         assert!(a.abs_diff(b) <= 1, "{a} and {b} are the same moment");
     }
 
@@ -189,7 +209,13 @@ mod tests {
         let a = q.common(1_000, now, true, 90_000, None);
         let b = f.common(77, now + Duration::from_millis(10), true, 90_000, Some(&q));
         assert_eq!(b.wrapping_sub(a), 900);
-        let c = f.common(77 + 3000, now + Duration::from_millis(99), false, 90_000, Some(&q));
+        let c = f.common(
+            77 + 3000,
+            now + Duration::from_millis(99),
+            false,
+            90_000,
+            Some(&q),
+        );
         assert_eq!(c.wrapping_sub(b), 3000, "the offset stays");
     }
 
@@ -198,11 +224,23 @@ mod tests {
         let mut sync = ProgramSync::default();
         sync.on_report(ntp_ms(1_000), ntp_ms(501_000));
         sync.on_report(ntp_ms(1_000), ntp_ms(501_300)); // a later report, delayed by the network
-        sync.audio = Some(Tie { ntp: ntp_ms(1_000), timestamp: 48_000 });
-        sync.video = Some(Tie { ntp: ntp_ms(2_000), timestamp: 900_000 });
+        sync.audio = Some(Tie {
+            ntp: ntp_ms(1_000),
+            timestamp: 48_000,
+        });
+        sync.video = Some(Tie {
+            ntp: ntp_ms(2_000),
+            timestamp: 900_000,
+        });
         let at = ntp_ms(503_000); // publisher's 3 s
-        assert_eq!(sync.timestamp_at(sync.audio, at, 48_000), Some(48_000 + 96_000));
-        assert_eq!(sync.timestamp_at(sync.video, at, 90_000), Some(900_000 + 90_000));
+        assert_eq!(
+            sync.timestamp_at(sync.audio, at, 48_000),
+            Some(48_000 + 96_000)
+        );
+        assert_eq!(
+            sync.timestamp_at(sync.video, at, 90_000),
+            Some(900_000 + 90_000)
+        );
     }
 
     #[test]

@@ -94,7 +94,12 @@ fn payload(
     let room = out.get_mut(at..len).ok_or(SrtpError::TooShort)?;
     room.copy_from_slice(payload);
     if let Some(descriptor) = &packet.vp8 {
-        vp8::rewrite(room, descriptor, numbers.picture_id, numbers.tl0_picture_index);
+        vp8::rewrite(
+            room,
+            descriptor,
+            numbers.picture_id,
+            numbers.tl0_picture_index,
+        );
     }
     Ok(len)
 }

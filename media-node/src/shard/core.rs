@@ -67,7 +67,10 @@ pub(super) struct Core {
 }
 
 impl Core {
-    #[expect(clippy::too_many_arguments, reason = "the parts that a shard is put together from")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts that a shard is put together from"
+    )]
     pub(super) fn new(
         index: usize,
         socket: MediaSocket,
@@ -78,7 +81,9 @@ impl Core {
         metrics: ShardMetrics,
         now: Instant,
     ) -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self {
             index,
             socket,
@@ -110,7 +115,13 @@ impl Core {
 
     /// Tells another shard; it is woken at the end of the turn.
     pub(super) fn relay(&mut self, to: usize, relay: Relay) {
-        relay_to(&self.peers, &mut self.peers_to_wake, &self.metrics, to, relay);
+        relay_to(
+            &self.peers,
+            &mut self.peers_to_wake,
+            &self.metrics,
+            to,
+            relay,
+        );
     }
 
     /// Wakes the shards that were told something this turn.
@@ -126,7 +137,11 @@ impl Core {
     pub(super) fn on_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Add(new) => self.add(now, *new),
-            Command::RestartIce { number, local, remote } => {
+            Command::RestartIce {
+                number,
+                local,
+                remote,
+            } => {
                 if let Some(key) = self.sessions.by_number(number) {
                     self.sessions.add_ufrag(local.ufrag.clone(), key);
                     if let Some(session) = self.sessions.get_mut(key) {
@@ -158,25 +173,42 @@ impl Core {
         let mut seeds = [0; 16];
         if self.random.fill(&mut seeds).is_err() {
             tracing::error!("the system has no randomness: session refused");
-            self.tell(ShardEvent::Ended { number: new.number, reason: EndReason::TransportFailed });
+            self.tell(ShardEvent::Ended {
+                number: new.number,
+                reason: EndReason::TransportFailed,
+            });
             return;
         }
         let seed = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| seeds[at + i]));
-        self.programs.entry(program).or_insert_with(|| Program::new(program, home));
-        self.sessions.insert(Session::new(new, [seed(0), seed(8)], now));
+        self.programs
+            .entry(program)
+            .or_insert_with(|| Program::new(program, home));
+        self.sessions
+            .insert(Session::new(new, [seed(0), seed(8)], now));
     }
 
     /// Takes one run of datagrams from the UDP socket.
     pub(super) fn on_received(&mut self, now: Instant, run: Received<'_>) {
-        let path = Path::Udp { peer: run.peer, local: run.local };
-        let arrival = run.timestamp.map_or(now, |unix| self.clock.instant(unix, now));
+        let path = Path::Udp {
+            peer: run.peer,
+            local: run.local,
+        };
+        let arrival = run
+            .timestamp
+            .map_or(now, |unix| self.clock.instant(unix, now));
         for datagram in run.datagrams {
             self.on_datagram(now, arrival, path, datagram);
         }
     }
 
     /// Takes one datagram, or one frame of a TCP connection.
-    pub(super) fn on_datagram(&mut self, now: Instant, arrival: Instant, path: Path, datagram: &mut [u8]) {
+    pub(super) fn on_datagram(
+        &mut self,
+        now: Instant,
+        arrival: Instant,
+        path: Path,
+        datagram: &mut [u8],
+    ) {
         self.metrics.received.packets += 1;
         self.metrics.received.bytes += datagram.len() as u64;
         match protocol(datagram) {
@@ -202,14 +234,21 @@ impl Core {
             return;
         };
         let mut reply = [0; 256];
-        match session.ice.handle(now, path, path.peer(), datagram, &mut reply) {
+        match session
+            .ice
+            .handle(now, path, path.peer(), datagram, &mut reply)
+        {
             Ok(outcome) => {
                 if outcome.selected_changed {
                     tracing::debug!(session = %session.log_id, peer = %path.peer(), "path selected");
                 }
                 let validated = session.ice.is_validated(path);
-                let mut links = Links { socket: &self.socket, connections: &mut self.connections };
-                self.outbox.send_now(&reply[..outcome.reply_len], path, &mut links);
+                let mut links = Links {
+                    socket: &self.socket,
+                    connections: &mut self.connections,
+                };
+                self.outbox
+                    .send_now(&reply[..outcome.reply_len], path, &mut links);
                 if let (true, Some(key)) = (validated, key) {
                     self.sessions.bind_path(path, key);
                     if let Path::Tcp { connection, .. } = path {
@@ -247,7 +286,10 @@ impl Core {
             return;
         };
         while let Some(datagram) = session.poll_dtls() {
-            let mut links = Links { socket: &self.socket, connections: &mut self.connections };
+            let mut links = Links {
+                socket: &self.socket,
+                connections: &mut self.connections,
+            };
             self.outbox.send_now(&datagram, path, &mut links);
         }
     }
@@ -258,7 +300,8 @@ impl Core {
         };
         let number = session.number;
         tracing::debug!(session = %session.log_id, "connected");
-        self.metrics.joined(now.saturating_duration_since(session.created()));
+        self.metrics
+            .joined(now.saturating_duration_since(session.created()));
         match session.role {
             Role::Publisher(_) => self.go_on_air(now, key),
             Role::Viewer(_) => self.attach(now, key),
@@ -288,7 +331,16 @@ impl Core {
     }
 
     fn on_rtp(&mut self, now: Instant, arrival: Instant, key: Key, datagram: &mut [u8]) {
-        let Self { sessions, programs, pool, metrics, dirty, peers, peers_to_wake, .. } = self;
+        let Self {
+            sessions,
+            programs,
+            pool,
+            metrics,
+            dirty,
+            peers,
+            peers_to_wake,
+            ..
+        } = self;
         let Some(session) = sessions.get_mut(key) else {
             return;
         };
@@ -296,7 +348,10 @@ impl Core {
             metrics.dropped.unknown_path += 1;
             return;
         };
-        let Some(program) = programs.get_mut(&session.program).filter(|p| p.publisher == Some(key)) else {
+        let Some(program) = programs
+            .get_mut(&session.program)
+            .filter(|p| p.publisher == Some(key))
+        else {
             return;
         };
         let mut relay = |relay: &dyn Fn() -> Relay| {
@@ -304,21 +359,40 @@ impl Core {
                 relay_to(peers, peers_to_wake, metrics, *to, relay());
             }
         };
-        match publisher.ingest.on_rtp(now, arrival, datagram, &srtp.receiver) {
+        match publisher
+            .ingest
+            .on_rtp(now, arrival, datagram, &srtp.receiver)
+        {
             Ok(Ingested::Media(media)) => {
                 let id = program.id;
                 let source = media.source;
-                let (track, rid, codec, size) = (media.track, media.rid, media.codec, media.info.size);
+                let (track, rid, codec, size) =
+                    (media.track, media.rid, media.codec, media.info.size);
                 let known = program.place(source).and_then(|place| program.layer(place));
                 let is_new = known.is_none();
                 let resized = !is_new && size.is_some() && known.is_some_and(|l| l.size != size);
                 let packet = store(media, pool, now, arrival);
                 if is_new {
-                    relay(&|| Relay::Layer { program: id, track, source, rid: Arc::clone(rid), codec, size });
+                    relay(&|| Relay::Layer {
+                        program: id,
+                        track,
+                        source,
+                        rid: Arc::clone(rid),
+                        codec,
+                        size,
+                    });
                 } else if let (true, Some(size)) = (resized, size) {
-                    relay(&|| Relay::Size { program: id, source, size });
+                    relay(&|| Relay::Size {
+                        program: id,
+                        source,
+                        size,
+                    });
                 }
-                relay(&|| Relay::Packet { program: id, source, packet: Arc::clone(&packet) });
+                relay(&|| Relay::Packet {
+                    program: id,
+                    source,
+                    packet: Arc::clone(&packet),
+                });
                 if is_new {
                     program.add_layer(track, source, Arc::clone(rid), codec, now);
                 }
@@ -335,7 +409,11 @@ impl Core {
             }
             Ok(Ingested::Padding { source, seq }) => {
                 let program_id = program.id;
-                relay(&|| Relay::Padding { program: program_id, source, seq });
+                relay(&|| Relay::Padding {
+                    program: program_id,
+                    source,
+                    seq,
+                });
                 self.skip(program_id, source, seq);
             }
             Err(Dropped::Malformed) => metrics.dropped.malformed += 1,
@@ -366,7 +444,10 @@ impl Core {
         }
         tracing::debug!(session = %session.log_id, ?reason, "ended");
         self.drop_idle_program(session.program);
-        self.tell(ShardEvent::Ended { number: session.number, reason });
+        self.tell(ShardEvent::Ended {
+            number: session.number,
+            reason,
+        });
     }
 
     /// How long a turn may wait for events.

@@ -40,7 +40,15 @@ impl Core {
 
     /// Sends a layer's pending packets to everyone on it.
     fn flush(&mut self, id: ProgramId, place: Place, now: Instant) {
-        let Self { programs, sessions, outbox, socket, connections, metrics, .. } = self;
+        let Self {
+            programs,
+            sessions,
+            outbox,
+            socket,
+            connections,
+            metrics,
+            ..
+        } = self;
         let Some(program) = programs.get_mut(&id) else {
             return;
         };
@@ -55,7 +63,10 @@ impl Core {
         };
         let oldest = pending.iter().map(|p| p.arrival).min().unwrap_or(now);
         let mut switched = Vec::new();
-        let mut links = Links { socket, connections };
+        let mut links = Links {
+            socket,
+            connections,
+        };
         for (served, key) in keys.iter().enumerate() {
             let Some(session) = sessions.get_mut(*key) else {
                 continue;
@@ -65,7 +76,12 @@ impl Core {
             else {
                 continue;
             };
-            let mut to = Send { srtp: &srtp.sender, path, outbox, links: &mut links };
+            let mut to = Send {
+                srtp: &srtp.sender,
+                path,
+                outbox,
+                links: &mut links,
+            };
             match place {
                 Place::Audio => viewer.send_audio(source, &pending, &mut to),
                 Place::Video(_) => {
@@ -105,11 +121,20 @@ impl Core {
         let Some((id, home)) = self.sessions.get_mut(key).map(|s| (s.program, s.home)) else {
             return;
         };
-        let program = self.programs.entry(id).or_insert_with(|| Program::new(id, home));
+        let program = self
+            .programs
+            .entry(id)
+            .or_insert_with(|| Program::new(id, home));
         program.viewers.push(key);
         let is_first = program.viewers.len() == 1;
         if is_first && home != self.index {
-            self.relay(home, Relay::Subscribe { program: id, to: self.index });
+            self.relay(
+                home,
+                Relay::Subscribe {
+                    program: id,
+                    to: self.index,
+                },
+            );
         }
         self.aim(now, id, key);
     }
@@ -128,7 +153,13 @@ impl Core {
         if before > 0 && program.viewers.is_empty() && home != self.index {
             // What is stored here goes stale from now on; the next viewer begins afresh.
             program.clear();
-            self.relay(home, Relay::Unsubscribe { program: id, to: self.index });
+            self.relay(
+                home,
+                Relay::Unsubscribe {
+                    program: id,
+                    to: self.index,
+                },
+            );
         }
     }
 
@@ -199,7 +230,15 @@ impl Core {
         if let Some(place) = self.programs.get(&id).and_then(|p| p.place(source)) {
             self.flush(id, place, now);
         }
-        let Self { programs, sessions, outbox, socket, connections, metrics, .. } = self;
+        let Self {
+            programs,
+            sessions,
+            outbox,
+            socket,
+            connections,
+            metrics,
+            ..
+        } = self;
         let Some(layer) = programs.get_mut(&id).and_then(|p| p.layer_of_mut(source)) else {
             return;
         };
@@ -216,8 +255,16 @@ impl Core {
             return; // The flush has just started it.
         }
         let first = viewer.first_picture().is_none();
-        let mut links = Links { socket, connections };
-        let mut to = Send { srtp: &srtp.sender, path, outbox, links: &mut links };
+        let mut links = Links {
+            socket,
+            connections,
+        };
+        let mut to = Send {
+            srtp: &srtp.sender,
+            path,
+            outbox,
+            links: &mut links,
+        };
         if send_stored(viewer, layer, &mut to, now) && first {
             metrics.first_picture(now.saturating_duration_since(created));
         }
@@ -225,7 +272,14 @@ impl Core {
 
     /// A viewer's decoder asks for a keyframe: the stored one if it is fresh, else a new one.
     pub(super) fn refresh(&mut self, now: Instant, key: Key) {
-        let Self { programs, sessions, outbox, socket, connections, .. } = self;
+        let Self {
+            programs,
+            sessions,
+            outbox,
+            socket,
+            connections,
+            ..
+        } = self;
         let Some(session) = sessions.get_mut(key) else {
             return;
         };
@@ -237,7 +291,10 @@ impl Core {
         let Some(source) = viewer.current.or(viewer.target) else {
             return;
         };
-        let Some(layer) = programs.get_mut(&session.program).and_then(|p| p.layer_of_mut(source)) else {
+        let Some(layer) = programs
+            .get_mut(&session.program)
+            .and_then(|p| p.layer_of_mut(source))
+        else {
             return;
         };
         if !viewer.may_restart(now) {
@@ -248,8 +305,16 @@ impl Core {
             return;
         }
         let target = viewer.target;
-        let mut links = Links { socket, connections };
-        let mut to = Send { srtp: &srtp.sender, path, outbox, links: &mut links };
+        let mut links = Links {
+            socket,
+            connections,
+        };
+        let mut to = Send {
+            srtp: &srtp.sender,
+            path,
+            outbox,
+            links: &mut links,
+        };
         send_stored(viewer, layer, &mut to, now);
         viewer.target = target;
     }
@@ -258,7 +323,15 @@ impl Core {
     pub(super) fn send_again(&mut self, key: Key, ssrc: u32, seqs: impl Iterator<Item = u16>) {
         /// The most that one NACK is answered with: a burst of loss, not a flood.
         const MAX_AT_ONCE: usize = 128;
-        let Self { programs, sessions, outbox, socket, connections, metrics, .. } = self;
+        let Self {
+            programs,
+            sessions,
+            outbox,
+            socket,
+            connections,
+            metrics,
+            ..
+        } = self;
         let Some(session) = sessions.get_mut(key) else {
             return;
         };
@@ -270,7 +343,10 @@ impl Core {
         let Some(program) = programs.get(&session.program) else {
             return;
         };
-        let mut links = Links { socket, connections };
+        let mut links = Links {
+            socket,
+            connections,
+        };
         for seq in seqs.take(MAX_AT_ONCE) {
             metrics.nacks_received += 1;
             let found = viewer.sent(ssrc, seq).and_then(|(video, source, number)| {
@@ -281,7 +357,12 @@ impl Core {
                 metrics.retransmissions_missed += 1;
                 continue;
             };
-            let mut to = Send { srtp: &srtp.sender, path, outbox: &mut *outbox, links: &mut links };
+            let mut to = Send {
+                srtp: &srtp.sender,
+                path,
+                outbox: &mut *outbox,
+                links: &mut links,
+            };
             if viewer.send_again(video, seq, source, packet, &mut to) {
                 metrics.retransmissions += 1;
             }
@@ -296,7 +377,9 @@ impl Core {
         };
         // Earlier packets that still wait have earlier numbers.
         self.flush(id, place, Instant::now());
-        let Self { programs, sessions, .. } = self;
+        let Self {
+            programs, sessions, ..
+        } = self;
         let Some(program) = programs.get(&id) else {
             return;
         };
@@ -331,7 +414,9 @@ impl Core {
 
     /// Forgets a program's layers; its viewers begin afresh with what comes next.
     pub(super) fn clear_program(&mut self, now: Instant, id: ProgramId) {
-        let Self { programs, sessions, .. } = self;
+        let Self {
+            programs, sessions, ..
+        } = self;
         let Some(program) = programs.get_mut(&id) else {
             return;
         };
@@ -363,7 +448,11 @@ impl Core {
     pub(super) fn tell_on_air(&self, now: Instant, id: ProgramId) {
         if let Some(program) = self.programs.get(&id).filter(|p| p.home == self.index) {
             let (active, layers) = (program.active, program.layer_infos(now));
-            self.tell(ShardEvent::OnAir { program: id, active, layers });
+            self.tell(ShardEvent::OnAir {
+                program: id,
+                active,
+                layers,
+            });
         }
     }
 
@@ -377,7 +466,12 @@ impl Core {
 
 /// Starts a viewer from what a layer has stored. True if that gave a picture; if not, it will
 /// begin with the keyframe that is asked for here.
-fn send_stored(viewer: &mut Viewer, layer: &mut Layer, to: &mut Send<'_, '_>, now: Instant) -> bool {
+fn send_stored(
+    viewer: &mut Viewer,
+    layer: &mut Layer,
+    to: &mut Send<'_, '_>,
+    now: Instant,
+) -> bool {
     let (source, live) = (layer.source, layer.newest_timestamp());
     match layer.start(now) {
         Start::CatchUp { from } => {
@@ -419,15 +513,27 @@ impl Core {
                     self.drop_idle_program(id);
                 }
             }
-            Relay::Layer { program: id, track, source, rid, codec, size } => {
-                if let Some(program) = self.programs.get_mut(&id).filter(|p| !p.viewers.is_empty()) {
+            Relay::Layer {
+                program: id,
+                track,
+                source,
+                rid,
+                codec,
+                size,
+            } => {
+                if let Some(program) = self.programs.get_mut(&id).filter(|p| !p.viewers.is_empty())
+                {
                     program.add_layer(track, source, rid, codec, now);
                     if let Some(layer) = program.layer_of_mut(source) {
                         layer.size = size;
                     }
                 }
             }
-            Relay::Packet { program: id, source, packet } => {
+            Relay::Packet {
+                program: id,
+                source,
+                packet,
+            } => {
                 if let Some(program) = self.programs.get_mut(&id)
                     && let Some(place) = program.place(source)
                     && program.push(place, packet, &mut self.pool)
@@ -435,9 +541,21 @@ impl Core {
                     super::core::mark(&mut self.dirty, id);
                 }
             }
-            Relay::Padding { program, source, seq } => self.skip(program, source, seq),
-            Relay::Size { program: id, source, size } => {
-                if let Some(layer) = self.programs.get_mut(&id).and_then(|p| p.layer_of_mut(source)) {
+            Relay::Padding {
+                program,
+                source,
+                seq,
+            } => self.skip(program, source, seq),
+            Relay::Size {
+                program: id,
+                source,
+                size,
+            } => {
+                if let Some(layer) = self
+                    .programs
+                    .get_mut(&id)
+                    .and_then(|p| p.layer_of_mut(source))
+                {
                     layer.size = Some(size);
                 }
             }
@@ -447,8 +565,15 @@ impl Core {
                 }
             }
             Relay::OffAir { program } => self.clear_program(now, program),
-            Relay::KeyframeWanted { program: id, source } => {
-                if let Some(layer) = self.programs.get_mut(&id).and_then(|p| p.layer_of_mut(source)) {
+            Relay::KeyframeWanted {
+                program: id,
+                source,
+            } => {
+                if let Some(layer) = self
+                    .programs
+                    .get_mut(&id)
+                    .and_then(|p| p.layer_of_mut(source))
+                {
                     layer.keyframes.want();
                 }
             }
@@ -458,7 +583,10 @@ impl Core {
     /// Another shard has viewers: it gets every layer from its last keyframe on, and all to come.
     fn on_subscribe(&mut self, now: Instant, id: ProgramId, to: usize) {
         let index = self.index;
-        let program = self.programs.entry(id).or_insert_with(|| Program::new(id, index));
+        let program = self
+            .programs
+            .entry(id)
+            .or_insert_with(|| Program::new(id, index));
         if !program.replicas.contains(&to) {
             program.replicas.push(to);
         }
@@ -479,14 +607,21 @@ impl Core {
                 codec: layer.codec,
                 size: layer.size,
             });
-            let stored = if place == Place::Audio { Vec::new() } else { layer.snapshot() };
+            let stored = if place == Place::Audio {
+                Vec::new()
+            } else {
+                layer.snapshot()
+            };
             relays.extend(stored.into_iter().map(|packet| Relay::Packet {
                 program: id,
                 source: layer.source,
                 packet,
             }));
         }
-        relays.push(Relay::Sync { program: id, sync: program.sync });
+        relays.push(Relay::Sync {
+            program: id,
+            sync: program.sync,
+        });
         for relay in relays {
             self.relay(to, relay);
         }

@@ -43,10 +43,17 @@ impl Core {
         for packet in rtcp::packets(&datagram[..len]) {
             match packet {
                 Ok(Packet::SenderReport(report)) => {
-                    let tie = Tie { ntp: report.ntp, timestamp: report.rtp_timestamp };
+                    let tie = Tie {
+                        ntp: report.ntp,
+                        timestamp: report.rtp_timestamp,
+                    };
                     self.on_sender_report(now, key, report.ssrc, tie);
                 }
-                Ok(Packet::Nack { media_ssrc, entries, .. }) => {
+                Ok(Packet::Nack {
+                    media_ssrc,
+                    entries,
+                    ..
+                }) => {
                     self.send_again(key, media_ssrc, entries);
                 }
                 Ok(Packet::Pli { .. } | Packet::Fir { .. }) => {
@@ -73,7 +80,11 @@ impl Core {
             return;
         }
         let id = session.program;
-        let Some(program) = self.programs.get_mut(&id).filter(|p| p.publisher == Some(key)) else {
+        let Some(program) = self
+            .programs
+            .get_mut(&id)
+            .filter(|p| p.publisher == Some(key))
+        else {
             return;
         };
         program.sync.on_report(tie.ntp, self.clock.ntp(now));
@@ -87,7 +98,15 @@ impl Core {
 
     /// Sends a publisher its due feedback, and the keyframe requests that are wanted of it.
     pub(super) fn feed_back(&mut self, now: Instant, key: Key, due: Due) {
-        let Self { sessions, programs, outbox, socket, connections, metrics, .. } = self;
+        let Self {
+            sessions,
+            programs,
+            outbox,
+            socket,
+            connections,
+            metrics,
+            ..
+        } = self;
         let Some(session) = sessions.get_mut(key) else {
             return;
         };
@@ -103,7 +122,10 @@ impl Core {
             if due.report {
                 ingest.write_receiver_report(now, &mut writer)?;
             }
-            if let Some(program) = programs.get_mut(&session.program).filter(|p| p.publisher == Some(key)) {
+            if let Some(program) = programs
+                .get_mut(&session.program)
+                .filter(|p| p.publisher == Some(key))
+            {
                 for layer in &mut program.video {
                     if layer.keyframes.poll(now)
                         && let Some(ssrc) = ingest.ssrc_of(layer.source)
@@ -123,7 +145,10 @@ impl Core {
         metrics.nacks_sent += after.nacked - before.nacked;
         metrics.recovered += after.recovered - before.recovered;
         let len = writer.finish();
-        let mut links = Links { socket, connections };
+        let mut links = Links {
+            socket,
+            connections,
+        };
         send_rtcp(session, &mut buffer, len, outbox, &mut links);
     }
 
@@ -134,7 +159,13 @@ impl Core {
             for layer in &mut program.video {
                 if layer.keyframes.poll(now) {
                     let source: SourceId = layer.source;
-                    wishes.push((program.home, Relay::KeyframeWanted { program: program.id, source }));
+                    wishes.push((
+                        program.home,
+                        Relay::KeyframeWanted {
+                            program: program.id,
+                            source,
+                        },
+                    ));
                 }
             }
         }
@@ -145,7 +176,15 @@ impl Core {
 
     /// Sends a viewer its sender reports.
     pub(super) fn report_to_viewer(&mut self, now: Instant, key: Key) {
-        let Self { sessions, programs, outbox, socket, connections, clock, .. } = self;
+        let Self {
+            sessions,
+            programs,
+            outbox,
+            socket,
+            connections,
+            clock,
+            ..
+        } = self;
         let Some(session) = sessions.get_mut(key) else {
             return;
         };
@@ -160,11 +199,17 @@ impl Core {
         let video = sync.timestamp_at(sync.video, ntp, 90_000);
         let mut buffer = [0; MAX_COMPOUND + MAX_OVERHEAD];
         let mut writer = Writer::new(&mut buffer[..MAX_COMPOUND]);
-        if viewer.write_sender_reports(ntp, audio, video, &mut writer).is_err() {
+        if viewer
+            .write_sender_reports(ntp, audio, video, &mut writer)
+            .is_err()
+        {
             return;
         }
         let len = writer.finish();
-        let mut links = Links { socket, connections };
+        let mut links = Links {
+            socket,
+            connections,
+        };
         send_rtcp(session, &mut buffer, len, outbox, &mut links);
     }
 }

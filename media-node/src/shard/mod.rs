@@ -139,9 +139,19 @@ impl Bound {
             config,
             socket,
             listener,
-            handle: ShardHandle { commands: sender, waker: Arc::clone(&waker) },
-            relay: RelayHandle { queue: Arc::clone(&relayed), waker },
-            inputs: Inputs { poll, commands, relayed },
+            handle: ShardHandle {
+                commands: sender,
+                waker: Arc::clone(&waker),
+            },
+            relay: RelayHandle {
+                queue: Arc::clone(&relayed),
+                waker,
+            },
+            inputs: Inputs {
+                poll,
+                commands,
+                relayed,
+            },
         })
     }
 

@@ -70,7 +70,8 @@ impl Outbox {
         }
         self.filled += len;
         self.count += 1;
-        let full = self.count >= links.socket.max_segments() || self.filled + self.segment > MAX_RUN;
+        let full =
+            self.count >= links.socket.max_segments() || self.filled + self.segment > MAX_RUN;
         if len < self.segment || full || matches!(path, Path::Tcp { .. }) {
             self.flush(path, links);
         }

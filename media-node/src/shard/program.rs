@@ -76,7 +76,10 @@ impl Program {
         if self.audio.as_ref().is_some_and(|l| l.source == source) {
             return Some(Place::Audio);
         }
-        self.video.iter().position(|l| l.source == source).map(Place::Video)
+        self.video
+            .iter()
+            .position(|l| l.source == source)
+            .map(Place::Video)
     }
 
     pub(super) fn layer(&self, place: Place) -> Option<&Layer> {
@@ -102,7 +105,14 @@ impl Program {
     }
 
     /// A new layer; it takes the place of one with the same RID, whose publisher restarted it.
-    pub(super) fn add_layer(&mut self, track: Track, source: SourceId, rid: Arc<str>, codec: Codec, now: Instant) {
+    pub(super) fn add_layer(
+        &mut self,
+        track: Track,
+        source: SourceId,
+        rid: Arc<str>,
+        codec: Codec,
+        now: Instant,
+    ) {
         let layer = Layer::new(source, rid, codec, now);
         match track {
             Track::Audio => self.audio = Some(layer),
@@ -145,7 +155,12 @@ impl Program {
 
     /// Looks whether what is on air has changed, and remembers it.
     pub(super) fn on_air_changed(&mut self, now: Instant) -> bool {
-        let on_air = || self.video.iter().filter(|l| l.on_air(now)).map(|l| (l.source, l.size));
+        let on_air = || {
+            self.video
+                .iter()
+                .filter(|l| l.on_air(now))
+                .map(|l| (l.source, l.size))
+        };
         let audio_active = self.audio.as_ref().is_some_and(|l| l.on_air(now));
         let active = audio_active || on_air().next().is_some();
         if active == self.active && on_air().eq(self.on_air.iter().copied()) {
@@ -171,8 +186,14 @@ impl Program {
     }
 
     /// Stores a packet. True if it is new and has to be sent on.
-    pub(super) fn push(&mut self, place: Place, packet: Arc<StoredPacket>, pool: &mut PacketPool) -> bool {
-        self.layer_mut(place).is_some_and(|layer| layer.push(packet, pool))
+    pub(super) fn push(
+        &mut self,
+        place: Place,
+        packet: Arc<StoredPacket>,
+        pool: &mut PacketPool,
+    ) -> bool {
+        self.layer_mut(place)
+            .is_some_and(|layer| layer.push(packet, pool))
     }
 
     /// Whether a layer's pending packets should go out now.
@@ -192,7 +213,9 @@ impl Program {
     /// The places of all layers.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> + use<> {
         let audio = self.audio.is_some().then_some(Place::Audio);
-        audio.into_iter().chain((0..self.video.len()).map(Place::Video))
+        audio
+            .into_iter()
+            .chain((0..self.video.len()).map(Place::Video))
     }
 }
 

@@ -72,7 +72,11 @@ impl Shard {
         let mut more = false;
         while !self.core.shut_down {
             let until_tick = next_tick.saturating_duration_since(Instant::now());
-            let patience = if more { Duration::ZERO } else { self.core.patience(until_tick) };
+            let patience = if more {
+                Duration::ZERO
+            } else {
+                self.core.patience(until_tick)
+            };
             if let Err(error) = self.inputs.poll.poll(&mut events, Some(patience))
                 && error.kind() != std::io::ErrorKind::Interrupted
             {
@@ -85,7 +89,11 @@ impl Shard {
                 match event.token() {
                     WAKE => {}
                     UDP => readable = true,
-                    LISTENER => self.core.connections.accept(&self.listener, &self.core.registry, now),
+                    LISTENER => {
+                        self.core
+                            .connections
+                            .accept(&self.listener, &self.core.registry, now)
+                    }
                     token => self.on_connection(now, token.0 - FIRST_CONNECTION, event),
                 }
             }
@@ -147,8 +155,12 @@ impl Shard {
         }
         let open = self.core.connections.fill(key);
         while let Some((peer, len)) = self.core.connections.next_frame(key, &mut self.frame) {
-            let path = Path::Tcp { peer, connection: key };
-            self.core.on_datagram(now, now, path, &mut self.frame[..len]);
+            let path = Path::Tcp {
+                peer,
+                connection: key,
+            };
+            self.core
+                .on_datagram(now, now, path, &mut self.frame[..len]);
         }
         if !open {
             self.core.connections.close(key, &self.core.registry);
@@ -162,7 +174,11 @@ impl Core {
         for at in (0..self.handshaking.len()).rev() {
             let key = self.handshaking[at];
             self.look_after(now, key);
-            if self.sessions.get_mut(key).is_none_or(|s| !s.is_handshaking()) {
+            if self
+                .sessions
+                .get_mut(key)
+                .is_none_or(|s| !s.is_handshaking())
+            {
                 self.handshaking.retain(|k| *k != key);
             }
         }
@@ -208,6 +224,7 @@ impl Core {
     /// Makes this turn's counts visible.
     fn publish_metrics(&mut self) {
         let sent = self.outbox.take_sent();
-        self.metrics.publish(sent, self.sessions.len(), self.pool.allocated());
+        self.metrics
+            .publish(sent, self.sessions.len(), self.pool.allocated());
     }
 }

@@ -115,7 +115,10 @@ impl MediaSocket {
         let mut chunks = buffers.bytes.chunks_mut(RECEIVE_BUFFER);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-        match self.state.recv(UdpSockRef::from(&self.io), &mut slices, &mut buffers.metas) {
+        match self
+            .state
+            .recv(UdpSockRef::from(&self.io), &mut slices, &mut buffers.metas)
+        {
             Ok(count) => Ok(Some(count)),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
             // An ICMP error that some peer's host sent: nothing of ours is wrong.

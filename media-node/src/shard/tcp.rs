@@ -10,8 +10,8 @@ use mio::{Interest, Registry, Token};
 use showrunner_transport::framing;
 use slab::Slab;
 
-use super::socket::canonical;
 use super::FIRST_CONNECTION;
+use super::socket::canonical;
 
 /// The most connections of a shard.
 const MAX_CONNECTIONS: usize = 4096;
@@ -91,7 +91,11 @@ impl Connections {
     }
 
     /// The next whole frame of a connection, copied into `frame`: whose it is, and its length.
-    pub(super) fn next_frame(&mut self, key: usize, frame: &mut [u8]) -> Option<(SocketAddr, usize)> {
+    pub(super) fn next_frame(
+        &mut self,
+        key: usize,
+        frame: &mut [u8],
+    ) -> Option<(SocketAddr, usize)> {
         let connection = self.slab.get_mut(key)?;
         Some((connection.peer, connection.reader.next_frame(frame)?))
     }
@@ -134,7 +138,8 @@ impl Connections {
     /// Closes connections that no session came to use.
     pub(super) fn close_idle(&mut self, now: Instant, registry: &Registry) {
         self.slab.retain(|_, connection| {
-            let keep = connection.in_use || now.saturating_duration_since(connection.since) < IDLE_LIMIT;
+            let keep =
+                connection.in_use || now.saturating_duration_since(connection.since) < IDLE_LIMIT;
             if !keep {
                 let _ = registry.deregister(&mut connection.stream);
             }

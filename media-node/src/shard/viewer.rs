@@ -96,7 +96,11 @@ impl Outlet {
         let negotiated = self.track.codecs.iter().find(|c| c.codec == packet.codec)?;
         let written = match (self.track.rtx_ssrc, negotiated.rtx_payload_type) {
             (Some(ssrc), Some(payload_type)) => {
-                let header = StreamHeader { ssrc, payload_type, ..media };
+                let header = StreamHeader {
+                    ssrc,
+                    payload_type,
+                    ..media
+                };
                 self.rtx_index += 1;
                 writer::write_rtx(outbox.room(), header, self.rtx_index, packet, numbers, srtp)
             }
@@ -235,7 +239,11 @@ impl Viewer {
         let Some(first) = packets.peek() else {
             return;
         };
-        let begin = if catch_up { Begin::CatchUp { live } } else { Begin::Still { live } };
+        let begin = if catch_up {
+            Begin::CatchUp { live }
+        } else {
+            Begin::Still { live }
+        };
         outlet.numbers.begin(source, first, begin);
         for packet in packets {
             outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
@@ -278,7 +286,11 @@ impl Viewer {
         packet: &StoredPacket,
         to: &mut Send<'_, '_>,
     ) -> bool {
-        let outlet = if video { &mut self.video } else { &mut self.audio };
+        let outlet = if video {
+            &mut self.video
+        } else {
+            &mut self.audio
+        };
         let Some(outlet) = outlet else {
             return false;
         };

@@ -12,8 +12,16 @@ pub(super) fn inspect(payload: &[u8]) -> Option<PayloadInfo> {
     let starts_keyframe = aggregation & 0x08 != 0;
     let continues = aggregation & 0x80 != 0;
     let count = aggregation >> 4 & 0x03;
-    let size = if starts_keyframe && !continues { first_size(rest, count) } else { None };
-    Some(PayloadInfo { starts_keyframe, size, ..PayloadInfo::default() })
+    let size = if starts_keyframe && !continues {
+        first_size(rest, count)
+    } else {
+        None
+    };
+    Some(PayloadInfo {
+        starts_keyframe,
+        size,
+        ..PayloadInfo::default()
+    })
 }
 
 /// The size in the first sequence header among the payload's elements.
@@ -68,7 +76,10 @@ fn sequence_size(obu: &[u8]) -> Option<(u16, u16)> {
     }
     let (width_bits, height_bits) = (bits.bits(4)? + 1, bits.bits(4)? + 1);
     let (width, height) = (bits.bits(width_bits)?, bits.bits(height_bits)?);
-    Some((u16::try_from(width + 1).ok()?, u16::try_from(height + 1).ok()?))
+    Some((
+        u16::try_from(width + 1).ok()?,
+        u16::try_from(height + 1).ok()?,
+    ))
 }
 
 fn skip_operating_points(bits: &mut Bits<'_>) -> Option<()> {
@@ -117,7 +128,9 @@ mod tests {
         let bits = "00000000000000000000000000101101010011001111111110110011110000000";
         let mut bytes = vec![0x08];
         bytes.extend(bits.as_bytes().chunks(8).map(|c| {
-            c.iter().enumerate().fold(0, |b, (n, bit)| b | (bit - b'0') << (7 - n))
+            c.iter()
+                .enumerate()
+                .fold(0, |b, (n, bit)| b | (bit - b'0') << (7 - n))
         }));
         bytes
     }

@@ -53,7 +53,10 @@ fn picture_size(sps: &[u8]) -> Option<(u16, u16)> {
     bits.bits(16)?; // constraints and level
     bits.exp_golomb()?; // id
     let mut chroma_format = 1;
-    if matches!(profile, 44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244) {
+    if matches!(
+        profile,
+        44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244
+    ) {
         chroma_format = bits.exp_golomb()?;
         if chroma_format == 3 {
             bits.bit()?;
@@ -89,10 +92,17 @@ fn picture_size(sps: &[u8]) -> Option<(u16, u16)> {
     }
     bits.bit()?;
     let fields = if frame_mbs_only { 1 } else { 2 };
-    let (mut width, mut height) = (width_mbs.checked_mul(16)?, height_units.checked_mul(16 * fields)?);
+    let (mut width, mut height) = (
+        width_mbs.checked_mul(16)?,
+        height_units.checked_mul(16 * fields)?,
+    );
     if bits.bit()? {
-        let [left, right, top, bottom] =
-            [bits.exp_golomb()?, bits.exp_golomb()?, bits.exp_golomb()?, bits.exp_golomb()?];
+        let [left, right, top, bottom] = [
+            bits.exp_golomb()?,
+            bits.exp_golomb()?,
+            bits.exp_golomb()?,
+            bits.exp_golomb()?,
+        ];
         let (unit_x, unit_y) = match chroma_format {
             1 => (2, 2 * fields),
             2 => (2, fields),
@@ -143,7 +153,9 @@ mod tests {
 
         fn nal(self) -> Vec<u8> {
             let bytes = self.0.chunks(8).map(|c| {
-                c.iter().enumerate().fold(0, |b, (n, bit)| b | u8::from(*bit) << (7 - n))
+                c.iter()
+                    .enumerate()
+                    .fold(0, |b, (n, bit)| b | u8::from(*bit) << (7 - n))
             });
             std::iter::once(0x67).chain(bytes).collect()
         }

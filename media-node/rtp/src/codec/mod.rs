@@ -48,7 +48,9 @@ impl Codec {
 
     /// The codec of an encoding name, which case doesn't matter in (RFC 4855 §3).
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|c| c.name().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|c| c.name().eq_ignore_ascii_case(name))
     }
 
     /// RTP clock rate in Hz.

@@ -32,7 +32,10 @@ pub struct Descriptor {
 impl Descriptor {
     fn parse(payload: &[u8]) -> Option<Self> {
         let first = *payload.first()?;
-        let mut this = Self { len: 1, ..Self::default() };
+        let mut this = Self {
+            len: 1,
+            ..Self::default()
+        };
         if first & 0x80 == 0 {
             return Some(this);
         }
@@ -46,7 +49,11 @@ impl Descriptor {
             } else {
                 u16::from(byte)
             };
-            this.picture_id = Some(PictureId { offset: this.len, long, value });
+            this.picture_id = Some(PictureId {
+                offset: this.len,
+                long,
+                value,
+            });
             this.len += if long { 2 } else { 1 };
         }
         if present & 0x40 != 0 {
@@ -126,8 +133,18 @@ mod tests {
         assert!(info.starts_keyframe);
         assert_eq!((info.size, info.temporal_id), (Some((1280, 720)), 2));
         let descriptor = info.vp8.unwrap();
-        assert_eq!(descriptor.picture_id, Some(PictureId { offset: 2, long: true, value: 0x1234 }));
-        assert_eq!((descriptor.tl0, descriptor.layer_sync), (Some((4, 9)), true));
+        assert_eq!(
+            descriptor.picture_id,
+            Some(PictureId {
+                offset: 2,
+                long: true,
+                value: 0x1234
+            })
+        );
+        assert_eq!(
+            (descriptor.tl0, descriptor.layer_sync),
+            (Some((4, 9)), true)
+        );
     }
 
     #[test]
