@@ -301,9 +301,9 @@ impl ShardMetrics {
         METRICS.first_picture.observe(after.as_secs_f64());
     }
 
-    /// A packet left this long after it came.
-    pub(crate) fn residence(&self, time: Duration) {
-        self.shared.residence.observe(time.as_secs_f64());
+    /// Where to note how long packets stayed in the node.
+    pub(crate) fn residence(&self) -> Histogram {
+        self.shared.residence.clone()
     }
 
     /// A packet for another shard was shed.

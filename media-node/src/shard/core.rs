@@ -89,7 +89,7 @@ impl Core {
             socket,
             connections: Connections::default(),
             registry,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(metrics.residence()),
             sessions: Sessions::default(),
             programs: HashMap::new(),
             publishers: Vec::new(),
@@ -247,8 +247,8 @@ impl Core {
                     socket: &self.socket,
                     connections: &mut self.connections,
                 };
-                self.outbox
-                    .send_now(&reply[..outcome.reply_len], path, &mut links);
+                let reply = &reply[..outcome.reply_len];
+                self.outbox.put(reply, path, &mut links);
                 if let (true, Some(key)) = (validated, key) {
                     self.sessions.bind_path(path, key);
                     if let Path::Tcp { connection, .. } = path {
@@ -290,7 +290,7 @@ impl Core {
                 socket: &self.socket,
                 connections: &mut self.connections,
             };
-            self.outbox.send_now(&datagram, path, &mut links);
+            self.outbox.put(&datagram, path, &mut links);
         }
     }
 

@@ -14,9 +14,6 @@ use crate::media::layer::{Layer, Start};
 use crate::media::packet::SourceId;
 use crate::node::LayerChoice;
 
-/// How many viewers are served between two readings of the clock for the residence histogram.
-const RESIDENCE_SAMPLE: usize = 16;
-
 impl Core {
     /// Sends on everything that is due.
     pub(super) fn flush_due(&mut self, now: Instant) {
@@ -36,6 +33,20 @@ impl Core {
             })
         });
         self.dirty = dirty;
+    }
+
+    /// Lets go what has gathered to be sent.
+    pub(super) fn send_out(&mut self) {
+        let Self {
+            outbox,
+            socket,
+            connections,
+            ..
+        } = self;
+        outbox.send(&mut Links {
+            socket,
+            connections,
+        });
     }
 
     /// Sends a layer's pending packets to everyone on it.
@@ -67,7 +78,7 @@ impl Core {
             socket,
             connections,
         };
-        for (served, key) in keys.iter().enumerate() {
+        for key in &keys {
             let Some(session) = sessions.get_mut(*key) else {
                 continue;
             };
@@ -76,6 +87,7 @@ impl Core {
             else {
                 continue;
             };
+            outbox.came_in(oldest);
             let mut to = Send {
                 srtp: &srtp.sender,
                 path,
@@ -93,9 +105,6 @@ impl Core {
                         }
                     }
                 }
-            }
-            if served % RESIDENCE_SAMPLE == RESIDENCE_SAMPLE - 1 || served + 1 == keys.len() {
-                metrics.residence(oldest.elapsed());
             }
         }
         pending.clear();
@@ -367,7 +376,6 @@ impl Core {
                 metrics.retransmissions += 1;
             }
         }
-        outbox.flush(path, &mut links);
     }
 
     /// Leaves a number without media out of all viewers' numbering.

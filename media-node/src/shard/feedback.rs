@@ -228,6 +228,6 @@ fn send_rtcp(
         return;
     };
     if let Ok(len) = srtp.sender.seal_rtcp(buffer, len) {
-        outbox.send_now(&buffer[..len], path, links);
+        outbox.put(&buffer[..len], path, links);
     }
 }

@@ -2,8 +2,9 @@
 //! sessions that were given that port. It is the thin shell around [`crate::media`].
 //!
 //! Reading order: [`run`] is the loop, [`socket`] brings datagrams in, [`session`] is what each
-//! belongs to, [`program`] is a room's media on this shard, [`outbox`] sends.
+//! belongs to, [`program`] is a room's media on this shard, [`outbox`] gathers and [`batch`] sends.
 
+mod batch;
 mod core;
 mod delivery;
 mod feedback;

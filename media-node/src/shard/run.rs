@@ -108,6 +108,7 @@ impl Shard {
                 tick += 1;
                 self.core.on_tick(now, tick);
             }
+            self.core.send_out();
             self.core.wake_peers();
             self.core.publish_metrics();
         }
@@ -134,7 +135,10 @@ impl Shard {
                     for run in self.buffers.runs(count) {
                         self.core.on_received(now, run);
                     }
+                    // The other shards can begin while this one sends.
+                    self.core.wake_peers();
                     self.core.flush_due(now);
+                    self.core.send_out();
                 }
                 Ok(None) => return false,
                 Err(error) => {

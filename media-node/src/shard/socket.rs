@@ -1,12 +1,16 @@
 //! A shard's UDP socket: many datagrams a system call in both directions.
 
+use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::batch::{self, Message};
 
 /// Kernel buffer sizes asked for, in bytes. A keyframe for a thousand viewers must fit.
 const SOCKET_BUFFER: usize = 8 << 20;
@@ -19,6 +23,10 @@ pub struct MediaSocket {
     io: mio::net::UdpSocket,
     state: UdpSocketState,
     v6: bool,
+    /// Bound to one address: there is no other to send from, and the kernel need not be told.
+    has_one_address: bool,
+    /// The system was seen to refuse runs of datagrams.
+    refuses_runs: Cell<bool>,
     port: u16,
 }
 
@@ -89,6 +97,8 @@ impl MediaSocket {
             io,
             state,
             v6: addr.is_ipv6(),
+            has_one_address: !addr.ip().is_unspecified(),
+            refuses_runs: Cell::new(false),
             port,
         })
     }
@@ -127,31 +137,63 @@ impl MediaSocket {
         }
     }
 
-    /// The most datagrams that one send may carry.
+    /// The most datagrams that one run may have.
     pub fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        if self.refuses_runs.get() {
+            1
+        } else {
+            self.state.max_gso_segments()
+        }
     }
 
-    /// Sends `bytes` to `peer`: one datagram, or with `segment` a run of that size each.
+    /// Sends messages in their order with one system call; how many went out.
     ///
     /// # Errors
-    /// `WouldBlock` if the kernel's buffer is full: the datagrams are lost.
-    pub fn send(
+    /// Why the first one was refused, if none went out: `WouldBlock` if the kernel's buffer is full.
+    pub(super) fn send<'a>(
         &self,
-        peer: SocketAddr,
-        local: Option<IpAddr>,
-        bytes: &[u8],
-        segment: Option<usize>,
-    ) -> io::Result<()> {
-        let destination = if self.v6 { mapped(peer) } else { peer };
-        let transmit = Transmit {
-            destination,
-            ecn: None,
-            contents: bytes,
-            segment_size: segment,
-            src_ip: local,
-        };
-        self.state.try_send(UdpSockRef::from(&self.io), &transmit)
+        messages: impl Iterator<Item = Message<'a>> + Clone,
+    ) -> io::Result<usize> {
+        let socket = self.io.as_fd();
+        let messages = messages.map(|message| self.addressed(message));
+        let result = batch::send(socket, messages.clone());
+        match (&result, messages.clone().next()) {
+            // A network card that can't do checksums can't cut runs either (udp(7)).
+            (
+                Err(error),
+                Some(Message {
+                    bytes,
+                    segment: Some(segment),
+                    ..
+                }),
+            ) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) => {
+                tracing::warn!(%error, "the system doesn't segment datagrams: sending them one by one");
+                self.refuses_runs.set(true);
+                for datagram in bytes.chunks(usize::from(segment.max(1))) {
+                    let single = messages.clone().take(1).map(|run| Message {
+                        bytes: datagram,
+                        segment: None,
+                        ..run
+                    });
+                    batch::send(socket, single)?;
+                }
+                Ok(1)
+            }
+            _ => result,
+        }
+    }
+
+    /// A message with its addresses in the form that this socket takes.
+    fn addressed<'a>(&self, message: Message<'a>) -> Message<'a> {
+        Message {
+            peer: if self.v6 {
+                mapped(message.peer)
+            } else {
+                message.peer
+            },
+            local: message.local.filter(|_| !self.has_one_address),
+            ..message
+        }
     }
 }
 

@@ -185,7 +185,6 @@ impl Viewer {
         for packet in packets {
             outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
         }
-        to.outbox.flush(to.path, to.links);
     }
 
     /// Forwards packets of a layer, if the viewer is on it; or switches to it, if it waits for
@@ -217,7 +216,6 @@ impl Viewer {
         for packet in packets {
             outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
         }
-        to.outbox.flush(to.path, to.links);
         switched
     }
 
@@ -248,7 +246,6 @@ impl Viewer {
         for packet in packets {
             outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
         }
-        to.outbox.flush(to.path, to.links);
         self.first_picture.get_or_insert(now);
         if catch_up {
             self.current = Some(source);
