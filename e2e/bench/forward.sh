@@ -36,7 +36,7 @@ measure() {
   shift
   echo "== $name: $*" >&2
   start_node
-  in_client target/release/showrunner-load run --url "$base" --media .cache/media --verify sample \
+  load_in_client target/release/showrunner-load run --url "$base" --media .cache/media --verify sample \
     --seconds "$seconds" --node-pid "$node" --json "$results/$name.json" "$@" 2>"$log" >&2 &
   load=$!
   until grep --quiet 'viewers are there' "$log" || ! kill -0 "$load" 2>/dev/null; do sleep 0.2; done

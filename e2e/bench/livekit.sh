@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Puts LiveKit 1.11 under the same load in the same namespaces and prints its figures as
 # `name: value` lines. Builds the server and its load client on the first run (minutes).
-# LIVEKIT_VIEWERS says how many viewers (150).
+# LIVEKIT_VIEWERS says how many viewers (100).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=e2e/bench/namespaces.sh
 source e2e/bench/namespaces.sh
 require_root
 
-viewers=${LIVEKIT_VIEWERS:-150}
+viewers=${LIVEKIT_VIEWERS:-100}
 bin=$PWD/.cache/bin
 version=v1.11.0
 work=$(mktemp -d)
@@ -44,7 +44,7 @@ in_node "$bin/livekit-server-$version" --config "$work/livekit.yaml" >"$work/ser
 server=$!
 await_http "http://$NODE_IP:7880/" "$server" || { tail -20 "$work/server.log" >&2; exit 1; }
 
-(in_client "$bin/livekit-load" -url "ws://$NODE_IP:7880" -key "$key" -secret "$secret" \
+(load_in_client "$bin/livekit-load" -url "ws://$NODE_IP:7880" -key "$key" -secret "$secret" \
   -video .cache/media/f.h264 -audio .cache/media/audio.ogg \
   -viewers "$viewers" -server-pid "$server") || { tail -20 "$work/server.log" >&2; exit 1; }
 kill "$server"

@@ -43,6 +43,10 @@ remove_namespaces() {
 in_node() { exec ip netns exec "$NODE_NS" "$@"; }
 in_client() { exec ip netns exec "$CLIENT_NS" "$@"; }
 
+# in_client, for a load: its threads wait until a core is free. Each datagram that comes in would
+# else have its receiver take the core from the server that shares it, in the midst of sending.
+load_in_client() { in_client chrt --batch 0 "$@"; }
+
 # await_http URL PID: until a server in the node's namespace answers, or its process is gone.
 await_http() {
   local url=$1 pid=$2

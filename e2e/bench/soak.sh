@@ -18,7 +18,7 @@ in_node target/release/media-node --http "$NODE_IP:8080" --media-bind "$NODE_IP"
 node=$!
 await_http "$base/readyz" "$node"
 
-(in_client target/release/showrunner-load run --url "$base" --media .cache/media --verify sample \
+(load_in_client target/release/showrunner-load run --url "$base" --media .cache/media --verify sample \
   --viewers 300 --churn 5 --seconds "$seconds" --node-pid "$node" --json "$results/soak.json")
 
 # A viewer that left without a word is noticed when its consent ends, after 30 s.
