@@ -10,6 +10,7 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use super::{CM, DtlsError, GCM, RETRANSMIT_AFTER};
 use crate::Fingerprint;
+use crate::srtp::Profile;
 
 /// Largest datagram that a handshake makes: fits wherever WebRTC's media does.
 const MTU: usize = 1200;
@@ -31,6 +32,21 @@ impl Identity {
     /// If the cryptographic library fails.
     pub fn generate() -> Result<Identity, DtlsError> {
         Self::with_client(&[GCM, CM], MTU)
+    }
+
+    /// The same, with clients that offer these SRTP profiles alone, in this order.
+    ///
+    /// # Errors
+    /// If the cryptographic library fails.
+    pub fn generate_offering(profiles: &[Profile]) -> Result<Identity, DtlsError> {
+        let profiles: Vec<_> = profiles
+            .iter()
+            .map(|profile| match profile {
+                Profile::AeadAes128Gcm => GCM,
+                Profile::Aes128CmHmacSha1_80 => CM,
+            })
+            .collect();
+        Self::with_client(&profiles, MTU)
     }
 
     /// An identity whose clients offer these SRTP profiles in datagrams of this size.

@@ -1,0 +1,169 @@
+//! How sessions come up and stay up, seen by clients: ICE, DTLS, SRTP and retransmission over real
+//! sockets.
+
+mod peer;
+mod support;
+
+use axum::http::StatusCode;
+use peer::show::{Show, until_ended, until_on_air};
+use peer::{Peer, Stranger, Who, client_hello, sdp};
+use showrunner_rtp::packet::is_rtcp;
+use showrunner_transport::IceCredentials;
+use showrunner_transport::dtls::Identity;
+use showrunner_transport::srtp::Profile;
+use support::{FRAGMENT, Harness};
+
+/// The ClientHello race of 2024: whoever's hello came first took the session.
+#[tokio::test]
+async fn a_hello_from_an_address_that_passed_no_check_is_never_answered() {
+    let harness = Harness::new();
+    let mut client = Peer::host(&harness, Who::anyone()).await;
+    let attacker = Stranger::new(client.node);
+    let hello = client_hello();
+    attacker.send(&hello);
+    client.check().await;
+    attacker.send(&hello);
+    client.check().await;
+    assert!(!attacker.was_answered());
+    client.connect().await;
+    attacker.send(&hello);
+    attacker.send(&[21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40]); // a fatal alert
+    client.check().await;
+    assert!(!attacker.was_answered());
+    until_on_air(&harness).await;
+    let session = harness.request("GET", &client.url).send().await;
+    assert_eq!(session.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_check_with_a_wrong_password_opens_nothing() {
+    let harness = Harness::new();
+    let mut client = Peer::host(&harness, Who::anyone()).await;
+    let stranger = Stranger::new(client.node);
+    let wrong = IceCredentials {
+        ufrag: client.answer.ice.ufrag.clone(),
+        pwd: "a".repeat(24),
+    };
+    stranger.send(&peer::check([7; 12], &client.credentials(), &wrong));
+    stranger.send(&client_hello());
+    client.check().await;
+    assert!(!stranger.was_answered());
+    client.connect().await;
+}
+
+#[tokio::test]
+async fn a_viewer_whose_address_changes_keeps_its_session_and_its_stream() {
+    let mut show = Show::begin().await;
+    show.carry(5).await;
+    let old = show.viewer.move_away().await;
+    show.viewer.check().await;
+    show.carry(5).await;
+    let old = old.into_std().expect("a socket");
+    let mut buffer = [0; 2048];
+    while let Ok(len) = old.recv(&mut buffer) {
+        // A report may have been on its way before the move.
+        assert!(is_rtcp(&buffer[..len]), "media went on to the old address");
+    }
+}
+
+#[tokio::test]
+async fn a_host_whose_address_changes_stays_on_air() {
+    let mut show = Show::begin().await;
+    show.host.move_away().await;
+    show.host.check().await;
+    show.carry(5).await;
+}
+
+#[tokio::test]
+async fn an_ice_restart_goes_on_with_the_same_keys_and_stream() {
+    let mut show = Show::begin().await;
+    let local = IceCredentials::generate();
+    let fragment = format!(
+        "a=ice-options:trickle\r\nm=video 9 UDP/TLS/RTP/SAVPF 98\r\na=mid:0\r\n\
+         a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n",
+        local.ufrag, local.pwd
+    );
+    let request = show.harness.request("PATCH", &show.viewer.url);
+    let answer = request
+        .header("if-match", "*")
+        .body(FRAGMENT, fragment)
+        .await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    // The old credentials serve until the new ones are used.
+    show.viewer.check().await;
+    show.carry(3).await;
+    let before = show.viewer.credentials();
+    let old_remote = show.viewer.answer.ice.clone();
+    show.viewer.restart(local, sdp::credentials(&answer.body));
+    show.viewer.move_away().await;
+    show.viewer.check().await;
+    show.carry(3).await;
+    let late = Stranger::new(show.viewer.node);
+    late.send(&peer::check([9; 12], &before, &old_remote));
+    show.viewer.check().await;
+    assert!(!late.was_answered(), "the old credentials are over");
+}
+
+#[tokio::test]
+async fn a_client_with_another_certificate_than_it_announced_ends_alone() {
+    let mut show = Show::begin().await;
+    let announced = Identity::generate().expect("a certificate").fingerprint();
+    let impostor = Who {
+        announced,
+        ..Who::anyone()
+    };
+    let mut impostor = Peer::viewer(&show.harness, impostor).await;
+    impostor.be_refused().await;
+    until_ended(&show.harness, &impostor).await;
+    let session = show.harness.request("GET", &impostor.url).send().await;
+    assert_eq!(session.status, StatusCode::NOT_FOUND);
+    show.carry(5).await;
+}
+
+#[tokio::test]
+async fn aes_gcm_is_preferred_and_clients_without_it_get_aes_cm() {
+    let profiles = [Profile::AeadAes128Gcm, Profile::Aes128CmHmacSha1_80];
+    for host in profiles {
+        for viewer in profiles {
+            let offers = |profile| match profile {
+                Profile::AeadAes128Gcm => Identity::generate(),
+                cm => Identity::generate_offering(&[cm]),
+            };
+            let who = |profile| Who::honest(offers(profile).expect("a certificate"));
+            let mut show = Show::on(Harness::new(), who(host), who(viewer)).await;
+            assert_eq!(show.host.profile(), Some(host));
+            assert_eq!(show.viewer.profile(), Some(viewer));
+            show.carry(5).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_viewer_misses_comes_again_as_a_retransmission() {
+    let mut show = Show::begin().await;
+    let sent = show.carry(20).await;
+    show.viewer.nack(&[sent[7].seq, sent[9].seq]).await;
+    for missed in [&sent[7], &sent[9]] {
+        let again = show.viewer.next_packet().await;
+        assert_eq!(again.ssrc, show.viewer.answer.rtx_ssrc);
+        let expected = [&missed.seq.to_be_bytes()[..], &missed.payload].concat();
+        assert_eq!(again.payload, expected);
+    }
+    show.carry(5).await;
+}
+
+#[tokio::test]
+async fn what_is_no_longer_stored_or_was_never_sent_is_not_retransmitted() {
+    let mut show = Show::begin().await;
+    let sent = show.carry(1100).await;
+    let newest = sent[1099].seq;
+    show.viewer
+        .nack(&[sent[0].seq, newest.wrapping_add(100)])
+        .await;
+    show.viewer.nack(&[newest]).await;
+    let again = show.viewer.next_packet().await;
+    assert_eq!(again.payload[..2], newest.to_be_bytes());
+    show.viewer.check().await;
+    assert_eq!(show.viewer.waiting_packet(), None);
+    show.carry(5).await;
+}

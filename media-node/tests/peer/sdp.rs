@@ -1,0 +1,84 @@
+//! Offers of one VP8 stream, and what answers to them say.
+
+use std::net::SocketAddr;
+
+use showrunner_transport::{Fingerprint, IceCredentials};
+
+use super::HOST_SSRC;
+
+pub const VP8: u8 = 98;
+pub const RTX: u8 = 99;
+/// The MID extension's number.
+pub const MID: u8 = 1;
+
+pub fn publish(ice: &IceCredentials, fingerprint: Fingerprint) -> String {
+    let rtx = HOST_SSRC + 1;
+    let source = format!(
+        "a=sendonly\r\na=msid:show show\r\na=ssrc-group:FID {HOST_SSRC} {rtx}\r\n\
+         a=ssrc:{HOST_SSRC} cname:show\r\na=ssrc:{rtx} cname:show\r\n"
+    );
+    offer(ice, fingerprint) + &source
+}
+
+pub fn watch(ice: &IceCredentials, fingerprint: Fingerprint) -> String {
+    offer(ice, fingerprint) + "a=recvonly\r\n"
+}
+
+fn offer(IceCredentials { ufrag, pwd }: &IceCredentials, fingerprint: Fingerprint) -> String {
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+         m=video 9 UDP/TLS/RTP/SAVPF {VP8} {RTX}\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n\
+         a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\na=ice-options:trickle\r\n\
+         a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\na=rtcp-mux\r\n\
+         a=rtcp-rsize\r\na=extmap:{MID} urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+         a=rtpmap:{VP8} VP8/90000\r\na=rtcp-fb:{VP8} nack\r\na=rtcp-fb:{VP8} nack pli\r\n\
+         a=rtpmap:{RTX} rtx/90000\r\na=fmtp:{RTX} apt={VP8}\r\n"
+    )
+}
+
+/// What an answer says.
+pub struct Answer {
+    pub ice: IceCredentials,
+    pub fingerprint: Fingerprint,
+    pub udp: SocketAddr,
+    /// Of the node's stream, and of its retransmissions; 0 to a host.
+    pub ssrc: u32,
+    pub rtx_ssrc: u32,
+}
+
+impl Answer {
+    pub fn parse(text: &str) -> Answer {
+        let candidate = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("a=candidate:"))
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .find(|words| words[2].eq_ignore_ascii_case("udp"))
+            .expect("a UDP candidate");
+        let ssrcs = find(text, "ssrc-group:FID ").unwrap_or("0 0");
+        let (ssrc, rtx_ssrc) = ssrcs.split_once(' ').expect("two");
+        Answer {
+            ice: credentials(text),
+            fingerprint: find(text, "fingerprint:sha-256 ")
+                .and_then(|f| f.parse().ok())
+                .expect("a fingerprint"),
+            udp: format!("{}:{}", candidate[4], candidate[5])
+                .parse()
+                .expect("an address"),
+            ssrc: ssrc.parse().expect("an SSRC"),
+            rtx_ssrc: rtx_ssrc.parse().expect("an SSRC"),
+        }
+    }
+}
+
+/// The ICE credentials of an answer or a fragment.
+pub fn credentials(text: &str) -> IceCredentials {
+    IceCredentials {
+        ufrag: find(text, "ice-ufrag:").expect("a ufrag").to_owned(),
+        pwd: find(text, "ice-pwd:").expect("a password").to_owned(),
+    }
+}
+
+fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix("a=")?.strip_prefix(name))
+}
