@@ -58,9 +58,9 @@ measure 20x15 --rooms 20 --viewers 15
 # Two hundred joins a second, for as long as the machine has viewers to spare.
 measure joins --viewers 600 --join-rate 200
 
-# As many viewers as load the machine, node and clients together, to 70 %.
-busy=$(python3 e2e/bench/report.py viewers-for-load 0.7)
-measure residence --viewers "$busy" --join-rate 100
+# As many rooms of 50 viewers as load the machine, node and clients together, to 70 %.
+rooms=$(python3 e2e/bench/report.py rooms-for-load 0.7)
+measure residence --rooms "$rooms" --viewers 50 --join-rate 100
 
 if [[ -z ${SKIP_LIVEKIT:-} ]]; then
   e2e/bench/livekit.sh | tee "$results/livekit.txt" >&2
