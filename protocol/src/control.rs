@@ -1,0 +1,330 @@
+//! The control API of media pods: the operator tells them their rooms, and asks how they are.
+//!
+//! | request | body | answer |
+//! | --- | --- | --- |
+//! | `PUT /v1/rooms/{namespace}/{room}` | [`RoomAssignment`] | 201 new, 200 known; 409 if the pod has a newer generation; 503 while draining or full |
+//! | `DELETE /v1/rooms/{namespace}/{room}?uid=…` | | 204; 404 if unknown; 409 if the room there has another uid |
+//! | `GET /v1/status` | | 200 with [`PodStatus`] |
+//! | `POST /v1/drain` | [`DrainRequest`] | 202 |
+//!
+//! All need a control credential as a bearer token. Errors are problem documents
+//! (RFC 9457).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::room::{RoomName, RoomUid};
+
+/// Where a pod tells of itself.
+pub const STATUS_PATH: &str = "/v1/status";
+/// Where a pod is told to drain.
+pub const DRAIN_PATH: &str = "/v1/drain";
+/// Where rooms are, as the router writes it.
+pub const ROOM_ROUTE: &str = "/v1/rooms/{namespace}/{room}";
+/// The name in the certificate of every pod. Callers connect to an address, and check the certificate against this.
+pub const POD_SERVER_NAME: &str = "media-pod.showrunner.internal";
+/// The largest body that a pod reads, in bytes.
+pub const MAX_REQUEST: usize = 64 << 10;
+/// The largest status that a reader takes, in bytes: 10,000 rooms with three layers each are under 5 MB.
+pub const MAX_STATUS: usize = 8 << 20;
+/// The longest title of a room, in characters.
+pub const MAX_TITLE: usize = 200;
+/// The longest drain, in seconds: a day.
+pub const MAX_DRAIN_SECONDS: u32 = 86_400;
+
+/// The path of one room.
+#[must_use]
+pub fn room_path(room: &RoomName) -> String {
+    format!("/v1/rooms/{room}")
+}
+
+/// The path and query that end one room, and no later one of the same name.
+#[must_use]
+pub fn end_room_path(room: &RoomName, uid: &RoomUid) -> String {
+    format!("/v1/rooms/{room}?uid={uid}")
+}
+
+/// What a pod is to do for a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomAssignment {
+    /// Which room of that name. Another uid than the known one ends the old room and begins this one.
+    pub uid: RoomUid,
+    /// Of the LiveRoom's spec. A pod refuses one that is older than what it has of the same uid.
+    pub generation: u64,
+    /// For people.
+    #[serde(default)]
+    pub title: Title,
+    /// The pod's part in the room.
+    pub role: PodRole,
+    /// What the pod may spend on the room.
+    #[serde(default)]
+    pub limits: RoomLimits,
+}
+
+/// A pod's part in a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum PodRole {
+    /// Hosts publish to it.
+    Origin,
+}
+
+/// What a pod may spend on a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RoomLimits {
+    /// Viewers at a time; none: as many as the pod takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_viewers: Option<u32>,
+}
+
+/// A room's title: at most [`MAX_TITLE`] characters, none of them a control character.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Title(String);
+
+/// A title is too long, or has line breaks or other control characters.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a title has at most {MAX_TITLE} characters, none of them a control character")]
+pub struct InvalidTitle;
+
+impl TryFrom<String> for Title {
+    type Error = InvalidTitle;
+
+    fn try_from(title: String) -> Result<Title, InvalidTitle> {
+        let fits = title.chars().nth(MAX_TITLE).is_none();
+        if fits && !title.contains(char::is_control) {
+            Ok(Title(title))
+        } else {
+            Err(InvalidTitle)
+        }
+    }
+}
+
+impl From<Title> for String {
+    fn from(title: Title) -> String {
+        title.0
+    }
+}
+
+impl fmt::Display for Title {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A pod is to take no more sessions and rooms, send its viewers on, and end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainRequest {
+    /// Seconds until it ends even with sessions left; more than [`MAX_DRAIN_SECONDS`] counts as that. A second request
+    /// can make it shorter, not longer.
+    pub deadline_seconds: u32,
+}
+
+/// A pod and all that is on it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// The program's version.
+    pub version: String,
+    /// Whether it takes new sessions.
+    pub ready: bool,
+    /// Whether it was told to drain.
+    #[serde(default)]
+    pub draining: bool,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// The most that it takes.
+    #[serde(default)]
+    pub capacity: Capacity,
+    /// Sessions of all kinds.
+    pub sessions: u32,
+    /// Its rooms, by name.
+    #[serde(default)]
+    pub rooms: Vec<RoomStatus>,
+    /// How busy it is.
+    #[serde(default)]
+    pub load: Load,
+}
+
+/// The most that a pod takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Capacity {
+    /// Sessions of all kinds.
+    pub max_sessions: u32,
+    /// Rooms; none: as many as fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_rooms: Option<u32>,
+}
+
+/// How busy a pod is, over the last second or so.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Load {
+    /// The share of a core that each shard uses: 0 to 1.
+    pub shard_cpu: Vec<f64>,
+    /// Media sent, bit/s.
+    pub egress_bps: u64,
+    /// Media packets sent each second.
+    pub packets_per_second: u64,
+}
+
+impl Load {
+    /// The busiest shard's share of its core; 0 where nothing was measured.
+    #[must_use]
+    pub fn peak_cpu(&self) -> f64 {
+        self.shard_cpu.iter().copied().fold(0.0, f64::max)
+    }
+}
+
+/// One room on a pod.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomStatus {
+    /// `namespace/name`.
+    pub name: RoomName,
+    /// Which room of that name; none on a pod that takes any room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<RoomUid>,
+    /// The generation of its assignment; none on a pod that takes any room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Whether a host is on air.
+    pub active: bool,
+    /// Connected publishers.
+    #[serde(default)]
+    pub publishers: u32,
+    /// Connected viewers.
+    pub viewers: u32,
+    /// Codec of the audio, if any.
+    #[serde(default)]
+    pub audio_codec: Option<String>,
+    /// Codec of the video, if any.
+    #[serde(default)]
+    pub video_codec: Option<String>,
+    /// Video layers on air, best first.
+    #[serde(default)]
+    pub layers: Vec<Layer>,
+}
+
+/// One simulcast layer on air.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Layer {
+    /// RID; empty without simulcast.
+    pub rid: String,
+    /// Picture size in pixels, once known.
+    #[serde(default)]
+    pub size: Option<(u16, u16)>,
+    /// Measured bitrate, bit/s.
+    pub bitrate_bps: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn an_assignment_needs_no_more_than_it_must_and_skips_what_it_does_not_know() {
+        let least = r#"{"uid":"u-1","generation":3,"role":{"kind":"origin","new":1},"newer":[]}"#;
+        let assignment: RoomAssignment = read(least).unwrap();
+        assert_eq!(assignment.generation, 3);
+        assert_eq!(assignment.role, PodRole::Origin);
+        assert_eq!(assignment.limits.max_viewers, None);
+        assert_eq!(assignment.title.to_string(), "");
+        let written = serde_json::to_string(&assignment).unwrap();
+        assert_eq!(read::<RoomAssignment>(&written).unwrap(), assignment);
+    }
+
+    #[test]
+    fn an_assignment_that_would_be_misunderstood_is_refused() {
+        for (bad, why) in [
+            (
+                r#"{"uid":"u","generation":3,"role":{"kind":"mirror"}}"#,
+                "an unknown role",
+            ),
+            (
+                r#"{"uid":"","generation":3,"role":{"kind":"origin"}}"#,
+                "no uid",
+            ),
+            (
+                r#"{"uid":"u","generation":-1,"role":{"kind":"origin"}}"#,
+                "a negative generation",
+            ),
+            (
+                r#"{"uid":"u","generation":1,"role":{"kind":"origin"},"title":"a\nb"}"#,
+                "a line break",
+            ),
+        ] {
+            assert!(read::<RoomAssignment>(bad).is_err(), "{why}");
+        }
+        assert!(Title::try_from("ä".repeat(MAX_TITLE)).is_ok());
+        assert_eq!(
+            Title::try_from("ä".repeat(MAX_TITLE + 1)),
+            Err(InvalidTitle)
+        );
+    }
+
+    #[test]
+    fn the_status_of_an_older_pod_can_be_read() {
+        let old = r#"{"version":"0.1.0","ready":true,"uptimeSeconds":5,"sessions":2,"rooms":
+            [{"name":"shop/sale","active":true,"viewers":1,"audioCodec":"opus","videoCodec":null,
+              "layers":[{"rid":"f","size":[1280,720],"bitrateBps":1500000}]}]}"#;
+        let status: PodStatus = read(old).unwrap();
+        assert!(!status.draining);
+        assert_eq!(status.rooms[0].layers[0].size, Some((1280, 720)));
+        let written = serde_json::to_string(&status).unwrap();
+        assert_eq!(read::<PodStatus>(&written).unwrap(), status);
+    }
+
+    #[test]
+    fn ten_thousand_rooms_fit_a_status() {
+        let layer = Layer {
+            rid: "f".into(),
+            size: Some((1920, 1080)),
+            bitrate_bps: 12_345_678,
+        };
+        let room = RoomStatus {
+            name: RoomName::new("a-shop-of-some-size", "the-great-sale-of-november").unwrap(),
+            uid: Some(RoomUid::new("4f0c2ab0-9a0e-4f6d-8d2e-52f1b7f0a001").unwrap()),
+            generation: Some(12),
+            active: true,
+            publishers: 1,
+            viewers: 10_000,
+            audio_codec: Some("opus".into()),
+            video_codec: Some("H264".into()),
+            layers: vec![layer; 3],
+        };
+        let status = PodStatus {
+            rooms: vec![room; 10_000],
+            ..PodStatus::default()
+        };
+        assert!(serde_json::to_vec(&status).unwrap().len() <= MAX_STATUS);
+    }
+
+    #[test]
+    fn paths_name_the_room() {
+        let room = RoomName::new("shop", "sale").unwrap();
+        let uid = RoomUid::new("u-1").unwrap();
+        assert_eq!(room_path(&room), "/v1/rooms/shop/sale");
+        assert_eq!(end_room_path(&room, &uid), "/v1/rooms/shop/sale?uid=u-1");
+    }
+
+    #[test]
+    fn the_busiest_shard_counts() {
+        assert_eq!(Load::default().peak_cpu(), 0.0);
+        let load = Load {
+            shard_cpu: vec![0.25, 0.75, 0.5],
+            ..Load::default()
+        };
+        assert_eq!(load.peak_cpu(), 0.75);
+    }
+}
