@@ -11,9 +11,11 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tower::ServiceExt;
 
-/// How long a client may take to send the head of a request, and stay idle between requests.
+/// How long a client may take to send the head of a request, the first one counted from when it
+/// connects, and stay idle between requests.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections at a time. Each viewer may hold one for its events.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -53,14 +55,26 @@ pub async fn serve(
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
+        let asked = Arc::new(Notify::new());
+        let asks = Arc::clone(&asked);
+        let service = router.clone().map_request(move |request| {
+            asks.notify_one();
+            request
+        });
+        let service = TowerToHyperService::new(service);
         let connection = builder
             .serve_connection(TokioIo::new(stream), service)
             .into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!("an HTTP connection broke: {error}");
+            // The library's own limit begins only once it knows which version of HTTP it is to speak.
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!("an HTTP connection broke: {error}");
+                },
+                Err(_) = tokio::time::timeout(HEAD_PATIENCE, asked.notified()) => {
+                    tracing::debug!("an HTTP connection asked for nothing");
+                }
             }
             drop(place);
         });
