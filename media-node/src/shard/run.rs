@@ -12,6 +12,7 @@ use super::message::ShardEvent;
 use super::path::Path;
 use super::session::Role;
 use super::socket::ReceiveBuffers;
+use super::tcp::Read;
 use super::{Bound, FIRST_CONNECTION, Inputs, LISTENER, RelayHandle, UDP, WAKE};
 use crate::metrics::ShardMetrics;
 
@@ -27,12 +28,17 @@ const TICKS_PER_FEEDBACK: u64 = 5;
 /// System calls that one turn spends on receiving, so that a flood can't starve everything else.
 const MAX_RECEIVES: usize = 16;
 
+/// Reads that one turn spends on a TCP connection, for the same reason.
+const MAX_READS: usize = 16;
+
 /// A shard's thread.
 pub(super) struct Shard {
     inputs: Inputs,
     listener: mio::net::TcpListener,
     buffers: ReceiveBuffers,
     frame: Box<[u8]>,
+    /// TCP connections that brought more than a turn takes.
+    unread: Vec<usize>,
     core: Core,
 }
 
@@ -60,6 +66,7 @@ impl Shard {
             listener: bound.listener,
             buffers: ReceiveBuffers::default(),
             frame: vec![0; usize::from(u16::MAX)].into_boxed_slice(),
+            unread: Vec::new(),
             core,
         })
     }
@@ -72,7 +79,7 @@ impl Shard {
         let mut more = false;
         while !self.core.shut_down {
             let until_tick = next_tick.saturating_duration_since(Instant::now());
-            let patience = if more {
+            let patience = if more || !self.unread.is_empty() {
                 Duration::ZERO
             } else {
                 self.core.patience(until_tick)
@@ -85,6 +92,9 @@ impl Shard {
             }
             let now = Instant::now();
             let mut readable = more;
+            for key in std::mem::take(&mut self.unread) {
+                self.read_connection(now, key);
+            }
             for event in &events {
                 match event.token() {
                     WAKE => {}
@@ -154,20 +164,35 @@ impl Shard {
         if event.is_writable() {
             self.core.connections.write(key);
         }
-        if !event.is_readable() {
-            return;
+        if event.is_readable() {
+            self.read_connection(now, key);
         }
-        let open = self.core.connections.fill(key);
-        while let Some((peer, len)) = self.core.connections.next_frame(key, &mut self.frame) {
-            let path = Path::Tcp {
-                peer,
-                connection: key,
-            };
-            self.core
-                .on_datagram(now, now, path, &mut self.frame[..len]);
+    }
+
+    /// Takes in what a connection brings, up to this turn's share of it.
+    fn read_connection(&mut self, now: Instant, key: usize) {
+        for _ in 0..MAX_READS {
+            let read = self.core.connections.read(key);
+            while let Some((peer, len)) = self.core.connections.next_frame(key, &mut self.frame) {
+                let path = Path::Tcp {
+                    peer,
+                    connection: key,
+                };
+                self.core
+                    .on_datagram(now, now, path, &mut self.frame[..len]);
+            }
+            match read {
+                Read::Some => {}
+                Read::Nothing => return,
+                Read::Over => {
+                    self.core.connections.close(key, &self.core.registry);
+                    return;
+                }
+            }
         }
-        if !open {
-            self.core.connections.close(key, &self.core.registry);
+        // The poll tells of new bytes only, not of those that still wait.
+        if !self.unread.contains(&key) {
+            self.unread.push(key);
         }
     }
 }

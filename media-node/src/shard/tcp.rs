@@ -1,7 +1,7 @@
 //! ICE over TCP (RFC 6544, passive): for viewers whose network lets no UDP through. Frames are
 //! those of RFC 4571.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,17 @@ const IDLE_LIMIT: Duration = Duration::from_secs(10);
 /// The most bytes that wait for a slow peer; what comes on top is dropped, as a full queue of a
 /// network would do.
 const MAX_BACKLOG: usize = 256 << 10;
+
+/// What reading from a connection brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Bytes; there may be more.
+    Some,
+    /// Nothing for now.
+    Nothing,
+    /// The end, or bytes that can't be frames.
+    Over,
+}
 
 struct Connection {
     stream: TcpStream,
@@ -69,24 +80,22 @@ impl Connections {
         }
     }
 
-    /// Reads what a connection has. False if it is over.
-    pub(super) fn fill(&mut self, key: usize) -> bool {
+    /// Reads once. Frames must be taken before the next read, so that no more than one read's worth
+    /// of them is ever kept.
+    pub(super) fn read(&mut self, key: usize) -> Read {
         let Some(connection) = self.slab.get_mut(key) else {
-            return false;
+            return Read::Over;
         };
         let mut buffer = [0; 16 << 10];
-        loop {
-            match connection.stream.read(&mut buffer) {
-                Ok(0) => return false,
-                Ok(len) => {
-                    if connection.reader.push(&buffer[..len]).is_err() {
-                        return false;
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return false,
-            }
+        match connection.stream.read(&mut buffer) {
+            Ok(0) => Read::Over,
+            Ok(len) => match connection.reader.push(&buffer[..len]) {
+                Ok(()) => Read::Some,
+                Err(_) => Read::Over,
+            },
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Read::Some,
+            Err(_) => Read::Over,
         }
     }
 
