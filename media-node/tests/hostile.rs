@@ -12,8 +12,9 @@ use media_node::http::{HttpConfig, router, serve};
 use media_node::metrics;
 use peer::show::{Show, until_on_air};
 use peer::{PATIENCE, Peer, Stranger, Who, client_hello, sdp};
-use showrunner_rtp::packet::HeaderWriter;
+use showrunner_rtp::packet::{Header, HeaderWriter};
 use showrunner_transport::IceCredentials;
+use showrunner_transport::srtp::MAX_OVERHEAD;
 use support::{Harness, SDP, WHEP};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -161,6 +162,7 @@ fn count(metric: &str) -> u64 {
 }
 
 const UNKNOWN: &str = "showrunner_dropped_total{reason=\"unknown_path\",shard=\"0\"}";
+const UNKNOWN_STREAM: &str = "showrunner_dropped_total{reason=\"unknown_stream\",shard=\"0\"}";
 const MALFORMED: &str = "showrunner_dropped_total{reason=\"malformed\",shard=\"0\"}";
 
 #[tokio::test]
@@ -208,7 +210,7 @@ async fn a_host_that_sends_nonsense_harms_nobody_but_its_own_viewers() {
     let mut bad = Peer::host_of(&show.harness, room, Who::anyone()).await;
     bad.connect().await;
     let mut noise = Noise(3);
-    let before = resident_kib();
+    let (before, unknown) = (resident_kib(), count(UNKNOWN_STREAM));
     for round in 0..2000u64 {
         let header = HeaderWriter {
             marker: noise.next().is_multiple_of(2),
@@ -226,29 +228,31 @@ async fn a_host_that_sends_nonsense_harms_nobody_but_its_own_viewers() {
         let (id, value) = (1 + (noise.next() % 14) as u8, noise.bytes(16));
         bad.send_rtp(&header, &[(id, &value)], &payload, index)
             .await;
-        // A header extension that is longer than the packet, and one of random bytes.
-        let mut garbage = noise.bytes(80 + 32);
-        garbage[0] = 0x90 | (noise.next() as u8 & 0x2f);
-        garbage[12] = 0xbe;
-        garbage[13] = 0xde;
-        garbage[14] = if round % 2 == 0 { 0xff } else { 0 };
-        bad.seal_rtp(garbage, 12, 80, index + (1 << 20)).await;
-        let mut rtcp_len = noise.bytes(8 + noise_len(&mut Noise(round + 1)));
-        rtcp_len[0] = 0x80 | (rtcp_len[0] & 0x3f);
-        rtcp_len[1] = 200 + (round % 8) as u8;
-        bad.send_rtcp(&rtcp_len).await;
+        // Header extensions of random bytes, some of them longer than the packet.
+        let mut garbage = noise.bytes(200 + MAX_OVERHEAD);
+        garbage[0] = 0x90 | (garbage[0] & 0x2f);
+        garbage[8..12].copy_from_slice(&header.ssrc.to_be_bytes());
+        garbage[12..14].copy_from_slice(&[0xbe, 0xde]);
+        garbage[14] = (round % 8 == 0).into();
+        garbage[15] %= 32;
+        let header_len = Header::parse(&garbage[..200]).map_or(12, |header| header.len);
+        let index = u64::from(u16::from_be_bytes([garbage[2], garbage[3]]));
+        bad.seal_rtp(garbage, header_len, 200, index).await;
+        let len = 8 + noise.next() as usize % 1000;
+        let mut rtcp = noise.bytes(len);
+        (rtcp[0], rtcp[1]) = (0x80 | (rtcp[0] & 0x3f), 200 + (round % 8) as u8);
+        bad.send_rtcp(&rtcp).await;
         if round % 8 == 0 {
             show.carry(1).await;
         }
     }
     show.carry(50).await;
+    assert!(
+        count(UNKNOWN_STREAM) > unknown + 100,
+        "authentic packets of more streams than a session may have"
+    );
     let grown = resident_kib().saturating_sub(before);
     assert!(grown < 256 << 10, "{grown} KiB more");
-}
-
-fn noise_len(noise: &mut Noise) -> usize {
-    noise.next();
-    noise.next() as usize % 1000
 }
 
 #[tokio::test]

@@ -157,3 +157,95 @@ fn publisher(publishing: &Publishing, number: SessionNumber, now: Instant) -> Ro
         ingest: Ingest::new(publishing, number.0, now),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use showrunner_sdp::{IceParameters, Remote, Watching};
+    use showrunner_transport::IceCredentials;
+    use showrunner_transport::ice::IceClient;
+    use showrunner_transport::srtp::{Profile, SrtpKeys};
+
+    use super::*;
+
+    const PATH: Path = Path::Tcp {
+        peer: std::net::SocketAddr::new(
+            std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+            5000,
+        ),
+        connection: 0,
+    };
+
+    fn session(now: Instant) -> (Session, [IceCredentials; 2]) {
+        let [local, remote] = [(); 2].map(|()| IceCredentials::generate());
+        let ice = IceParameters::new(&remote.ufrag, &remote.pwd).expect("credentials");
+        let fingerprint = Fingerprint([0; 32]);
+        let new = NewSession {
+            number: SessionNumber(1),
+            log_id: "test".into(),
+            program: ProgramId(1),
+            home: 0,
+            local: local.clone(),
+            remote: remote.clone(),
+            fingerprint,
+            carries: Carries::Watch(Watching {
+                remote: Remote {
+                    ice,
+                    fingerprint: fingerprint.0,
+                },
+                audio: None,
+                video: None,
+            }),
+        };
+        (Session::new(new, [0; 2], now), [local, remote])
+    }
+
+    fn connected(now: Instant) -> (Session, [IceCredentials; 2]) {
+        let (mut session, credentials) = session(now);
+        let keys = SrtpKeys::from_keying_material(Profile::AeadAes128Gcm, false, &[0; 56])
+            .expect("enough of it");
+        session.srtp = Some(Srtp {
+            sender: srtp::Sender::new(&keys),
+            receiver: srtp::Receiver::new(&keys),
+        });
+        (session, credentials)
+    }
+
+    /// A check with these passwords. True if it was answered.
+    fn check(session: &mut Session, now: Instant, [local, remote]: &[IceCredentials; 2]) -> bool {
+        let mut client = IceClient::new(remote.clone(), local.clone());
+        let (mut out, mut reply) = ([0; 256], [0; 256]);
+        let len = client.poll_transmit(now, &mut out).expect("room");
+        let datagram = &out[..len.expect("the first check is due")];
+        let outcome = session
+            .ice
+            .handle(now, PATH, PATH.peer(), datagram, &mut reply);
+        outcome.is_ok()
+    }
+
+    #[test]
+    fn a_session_ends_thirty_seconds_after_the_last_authentic_check() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (mut session, credentials) = connected(start);
+        assert!(check(&mut session, at(20), &credentials));
+        assert_eq!(session.on_tick(at(50)), Ok(()));
+        let [mut wrong, remote] = credentials;
+        wrong.pwd = "a".repeat(24);
+        assert!(!check(&mut session, at(40), &[wrong, remote]));
+        assert_eq!(session.on_tick(at(51)), Err(EndReason::ConsentExpired));
+    }
+
+    #[test]
+    fn a_session_that_checks_but_never_connects_ends() {
+        let start = Instant::now();
+        let (mut session, credentials) = session(start);
+        for seconds in 0..=15 {
+            let now = start + Duration::from_secs(seconds);
+            assert!(check(&mut session, now, &credentials));
+            assert_eq!(session.on_tick(now), Ok(()));
+        }
+        let late = start + Duration::from_secs(16);
+        assert!(check(&mut session, late, &credentials));
+        assert_eq!(session.on_tick(late), Err(EndReason::ConsentExpired));
+    }
+}
