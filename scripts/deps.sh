@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the named sets need: build, test, bench. Those that are
+# Installs the Debian packages that the named sets need: build, test, bench, cluster. Those that are
 # there already cost nothing; without root or apt it says what to install and stops.
 set -euo pipefail
 
@@ -11,6 +11,10 @@ test=(
   python3-gi gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
 )
 bench=(iproute2 python3)
+cluster=(
+  build-essential ca-certificates conntrack containernetworking-plugins iproute2 iptables
+  libseccomp-dev nftables openssl pkg-config procps python3
+)
 
 wanted=()
 for set in "$@"; do
@@ -18,6 +22,7 @@ for set in "$@"; do
     build) wanted+=("${build[@]}") ;;
     test) wanted+=("${test[@]}") ;;
     bench) wanted+=("${bench[@]}") ;;
+    cluster) wanted+=("${cluster[@]}") ;;
     *) echo "deps.sh: no set of packages is called '$set'" >&2; exit 2 ;;
   esac
 done
