@@ -7,7 +7,7 @@
 //! | `GET /v1/status` | | 200 with [`PodStatus`] |
 //! | `POST /v1/drain` | [`DrainRequest`] | 202 |
 //!
-//! All need a control credential as a bearer token. Errors are problem documents
+//! All need a control credential ([`crate::token::ControlKeys`]) as a bearer token. Errors are problem documents
 //! (RFC 9457).
 
 use std::fmt;

@@ -5,5 +5,6 @@
 
 pub mod control;
 pub mod room;
+pub mod token;
 
 pub use room::{InvalidRoomName, RoomName};
