@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One real Kubernetes node, in network, mount and PID namespaces of its own.
 #
-#   cluster.sh up [--fresh]       boot it; nothing to do if it is up, anew with --fresh
+#   cluster.sh up [--fresh]       boot it, or bring back what it lacks; --fresh boots it anew
 #   cluster.sh down               end all of it, and keep nothing
 #   cluster.sh status             say what runs
 #   cluster.sh kubeconfig         print the path of the administrator's kubeconfig
@@ -96,8 +96,10 @@ stop() {
   local command
   component_command "$1"
   if ! runs "$1"; then return; fi
+  # An API server waits for whoever watches it, for longer than anyone wants to wait here.
   enter sh -c 'pid=$(cat "$1"); kill "$pid"
-    for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || exit 0; sleep 0.1; done; kill -KILL "$pid"' - "$work/pids/$1.pid"
+    for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || exit 0; sleep 0.1; done
+    kill -KILL "$pid"; while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done' - "$work/pids/$1.pid"
 }
 
 require() {
@@ -126,7 +128,8 @@ cgroups() {
   fi
 }
 
-# Directories that programs have by heart are the cluster's own, and /run is empty. So are the
+# Directories that programs have by heart are the cluster's own, and /run is empty. (Two empty
+# ones stay on the machine: to remove them would unmount them in any other cluster.) So are the
 # settings that kubelet insists on, which else it would change for the whole machine.
 make_mounts() {
   local setting
@@ -140,6 +143,10 @@ make_mounts() {
     enter mount --bind "$file" "/proc/sys/${setting%=*}"
   done
   cgroups | xargs mkdir -p
+  if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
+    # A group has the controllers that its parent hands down; kubelet wants all there are.
+    sed 's/[^ ]*/+&/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
+  fi
 }
 
 make_network() {
@@ -171,15 +178,15 @@ boot_components() {
     --resource=services,namespaces,pods,endpointslices.discovery.k8s.io >/dev/null
   kubectl create clusterrolebinding system:coredns --clusterrole=system:coredns --user=system:coredns >/dev/null
   for part in kubelet kube-proxy coredns; do start "$part"; done
-  await 120 "the node is not ready" kubectl wait --for=condition=Ready "node/$node" --timeout=5s
+  await_ready
   await 60 "there is no DNS" python3 -c "import urllib.request as u; u.urlopen('http://$dns_ip:8181/ready', timeout=2)"
   # Pods are refused until the controller manager has made this.
   await 60 "there are no service accounts" kubectl get serviceaccount default
 }
 
-all_run() {
-  local part
-  for part in "${COMPONENTS[@]}"; do runs "$part" || return 1; done
+await_ready() {
+  await 120 "the API server is not ready" kubectl get --raw /readyz
+  await 120 "the node is not ready" kubectl wait --for=condition=Ready "node/$node" --timeout=5s
 }
 
 # Ends what a failed boot began, but for its logs.
@@ -190,16 +197,19 @@ abandon() {
 }
 
 up() {
+  local part
   case ${1:-} in
     --fresh) down ;;
     "") ;;
     *) fail "up takes --fresh or nothing" ;;
   esac
-  if holder >/dev/null && all_run && kubectl get --raw /readyz >/dev/null 2>&1; then
+  if holder >/dev/null && [[ -e $work/booted ]]; then
+    for part in "${COMPONENTS[@]}"; do start "$part"; done
+    await_ready
     say "'$name' is up already; $KUBECONFIG"
     return
   fi
-  # What an earlier boot left, or what only half runs.
+  # What an earlier boot left that never got to its end.
   down
   require
   "$here/build.sh"
@@ -220,6 +230,7 @@ up() {
   make_mounts
   make_network
   boot_components
+  touch "$work/booted"
   trap - EXIT INT TERM
   say "'$name' is up after $SECONDS s, at $node_ip; KUBECONFIG=$KUBECONFIG"
 }
@@ -245,7 +256,6 @@ down() {
   while read -r group; do
     if [[ -d $group ]]; then find "$group" -depth -type d -exec rmdir {} +; fi
   done < <(cgroups)
-  rmdir /var/lib/kubelet /var/lib/cni 2>/dev/null || true
   if [[ -e $work ]]; then
     rm -rf "$work"
     say "'$name' is down"
@@ -271,12 +281,11 @@ forward() {
   holder >/dev/null || fail "'$name' is not up"
   setsid "$here/forward.py" "$port" "$target" </dev/null >"$work/forward-$port.log" 2>&1 9>&- &
   pid=$!
-  # It says its address once it listens, or why it ends.
-  until [[ -s $work/forward-$port.log ]]; do
-    kill -0 "$pid" 2>/dev/null || break
+  # It says its address once it listens; else it says why, and ends.
+  until grep -q '^http:' "$work/forward-$port.log"; do
+    not_there "$pid" && fail "$(cat "$work/forward-$port.log")"
     sleep 0.05
   done
-  if ! kill -0 "$pid" 2>/dev/null; then fail "$(cat "$work/forward-$port.log")"; fi
   echo "$pid" >"$work/forward-$port.pid"
   cat "$work/forward-$port.log"
 }
