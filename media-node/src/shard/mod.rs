@@ -12,6 +12,7 @@ pub mod message;
 pub mod outbox;
 pub(crate) mod path;
 mod program;
+mod relay;
 mod run;
 mod session;
 mod sessions;
@@ -129,8 +130,7 @@ impl Bound {
     pub fn bind(config: ShardConfig) -> std::io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let mut socket = socket::MediaSocket::bind(config.bind)?;
-        let mut listener = socket::bind_tcp(SocketAddr::new(config.bind.ip(), socket.port()))?;
+        let (mut socket, mut listener) = bind_both(config.bind)?;
         socket.register(poll.registry(), UDP)?;
         poll.registry()
             .register(&mut listener, LISTENER, mio::Interest::READABLE)?;
@@ -195,5 +195,20 @@ impl Bound {
                     Err(error) => tracing::error!(%error, "the shard could not start"),
                 }
             })
+    }
+}
+
+/// Binds UDP and TCP to one port number. If any will do (0), one that the kernel found free for UDP
+/// may be taken for TCP; then another is tried.
+fn bind_both(addr: SocketAddr) -> std::io::Result<(socket::MediaSocket, mio::net::TcpListener)> {
+    const TRIES: usize = 64;
+    let mut left = if addr.port() == 0 { TRIES } else { 1 };
+    loop {
+        left -= 1;
+        let socket = socket::MediaSocket::bind(addr)?;
+        match socket::bind_tcp(SocketAddr::new(addr.ip(), socket.port())) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && left > 0 => {}
+            result => return Ok((socket, result?)),
+        }
     }
 }

@@ -1,0 +1,135 @@
+//! A room whose viewers are on several shards: what its home tells the others, and they it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::core::{Core, mark};
+use super::message::{ProgramId, Relay};
+use super::program::{Place, Program};
+use crate::media::ingest::Track;
+
+impl Core {
+    /// Takes what another shard says.
+    pub(super) fn on_relay(&mut self, now: Instant, relay: Relay) {
+        match relay {
+            Relay::Subscribe { program, to } => self.on_subscribe(now, program, to),
+            Relay::Unsubscribe { program: id, to } => {
+                if let Some(program) = self.programs.get_mut(&id) {
+                    program.replicas.retain(|r| *r != to);
+                    self.drop_idle_program(id);
+                }
+            }
+            Relay::Layer {
+                program: id,
+                track,
+                source,
+                rid,
+                codec,
+                size,
+            } => {
+                if let Some(program) = self.programs.get_mut(&id).filter(|p| !p.viewers.is_empty())
+                {
+                    program.add_layer(track, source, rid, codec, now);
+                    if let Some(layer) = program.layer_of_mut(source) {
+                        layer.size = size;
+                    }
+                }
+            }
+            Relay::Packet {
+                program: id,
+                source,
+                packet,
+            } => {
+                if let Some(program) = self.programs.get_mut(&id)
+                    && let Some(place) = program.place(source)
+                    && program.push(place, packet, &mut self.pool)
+                {
+                    mark(&mut self.dirty, id);
+                }
+            }
+            Relay::Padding {
+                program,
+                source,
+                seq,
+            } => self.skip(program, source, seq),
+            Relay::Size {
+                program: id,
+                source,
+                size,
+            } => {
+                if let Some(layer) = self
+                    .programs
+                    .get_mut(&id)
+                    .and_then(|p| p.layer_of_mut(source))
+                {
+                    layer.size = Some(size);
+                }
+            }
+            Relay::Sync { program: id, sync } => {
+                if let Some(program) = self.programs.get_mut(&id) {
+                    program.sync = sync;
+                }
+            }
+            Relay::OffAir { program } => self.clear_program(now, program),
+            Relay::KeyframeWanted {
+                program: id,
+                source,
+            } => {
+                if let Some(layer) = self
+                    .programs
+                    .get_mut(&id)
+                    .and_then(|p| p.layer_of_mut(source))
+                {
+                    layer.keyframes.want();
+                }
+            }
+        }
+    }
+
+    /// Another shard has viewers: it gets every layer from its last keyframe on, and all to come.
+    fn on_subscribe(&mut self, now: Instant, id: ProgramId, to: usize) {
+        let index = self.index;
+        let program = self
+            .programs
+            .entry(id)
+            .or_insert_with(|| Program::new(id, index));
+        if !program.replicas.contains(&to) {
+            program.replicas.push(to);
+        }
+        let mut relays = Vec::new();
+        for place in program.places() {
+            let Some(layer) = program.layer(place).filter(|l| l.on_air(now)) else {
+                continue;
+            };
+            let track = match place {
+                Place::Audio => Track::Audio,
+                Place::Video(_) => Track::Video,
+            };
+            relays.push(Relay::Layer {
+                program: id,
+                track,
+                source: layer.source,
+                rid: Arc::clone(&layer.rid),
+                codec: layer.codec,
+                size: layer.size,
+            });
+            let stored = if place == Place::Audio {
+                Vec::new()
+            } else {
+                layer.snapshot()
+            };
+            relays.extend(stored.into_iter().map(|packet| Relay::Packet {
+                program: id,
+                source: layer.source,
+                packet,
+            }));
+        }
+        relays.push(Relay::Sync {
+            program: id,
+            sync: program.sync,
+        });
+        for relay in relays {
+            self.relay(to, relay);
+        }
+    }
+}
