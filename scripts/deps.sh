@@ -29,7 +29,7 @@ done
 
 for tool in cargo go node npm; do
   if ! command -v "$tool" >/dev/null; then
-    echo "'$tool' is missing. Install Rust (rustup), Go 1.25 or newer, and Node 20 or newer first." >&2
+    echo "'$tool' is missing. Install Rust (rustup), Go 1.26.6 or newer, and Node 20 or newer first." >&2
     exit 1
   fi
 done

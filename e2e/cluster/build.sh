@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds what a Kubernetes cluster is made of, from the Go modules in modules/ at the versions locked
-# there, into .cache/cluster/bin. The first time takes some six minutes on two cores; what is
+# there, into .cache/cluster/bin. The first time takes six to nine minutes on two cores; what is
 # already there is left alone.
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -103,9 +103,6 @@ stop() {
 }
 
 require() {
-  ((EUID == 0)) || fail "namespaces and control groups are root's to make; run this as root"
-  [[ $name =~ ^[a-z][a-z0-9-]{0,13}$ ]] || fail "CLUSTER_NAME '$name' is no name of at most 14 letters, digits and dashes"
-  [[ $net =~ ^[0-9]{1,3}\.[0-9]{1,3}$ ]] || fail "CLUSTER_NET '$net' is not the first half of an IPv4 address, as in 10.213"
   local tool
   for tool in ip nft iptables conntrack openssl nsenter unshare gcc python3; do
     command -v "$tool" >/dev/null || fail "'$tool' is missing; scripts/deps.sh cluster installs it"
@@ -164,8 +161,11 @@ make_network() {
   ip route add "$net.0.0/16" via "$node_ip" dev "$cable"
 }
 
-# Its warnings are about the machine's control groups, and come each time.
-import() { CONTAINERD_LOG_LEVEL=error enter ctr --namespace k8s.io images import "$1" >/dev/null; }
+# It warns of the machine's control groups each time, so what it says matters only if it fails.
+import() {
+  local said
+  said=$(enter ctr --namespace k8s.io images import "$1" 2>&1) || fail "$1 can't be imported: $said"
+}
 
 boot_components() {
   local part
@@ -245,7 +245,6 @@ end_forwards() {
 
 down() {
   local pid group
-  ((EUID == 0)) || fail "only root can end the cluster; run this as root"
   end_forwards
   if pid=$(holder); then
     # The first process of a PID namespace takes all others along, and is gone after them.
@@ -290,8 +289,17 @@ forward() {
   cat "$work/forward-$port.log"
 }
 
+# These become paths and addresses.
+[[ $name =~ ^[a-z][a-z0-9-]{0,13}$ ]] || fail "CLUSTER_NAME '$name' is no name of at most 14 letters, digits and dashes"
+[[ $net =~ ^[0-9]{1,3}\.[0-9]{1,3}$ ]] || fail "CLUSTER_NET '$net' is not the first half of an IPv4 address, as in 10.213"
+
 verb=${1:-}
 shift || true
+case $verb in
+  up | down | start | stop | forward | import | exec | status)
+    ((EUID == 0)) || fail "namespaces and control groups are root's; run this as root"
+    ;;
+esac
 case $verb in
   up | down | start | stop | forward)
     mkdir -p "$cache/run"
