@@ -2,202 +2,35 @@
 //!
 //! HTTP handlers call this type; it hands sessions to the shards that carry their packets.
 
-use std::collections::HashMap;
-use std::fmt;
+mod session;
+mod state;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use showrunner_sdp::{
-    Candidate, Codec, IceParameters, Local, Offer, OfferError, Program, Publishing, Remote,
-    accept_publish, accept_watch, answer_publish, answer_watch,
+    Candidate, IceParameters, Local, Offer, Program, Publishing, Remote, accept_publish,
+    accept_watch, answer_publish, answer_watch,
 };
 use showrunner_transport::{Fingerprint, IceCredentials};
 use tokio::sync::{broadcast, mpsc, watch};
 
+pub use self::session::{
+    EndReason, IceRestarted, JoinError, Joined, LayerChoice, LayerInfo, Role, RoomEvent,
+    SessionError, SessionId,
+};
+use self::state::{Session, State};
 use crate::metrics;
 use crate::room::RoomName;
 use crate::shard::ShardHandle;
 use crate::shard::message::{Carries, Command, NewSession, ProgramId, SessionNumber, ShardEvent};
 use crate::status::{NodeStatus, RoomStatus};
 
-/// Whose media a session carries, and which way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Sends to the node (WHIP).
-    Publisher,
-    /// Receives from the node (WHEP).
-    Viewer,
-}
-
-/// A session's unguessable name: 128 random bits in base64url.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SessionId(Arc<str>);
-
-/// Why a session could not be made. Each maps to one HTTP status.
-#[derive(Debug, thiserror::Error)]
-pub enum JoinError {
-    /// The offer was refused (400, 406 or 422, as the error says).
-    #[error(transparent)]
-    Offer(#[from] OfferError),
-    /// A viewer came before the host (409 + Retry-After).
-    #[error("nobody is on air in this room yet")]
-    NotLive,
-    /// Another host is on air (409 + Retry-After).
-    #[error("another host is on air in this room")]
-    Occupied,
-    /// The node is full, draining, or its shards are behind (503 + Retry-After).
-    #[error("{0}")]
-    Overloaded(&'static str),
-}
-
-/// A new session and the answer to its offer.
-pub struct Joined {
-    /// Names the session resource.
-    pub id: SessionId,
-    /// The SDP answer.
-    pub answer: String,
-}
-
-/// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// The client sent DELETE.
-    Deleted,
-    /// No authenticated consent for 30 s (RFC 7675), or never connected.
-    ConsentExpired,
-    /// The peer closed DTLS.
-    ClosedByPeer,
-    /// Transport failure: DTLS error, certificate mismatch …
-    TransportFailed,
-    /// The node or the room is going away.
-    Shutdown,
-    /// Taken over by the same host publishing anew.
-    Replaced,
-}
-
-/// What happens in a room that its viewers may be told (WHEP server-sent events).
-#[derive(Clone, Debug, PartialEq)]
-pub enum RoomEvent {
-    /// A host is on air.
-    Active,
-    /// The host is off air.
-    Inactive,
-    /// The layers that can be chosen changed.
-    Layers(Arc<[LayerInfo]>),
-    /// How many watch now.
-    ViewerCount(u32),
-    /// Move to another node.
-    Reconnect {
-        /// Where to POST a new offer; none: the same endpoint.
-        url: Option<String>,
-    },
-}
-
-/// One simulcast layer on air.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LayerInfo {
-    /// RID; empty without simulcast.
-    pub rid: String,
-    /// Picture size in pixels, once known.
-    pub size: Option<(u16, u16)>,
-    /// Measured bitrate, bit/s.
-    pub bitrate_bps: u64,
-}
-
-/// What a viewer asked for by the layer extension.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct LayerChoice {
-    /// This RID, if on air.
-    pub rid: Option<String>,
-    /// No larger than this width, in pixels.
-    pub max_width: Option<u16>,
-    /// No larger than this height, in pixels.
-    pub max_height: Option<u16>,
-}
-
-/// Why an operation on a session failed.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// No such session (404): it ended or never was.
-    #[error("no such session: it has ended or never existed")]
-    NotFound,
-    /// The layer asked for is not on air (404/400).
-    #[error("{0}")]
-    NoSuchLayer(String),
-    /// The shard is too busy (503).
-    #[error("the node is overloaded")]
-    Overloaded,
-}
-
-/// New ICE parameters after a restart, for the `trickle-ice-sdpfrag` answer.
-pub struct IceRestarted {
-    /// New local ufrag.
-    pub ufrag: String,
-    /// New local password.
-    pub pwd: String,
-    /// The node's candidates, as in the answer.
-    pub candidates: Vec<showrunner_sdp::Candidate>,
-}
-
-/// How long a viewer may lag behind its room's events before it misses some.
-const EVENT_BACKLOG: usize = 64;
-
 /// Sessions that wait for their peer; more joins than that at once are refused.
 const MAX_CONNECTING: usize = 4096;
-
-impl SessionId {
-    fn generate(random: &SystemRandom) -> Option<Self> {
-        let mut bytes = [0; 16];
-        random.fill(&mut bytes).ok()?;
-        Some(Self(URL_SAFE_NO_PAD.encode(bytes).into()))
-    }
-
-    /// Reads a session's name from a URL.
-    pub fn parse(text: &str) -> Option<Self> {
-        (text.len() == 22 && URL_SAFE_NO_PAD.decode(text).is_ok()).then(|| Self(text.into()))
-    }
-
-    /// The part that logs may show: enough to tell sessions apart, too little to use one.
-    fn for_logs(&self) -> Arc<str> {
-        self.0.get(..6).unwrap_or_default().into()
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Role {
-    /// As metrics and logs name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Publisher => "publisher",
-            Self::Viewer => "viewer",
-        }
-    }
-}
-
-impl EndReason {
-    /// As metrics and logs name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::ConsentExpired => "consent_expired",
-            Self::ClosedByPeer => "closed_by_peer",
-            Self::TransportFailed => "transport_failed",
-            Self::Shutdown => "shutdown",
-            Self::Replaced => "replaced",
-        }
-    }
-}
 
 /// What a node is made with.
 pub struct NodeParts {
@@ -221,42 +54,6 @@ struct Inner {
     draining: AtomicBool,
     random: SystemRandom,
     state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    rooms: HashMap<RoomName, Room>,
-    programs: HashMap<ProgramId, RoomName>,
-    sessions: HashMap<SessionId, Session>,
-    numbers: HashMap<SessionNumber, SessionId>,
-    shard_load: Vec<usize>,
-    connecting: usize,
-    next_number: u64,
-}
-
-struct Room {
-    program: ProgramId,
-    home: usize,
-    /// Who is on air, and with which codecs.
-    host: Option<(SessionNumber, Program)>,
-    active: bool,
-    viewers: u32,
-    told_viewers: u32,
-    layers: Arc<[LayerInfo]>,
-    told_layers: Arc<[LayerInfo]>,
-    sessions: usize,
-    events: broadcast::Sender<RoomEvent>,
-}
-
-struct Session {
-    number: SessionNumber,
-    role: Role,
-    room: RoomName,
-    shard: usize,
-    connected: bool,
-    /// The codecs that a publisher will be on air with.
-    publishes: Option<Program>,
-    ended: watch::Sender<Option<EndReason>>,
 }
 
 impl Node {
@@ -686,183 +483,5 @@ fn on_air(publishing: &Publishing) -> Program {
     Program {
         audio: codec(&publishing.audio).map(|(codec, _)| codec),
         video: codec(&publishing.video),
-    }
-}
-
-impl Room {
-    fn status(&self, name: &RoomName) -> RoomStatus {
-        let on_air = self.host.as_ref().map(|(_, program)| program);
-        RoomStatus {
-            name: name.to_string(),
-            active: self.active,
-            viewers: self.viewers,
-            audio_codec: on_air.and_then(|p| p.audio).map(Codec::name),
-            video_codec: on_air
-                .and_then(|p| p.video.as_ref())
-                .map(|(codec, _)| codec.name()),
-            layers: self.layers.to_vec(),
-        }
-    }
-
-    fn tell(&self, event: RoomEvent) {
-        // Nobody may be listening.
-        let _ = self.events.send(event);
-    }
-}
-
-/// Whether viewers need not be told of a change: same layers and sizes, much the same bitrates.
-fn looks_alike(told: &[LayerInfo], now: &[LayerInfo]) -> bool {
-    told.len() == now.len()
-        && told.iter().zip(now).all(|(a, b)| {
-            let close = a.bitrate_bps.abs_diff(b.bitrate_bps) <= a.bitrate_bps / 4;
-            a.rid == b.rid && a.size == b.size && close
-        })
-}
-
-impl State {
-    fn least_loaded(&self) -> usize {
-        let by_load = self
-            .shard_load
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, load)| **load);
-        by_load.map_or(0, |(shard, _)| shard)
-    }
-
-    fn program(&mut self, name: &RoomName, home: usize) -> ProgramId {
-        if let Some(room) = self.rooms.get(name) {
-            return room.program;
-        }
-        let program = ProgramId(self.next_number);
-        self.next_number += 1;
-        self.programs.insert(program, name.clone());
-        self.rooms.insert(
-            name.clone(),
-            Room {
-                program,
-                home,
-                host: None,
-                active: false,
-                viewers: 0,
-                told_viewers: 0,
-                layers: Arc::default(),
-                told_layers: Arc::default(),
-                sessions: 0,
-                events: broadcast::Sender::new(EVENT_BACKLOG),
-            },
-        );
-        program
-    }
-
-    fn drop_room_if_empty(&mut self, name: &RoomName) {
-        if let Some(room) = self.rooms.get(name)
-            && room.sessions == 0
-        {
-            self.programs.remove(&room.program);
-            self.rooms.remove(name);
-        }
-    }
-
-    fn on_shard_event(&mut self, event: ShardEvent) {
-        match event {
-            ShardEvent::Connected { number } => self.on_connected(number),
-            ShardEvent::Ended { number, reason } => self.on_ended(number, reason),
-            ShardEvent::OnAir {
-                program,
-                active,
-                layers,
-            } => self.on_air(program, active, layers),
-        }
-    }
-
-    fn on_connected(&mut self, number: SessionNumber) {
-        let Some(session) = self
-            .numbers
-            .get(&number)
-            .and_then(|id| self.sessions.get_mut(id))
-        else {
-            return;
-        };
-        session.connected = true;
-        self.connecting = self.connecting.saturating_sub(1);
-        let Some(room) = self.rooms.get_mut(&session.room) else {
-            return;
-        };
-        match session.role {
-            Role::Publisher => {
-                room.host = session.publishes.take().map(|program| (number, program))
-            }
-            Role::Viewer => room.viewers += 1,
-        }
-    }
-
-    fn on_ended(&mut self, number: SessionNumber, reason: EndReason) {
-        let Some(session) = self
-            .numbers
-            .remove(&number)
-            .and_then(|id| self.sessions.remove(&id))
-        else {
-            return;
-        };
-        tracing::info!(room = %session.room, number = number.0, role = session.role.name(), reason = reason.name(), "a session ended");
-        metrics::session_ended(session.role.name(), reason.name());
-        self.shard_load[session.shard] = self.shard_load[session.shard].saturating_sub(1);
-        if !session.connected {
-            self.connecting = self.connecting.saturating_sub(1);
-        }
-        if let Some(room) = self.rooms.get_mut(&session.room) {
-            room.sessions = room.sessions.saturating_sub(1);
-            match session.role {
-                Role::Publisher => {
-                    if room.host.as_ref().is_some_and(|(host, _)| *host == number) {
-                        room.host = None;
-                    }
-                }
-                Role::Viewer if session.connected => room.viewers = room.viewers.saturating_sub(1),
-                Role::Viewer => {}
-            }
-        }
-        session.ended.send_replace(Some(reason));
-        self.drop_room_if_empty(&session.room);
-    }
-
-    fn on_air(&mut self, program: ProgramId, active: bool, layers: Arc<[LayerInfo]>) {
-        let Some(room) = self
-            .programs
-            .get(&program)
-            .and_then(|name| self.rooms.get_mut(name))
-        else {
-            return;
-        };
-        if room.active != active {
-            room.active = active;
-            room.tell(if active {
-                RoomEvent::Active
-            } else {
-                RoomEvent::Inactive
-            });
-        }
-        room.layers = Arc::clone(&layers);
-        if !looks_alike(&room.told_layers, &layers) {
-            room.told_layers = Arc::clone(&layers);
-            room.tell(RoomEvent::Layers(layers));
-        }
-    }
-
-    fn tell_counts(&mut self) {
-        let mut active = 0;
-        for room in self.rooms.values_mut() {
-            active += usize::from(room.active);
-            if room.viewers != room.told_viewers {
-                room.told_viewers = room.viewers;
-                room.tell(RoomEvent::ViewerCount(room.viewers));
-            }
-        }
-        metrics::set_rooms(self.rooms.len(), active);
-        for role in [Role::Publisher, Role::Viewer] {
-            let of_role = || self.sessions.values().filter(|s| s.role == role);
-            let connected = of_role().filter(|s| s.connected).count();
-            metrics::set_sessions(role.name(), of_role().count() - connected, connected);
-        }
     }
 }

@@ -1,0 +1,188 @@
+//! The rooms that a node was told to take. A node without such a list takes any.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use showrunner_protocol::control::RoomAssignment;
+use showrunner_protocol::room::RoomUid;
+
+use crate::room::RoomName;
+
+/// The most rooms of a node.
+pub(super) const MAX_ROOMS: usize = 10_000;
+
+/// What an assignment changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigned {
+    /// The room is new here.
+    New,
+    /// The room was here, with this generation or an older one.
+    Known,
+    /// The room was here and is another one now: the sessions of the old one end.
+    Replaced,
+}
+
+/// Why an assignment was not taken.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AssignError {
+    /// The node has heard of a newer one (409).
+    #[error("the node has generation {0} of this room, which is newer")]
+    Stale(u64),
+    /// The node takes no new rooms (503).
+    #[error("the node is draining and takes no new rooms")]
+    Draining,
+    /// The node has all the rooms that it may have (503).
+    #[error("the node has {MAX_ROOMS} rooms, which is all that it may have")]
+    Full,
+}
+
+/// Why a room was not ended.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EndRoomError {
+    /// It is not here (404).
+    #[error("the node has no such room")]
+    NotFound,
+    /// Another room of that name is here (409).
+    #[error("the node has another room of that name")]
+    OtherUid,
+}
+
+/// The rooms of a node, by name.
+#[derive(Debug, Default)]
+pub(super) struct Assignments(HashMap<RoomName, RoomAssignment>);
+
+impl Assignments {
+    /// Takes an assignment. While draining, only rooms that are here already are changed.
+    pub(super) fn put(
+        &mut self,
+        name: RoomName,
+        assignment: RoomAssignment,
+        draining: bool,
+    ) -> Result<Assigned, AssignError> {
+        let full = self.0.len() >= MAX_ROOMS;
+        let mut known = match self.0.entry(name) {
+            Entry::Occupied(known) => known,
+            Entry::Vacant(_) if draining => return Err(AssignError::Draining),
+            Entry::Vacant(_) if full => return Err(AssignError::Full),
+            Entry::Vacant(new) => {
+                new.insert(assignment);
+                return Ok(Assigned::New);
+            }
+        };
+        let (uid, generation) = (&known.get().uid, known.get().generation);
+        if *uid != assignment.uid {
+            if draining {
+                return Err(AssignError::Draining);
+            }
+            known.insert(assignment);
+            return Ok(Assigned::Replaced);
+        }
+        if generation > assignment.generation {
+            return Err(AssignError::Stale(generation));
+        }
+        known.insert(assignment);
+        Ok(Assigned::Known)
+    }
+
+    /// Forgets a room, if it is the one meant.
+    pub(super) fn remove(&mut self, name: &RoomName, uid: &RoomUid) -> Result<(), EndRoomError> {
+        let known = self.0.get(name).ok_or(EndRoomError::NotFound)?;
+        if known.uid != *uid {
+            return Err(EndRoomError::OtherUid);
+        }
+        self.0.remove(name);
+        Ok(())
+    }
+
+    pub(super) fn get(&self, name: &RoomName) -> Option<&RoomAssignment> {
+        self.0.get(name)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &RoomName> {
+        self.0.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use showrunner_protocol::control::{PodRole, RoomLimits, Title};
+
+    use super::*;
+
+    fn name() -> RoomName {
+        RoomName::new("shop", "sale").unwrap()
+    }
+
+    fn of(uid: &str, generation: u64) -> RoomAssignment {
+        RoomAssignment {
+            uid: RoomUid::new(uid).unwrap(),
+            generation,
+            title: Title::default(),
+            role: PodRole::Origin,
+            limits: RoomLimits::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_older_changes_nothing() {
+        let mut rooms = Assignments::default();
+        for (uid, generation, expected) in [
+            ("a", 2, Ok(Assigned::New)),
+            ("a", 2, Ok(Assigned::Known)),
+            ("a", 3, Ok(Assigned::Known)),
+            ("a", 2, Err(AssignError::Stale(3))),
+            ("b", 1, Ok(Assigned::Replaced)),
+            ("b", 0, Err(AssignError::Stale(1))),
+        ] {
+            let answer = rooms.put(name(), of(uid, generation), false);
+            assert_eq!(answer, expected, "{uid} {generation}");
+        }
+        assert_eq!(rooms.get(&name()), Some(&of("b", 1)));
+    }
+
+    #[test]
+    fn a_late_end_does_not_hit_the_next_room() {
+        let mut rooms = Assignments::default();
+        let (old, new) = (of("a", 1), of("b", 1));
+        rooms.put(name(), new.clone(), false).unwrap();
+        assert_eq!(rooms.remove(&name(), &old.uid), Err(EndRoomError::OtherUid));
+        assert_eq!(rooms.remove(&name(), &new.uid), Ok(()));
+        assert_eq!(rooms.remove(&name(), &new.uid), Err(EndRoomError::NotFound));
+    }
+
+    #[test]
+    fn a_draining_node_keeps_its_rooms_and_takes_no_others() {
+        let mut rooms = Assignments::default();
+        rooms.put(name(), of("a", 1), false).unwrap();
+        assert_eq!(rooms.put(name(), of("a", 2), true), Ok(Assigned::Known));
+        assert_eq!(rooms.put(name(), of("b", 1), true), Err(AssignError::Draining));
+        let other = RoomName::new("shop", "other").unwrap();
+        assert_eq!(rooms.put(other, of("c", 1), true), Err(AssignError::Draining));
+        assert_eq!(rooms.get(&name()), Some(&of("a", 2)));
+    }
+
+    #[test]
+    fn rooms_are_bounded() {
+        let mut rooms = Assignments::default();
+        let numbered = |n: usize| RoomName::new("shop", &n.to_string()).unwrap();
+        for n in 0..MAX_ROOMS {
+            rooms.put(numbered(n), of("a", 1), false).unwrap();
+        }
+        assert_eq!(rooms.put(numbered(MAX_ROOMS), of("a", 1), false), Err(AssignError::Full));
+        assert_eq!(rooms.put(numbered(0), of("a", 2), false), Ok(Assigned::Known));
+    }
+
+    proptest! {
+        /// In whatever order the generations of one room arrive, the newest stays.
+        #[test]
+        fn the_newest_stays(generations in prop::collection::vec(0u64..20, 1..20)) {
+            let mut rooms = Assignments::default();
+            for generation in &generations {
+                let _ = rooms.put(name(), of("a", *generation), false);
+            }
+            let kept = rooms.get(&name()).map(|known| known.generation);
+            prop_assert_eq!(kept, generations.into_iter().max());
+        }
+    }
+}

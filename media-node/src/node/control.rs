@@ -1,0 +1,154 @@
+//! What the operator has a node do: take a room, end it, drain.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use showrunner_protocol::control::{MAX_DRAIN_SECONDS, RoomAssignment};
+use showrunner_protocol::room::RoomUid;
+use tokio::time::Instant;
+
+use super::assignments::{AssignError, Assigned, EndRoomError};
+use super::session::{EndReason, RoomEvent, SessionError};
+use super::state::State;
+use super::{Node, NodeParts};
+use crate::room::RoomName;
+use crate::shard::message::{Command, SessionNumber, ShardEvent};
+
+/// Over how long a draining node's viewers are sent on, so that they don't all knock elsewhere at once.
+const SPREAD: Duration = Duration::from_secs(8);
+/// How often a draining node looks whether all have gone.
+const LOOK: Duration = Duration::from_millis(250);
+/// Rest after a shard was too busy to end a session.
+const BUSY_REST: Duration = Duration::from_millis(10);
+
+impl Node {
+    /// A node that takes only the rooms that it is told to.
+    pub fn in_cluster(
+        parts: NodeParts,
+        events: tokio::sync::mpsc::UnboundedReceiver<ShardEvent>,
+    ) -> Self {
+        let node = Self::new(parts, events);
+        node.state().assigned = Some(Default::default());
+        node
+    }
+
+    /// Takes a room. Sessions of an earlier room of that name end.
+    ///
+    /// # Errors
+    /// If the node knows a newer generation, or takes no more rooms.
+    pub fn assign(
+        &self,
+        name: RoomName,
+        assignment: RoomAssignment,
+    ) -> Result<Assigned, AssignError> {
+        let mut state = self.state();
+        let draining = !self.is_ready();
+        let (uid, generation) = (assignment.uid.clone(), assignment.generation);
+        let rooms = state.assigned.get_or_insert_default();
+        let assigned = rooms.put(name.clone(), assignment, draining)?;
+        if assigned != Assigned::Known {
+            tracing::info!(room = %name, %uid, generation, "the node takes a room");
+        }
+        if assigned == Assigned::Replaced {
+            self.close_room(&mut state, &name);
+        }
+        Ok(assigned)
+    }
+
+    /// Ends a room: its viewers are told, its sessions end, and nobody comes in any more.
+    ///
+    /// # Errors
+    /// If there is no such room here.
+    pub fn end_room(&self, name: &RoomName, uid: &RoomUid) -> Result<(), EndRoomError> {
+        let mut state = self.state();
+        let rooms = state.assigned.as_mut().ok_or(EndRoomError::NotFound)?;
+        rooms.remove(name, uid)?;
+        tracing::info!(room = %name, %uid, "a room ends");
+        self.close_room(&mut state, name);
+        Ok(())
+    }
+
+    /// Whether this node takes this room, for those who come with a grant.
+    pub fn has_room(&self, name: &RoomName, uid: &RoomUid) -> bool {
+        self.state().takes(name, Some(uid))
+    }
+
+    fn close_room(&self, state: &mut State, name: &RoomName) {
+        let Some(room) = state.rooms.get_mut(name) else {
+            return;
+        };
+        room.closing = true;
+        room.tell(RoomEvent::Ended);
+        let of_room = state.sessions.values().filter(|s| s.room == *name);
+        let sessions: Vec<_> = of_room.map(|s| (s.number, s.shard)).collect();
+        tokio::spawn(self.clone().end_all(sessions, EndReason::RoomEnded));
+    }
+
+    /// Ends sessions as fast as their shards take it.
+    async fn end_all(self, sessions: Vec<(SessionNumber, usize)>, reason: EndReason) {
+        for (number, shard) in sessions {
+            while let Err(SessionError::Overloaded) =
+                self.command(shard, Command::End { number, reason })
+            {
+                // A shard that has stopped has ended them already.
+                if self.0.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                tokio::time::sleep(BUSY_REST).await;
+            }
+        }
+    }
+
+    /// Takes no more sessions and rooms, sends viewers on, and has [`Node::drained`] return when all have gone or the
+    /// time is over. Asked again, the earlier end counts.
+    pub fn drain(&self, within: Duration) {
+        let within = within.min(Duration::from_secs(MAX_DRAIN_SECONDS.into()));
+        let until = Instant::now() + within;
+        self.0.draining.store(true, Ordering::Relaxed);
+        let mut first = false;
+        self.0.drain_until.send_modify(|known| {
+            first = known.is_none();
+            *known = Some(known.map_or(until, |known| known.min(until)));
+        });
+        if first {
+            tracing::info!(seconds = within.as_secs(), "the node drains");
+            for room in self.state().rooms.values() {
+                room.tell(self.reconnect());
+            }
+        }
+    }
+
+    /// Whether the node was told to drain.
+    pub fn is_draining(&self) -> bool {
+        self.0.drain_until.borrow().is_some()
+    }
+
+    /// Where a draining node's viewers are sent: to whom they came from, who knows where else the room is.
+    pub(super) fn reconnect(&self) -> RoomEvent {
+        let left = self.0.drain_until.borrow().map(|until| until - Instant::now());
+        RoomEvent::Reconnect {
+            url: None,
+            within: left.map_or(SPREAD, |left| SPREAD.min(left / 2)),
+        }
+    }
+
+    /// Waits until the node was told to drain, and has.
+    pub async fn drained(&self) {
+        let mut until = self.0.drain_until.subscribe();
+        // The sender is as old as the node.
+        let _ = until.wait_for(Option::is_some).await;
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            look.tick().await;
+            let left = self.state().sessions.len();
+            if left == 0 {
+                tracing::info!("all have left the node");
+                return;
+            }
+            if until.borrow().is_none_or(|until| until <= Instant::now()) {
+                tracing::warn!(sessions = left, "the drain has taken all its time");
+                return;
+            }
+        }
+    }
+}

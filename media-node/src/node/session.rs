@@ -1,0 +1,177 @@
+//! What joining, being in and leaving a session mean to the one who signals.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use showrunner_sdp::OfferError;
+
+/// Whose media a session carries, and which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends to the node (WHIP).
+    Publisher,
+    /// Receives from the node (WHEP).
+    Viewer,
+}
+
+/// A session's unguessable name: 128 random bits in base64url.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(Arc<str>);
+
+/// Why a session could not be made. Each maps to one HTTP status.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The offer was refused (400, 406 or 422, as the error says).
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    /// A viewer came before the host (409 + Retry-After).
+    #[error("nobody is on air in this room yet")]
+    NotLive,
+    /// Another host is on air (409 + Retry-After).
+    #[error("another host is on air in this room")]
+    Occupied,
+    /// The node is full, draining, or its shards are behind (503 + Retry-After).
+    #[error("{0}")]
+    Overloaded(&'static str),
+}
+
+/// A new session and the answer to its offer.
+pub struct Joined {
+    /// Names the session resource.
+    pub id: SessionId,
+    /// The SDP answer.
+    pub answer: String,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The client sent DELETE.
+    Deleted,
+    /// No authenticated consent for 30 s (RFC 7675), or never connected.
+    ConsentExpired,
+    /// The peer closed DTLS.
+    ClosedByPeer,
+    /// Transport failure: DTLS error, certificate mismatch …
+    TransportFailed,
+    /// The node or the room is going away.
+    Shutdown,
+    /// Taken over by the same host publishing anew.
+    Replaced,
+}
+
+/// What happens in a room that its viewers may be told (WHEP server-sent events).
+#[derive(Clone, Debug, PartialEq)]
+pub enum RoomEvent {
+    /// A host is on air.
+    Active,
+    /// The host is off air.
+    Inactive,
+    /// The layers that can be chosen changed.
+    Layers(Arc<[LayerInfo]>),
+    /// How many watch now.
+    ViewerCount(u32),
+    /// Move to another node.
+    Reconnect {
+        /// Where to POST a new offer; none: the same endpoint.
+        url: Option<String>,
+    },
+}
+
+/// One simulcast layer on air.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerInfo {
+    /// RID; empty without simulcast.
+    pub rid: String,
+    /// Picture size in pixels, once known.
+    pub size: Option<(u16, u16)>,
+    /// Measured bitrate, bit/s.
+    pub bitrate_bps: u64,
+}
+
+/// What a viewer asked for by the layer extension.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct LayerChoice {
+    /// This RID, if on air.
+    pub rid: Option<String>,
+    /// No larger than this width, in pixels.
+    pub max_width: Option<u16>,
+    /// No larger than this height, in pixels.
+    pub max_height: Option<u16>,
+}
+
+/// Why an operation on a session failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No such session (404): it ended or never was.
+    #[error("no such session: it has ended or never existed")]
+    NotFound,
+    /// The layer asked for is not on air (404/400).
+    #[error("{0}")]
+    NoSuchLayer(String),
+    /// The shard is too busy (503).
+    #[error("the node is overloaded")]
+    Overloaded,
+}
+
+/// New ICE parameters after a restart, for the `trickle-ice-sdpfrag` answer.
+pub struct IceRestarted {
+    /// New local ufrag.
+    pub ufrag: String,
+    /// New local password.
+    pub pwd: String,
+    /// The node's candidates, as in the answer.
+    pub candidates: Vec<showrunner_sdp::Candidate>,
+}
+
+impl SessionId {
+    pub(super) fn generate(random: &SystemRandom) -> Option<Self> {
+        let mut bytes = [0; 16];
+        random.fill(&mut bytes).ok()?;
+        Some(Self(URL_SAFE_NO_PAD.encode(bytes).into()))
+    }
+
+    /// Reads a session's name from a URL.
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 22 && URL_SAFE_NO_PAD.decode(text).is_ok()).then(|| Self(text.into()))
+    }
+
+    /// The part that logs may show: enough to tell sessions apart, too little to use one.
+    pub(super) fn for_logs(&self) -> Arc<str> {
+        self.0.get(..6).unwrap_or_default().into()
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Role {
+    /// As metrics and logs name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Publisher => "publisher",
+            Self::Viewer => "viewer",
+        }
+    }
+}
+
+impl EndReason {
+    /// As metrics and logs name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::ConsentExpired => "consent_expired",
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::TransportFailed => "transport_failed",
+            Self::Shutdown => "shutdown",
+            Self::Replaced => "replaced",
+        }
+    }
+}

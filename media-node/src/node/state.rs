@@ -1,0 +1,230 @@
+//! The rooms and sessions of a node, and how what the shards report changes them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use showrunner_sdp::{Codec, Program};
+use tokio::sync::{broadcast, watch};
+
+use super::session::{EndReason, LayerInfo, Role, RoomEvent, SessionId};
+use crate::metrics;
+use crate::room::RoomName;
+use crate::shard::message::{ProgramId, SessionNumber, ShardEvent};
+use crate::status::RoomStatus;
+
+/// How long a viewer may lag behind its room's events before it misses some.
+const EVENT_BACKLOG: usize = 64;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) rooms: HashMap<RoomName, Room>,
+    pub(super) programs: HashMap<ProgramId, RoomName>,
+    pub(super) sessions: HashMap<SessionId, Session>,
+    pub(super) numbers: HashMap<SessionNumber, SessionId>,
+    pub(super) shard_load: Vec<usize>,
+    pub(super) connecting: usize,
+    pub(super) next_number: u64,
+}
+
+pub(super) struct Room {
+    pub(super) program: ProgramId,
+    pub(super) home: usize,
+    /// Who is on air, and with which codecs.
+    pub(super) host: Option<(SessionNumber, Program)>,
+    pub(super) active: bool,
+    pub(super) viewers: u32,
+    pub(super) told_viewers: u32,
+    pub(super) layers: Arc<[LayerInfo]>,
+    pub(super) told_layers: Arc<[LayerInfo]>,
+    pub(super) sessions: usize,
+    pub(super) events: broadcast::Sender<RoomEvent>,
+}
+
+pub(super) struct Session {
+    pub(super) number: SessionNumber,
+    pub(super) role: Role,
+    pub(super) room: RoomName,
+    pub(super) shard: usize,
+    pub(super) connected: bool,
+    /// The codecs that a publisher will be on air with.
+    pub(super) publishes: Option<Program>,
+    pub(super) ended: watch::Sender<Option<EndReason>>,
+}
+
+impl Room {
+    pub(super) fn status(&self, name: &RoomName) -> RoomStatus {
+        let on_air = self.host.as_ref().map(|(_, program)| program);
+        RoomStatus {
+            name: name.to_string(),
+            active: self.active,
+            viewers: self.viewers,
+            audio_codec: on_air.and_then(|p| p.audio).map(Codec::name),
+            video_codec: on_air
+                .and_then(|p| p.video.as_ref())
+                .map(|(codec, _)| codec.name()),
+            layers: self.layers.to_vec(),
+        }
+    }
+
+    fn tell(&self, event: RoomEvent) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+}
+
+/// Whether viewers need not be told of a change: same layers and sizes, much the same bitrates.
+fn looks_alike(told: &[LayerInfo], now: &[LayerInfo]) -> bool {
+    told.len() == now.len()
+        && told.iter().zip(now).all(|(a, b)| {
+            let close = a.bitrate_bps.abs_diff(b.bitrate_bps) <= a.bitrate_bps / 4;
+            a.rid == b.rid && a.size == b.size && close
+        })
+}
+
+impl State {
+    pub(super) fn least_loaded(&self) -> usize {
+        let by_load = self
+            .shard_load
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, load)| **load);
+        by_load.map_or(0, |(shard, _)| shard)
+    }
+
+    pub(super) fn program(&mut self, name: &RoomName, home: usize) -> ProgramId {
+        if let Some(room) = self.rooms.get(name) {
+            return room.program;
+        }
+        let program = ProgramId(self.next_number);
+        self.next_number += 1;
+        self.programs.insert(program, name.clone());
+        self.rooms.insert(
+            name.clone(),
+            Room {
+                program,
+                home,
+                host: None,
+                active: false,
+                viewers: 0,
+                told_viewers: 0,
+                layers: Arc::default(),
+                told_layers: Arc::default(),
+                sessions: 0,
+                events: broadcast::Sender::new(EVENT_BACKLOG),
+            },
+        );
+        program
+    }
+
+    pub(super) fn drop_room_if_empty(&mut self, name: &RoomName) {
+        if let Some(room) = self.rooms.get(name)
+            && room.sessions == 0
+        {
+            self.programs.remove(&room.program);
+            self.rooms.remove(name);
+        }
+    }
+
+    pub(super) fn on_shard_event(&mut self, event: ShardEvent) {
+        match event {
+            ShardEvent::Connected { number } => self.on_connected(number),
+            ShardEvent::Ended { number, reason } => self.on_ended(number, reason),
+            ShardEvent::OnAir {
+                program,
+                active,
+                layers,
+            } => self.on_air(program, active, layers),
+        }
+    }
+
+    fn on_connected(&mut self, number: SessionNumber) {
+        let Some(session) = self
+            .numbers
+            .get(&number)
+            .and_then(|id| self.sessions.get_mut(id))
+        else {
+            return;
+        };
+        session.connected = true;
+        self.connecting = self.connecting.saturating_sub(1);
+        let Some(room) = self.rooms.get_mut(&session.room) else {
+            return;
+        };
+        match session.role {
+            Role::Publisher => {
+                room.host = session.publishes.take().map(|program| (number, program))
+            }
+            Role::Viewer => room.viewers += 1,
+        }
+    }
+
+    fn on_ended(&mut self, number: SessionNumber, reason: EndReason) {
+        let Some(session) = self
+            .numbers
+            .remove(&number)
+            .and_then(|id| self.sessions.remove(&id))
+        else {
+            return;
+        };
+        tracing::info!(room = %session.room, number = number.0, role = session.role.name(), reason = reason.name(), "a session ended");
+        metrics::session_ended(session.role.name(), reason.name());
+        self.shard_load[session.shard] = self.shard_load[session.shard].saturating_sub(1);
+        if !session.connected {
+            self.connecting = self.connecting.saturating_sub(1);
+        }
+        if let Some(room) = self.rooms.get_mut(&session.room) {
+            room.sessions = room.sessions.saturating_sub(1);
+            match session.role {
+                Role::Publisher => {
+                    if room.host.as_ref().is_some_and(|(host, _)| *host == number) {
+                        room.host = None;
+                    }
+                }
+                Role::Viewer if session.connected => room.viewers = room.viewers.saturating_sub(1),
+                Role::Viewer => {}
+            }
+        }
+        session.ended.send_replace(Some(reason));
+        self.drop_room_if_empty(&session.room);
+    }
+
+    fn on_air(&mut self, program: ProgramId, active: bool, layers: Arc<[LayerInfo]>) {
+        let Some(room) = self
+            .programs
+            .get(&program)
+            .and_then(|name| self.rooms.get_mut(name))
+        else {
+            return;
+        };
+        if room.active != active {
+            room.active = active;
+            room.tell(if active {
+                RoomEvent::Active
+            } else {
+                RoomEvent::Inactive
+            });
+        }
+        room.layers = Arc::clone(&layers);
+        if !looks_alike(&room.told_layers, &layers) {
+            room.told_layers = Arc::clone(&layers);
+            room.tell(RoomEvent::Layers(layers));
+        }
+    }
+
+    pub(super) fn tell_counts(&mut self) {
+        let mut active = 0;
+        for room in self.rooms.values_mut() {
+            active += usize::from(room.active);
+            if room.viewers != room.told_viewers {
+                room.told_viewers = room.viewers;
+                room.tell(RoomEvent::ViewerCount(room.viewers));
+            }
+        }
+        metrics::set_rooms(self.rooms.len(), active);
+        for role in [Role::Publisher, Role::Viewer] {
+            let of_role = || self.sessions.values().filter(|s| s.role == role);
+            let connected = of_role().filter(|s| s.connected).count();
+            metrics::set_sessions(role.name(), of_role().count() - connected, connected);
+        }
+    }
+}
