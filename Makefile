@@ -23,7 +23,7 @@ help: ## List the verbs
 
 .PHONY: deps
 deps: ## Install what the other verbs need (Debian packages as root, npm packages); quick when there is nothing to do
-	@scripts/deps.sh build test bench
+	@scripts/deps.sh build test bench cluster
 	@$(MAKE) $(NPM_STAMPS)
 
 # npm writes this file last, so it says that an install finished.
@@ -76,7 +76,17 @@ soak: build media ## 300 viewers who come and go for SOAK_SECONDS (3600); prints
 	@scripts/deps.sh bench
 	@exec e2e/bench/soak.sh
 
+.PHONY: cluster-up
+cluster-up: ## Boot a real one-node Kubernetes in namespaces of its own (root); builds it the first time
+	@scripts/deps.sh cluster
+	@exec e2e/cluster/cluster.sh up
+
+.PHONY: cluster-down
+cluster-down: ## End it, and all that runs in it
+	@exec e2e/cluster/cluster.sh down
+
 .PHONY: clean
 clean: ## Remove what was built and made here
+	test ! -d .cache/cluster/run || e2e/cluster/cluster.sh down
 	cargo clean
 	rm -rf .cache media-node/web/dist $(NPM_DIRS:%=%/node_modules)
