@@ -66,6 +66,12 @@ fuzz: ## Run each fuzz target for FUZZ_SECONDS (600)
 	@scripts/deps.sh build
 	@exec scripts/fuzz.sh
 
+.PHONY: sanitize
+sanitize: ## Run the tests of the code that is unsafe under AddressSanitizer
+	@scripts/deps.sh build
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize \
+	  cargo test --locked --package media-node --lib --target x86_64-unknown-linux-gnu -- shard::batch shard::outbox
+
 .PHONY: bench-forward
 bench-forward: build media ## Measure a node in network namespaces, LiveKit beside it; rewrites docs/benchmarks.md (root)
 	@scripts/deps.sh bench

@@ -88,6 +88,45 @@ pub struct Config {
     #[arg(long, env = "SHOWRUNNER_ICE_SERVER", value_name = "LINK")]
     pub ice_server: Vec<crate::http::IceServer>,
 
+    /// Makes this a node of a cluster: it takes only the rooms that the operator assigns, and only those people whom
+    /// the gateway brings. The file has the secrets that both sign their requests with, one a line, the one in use
+    /// first; it is read again when it changes.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_CONTROL_KEY_FILE",
+        value_name = "FILE",
+        requires = "tls_cert_file",
+        conflicts_with_all = ["publish_token", "watch_token"]
+    )]
+    pub control_key_file: Option<PathBuf>,
+
+    /// Serves HTTPS with this certificate chain (PEM); read again when it changes.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "tls_key_file"
+    )]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// The certificate's private key (PEM).
+    #[arg(
+        long,
+        env = "SHOWRUNNER_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "tls_cert_file"
+    )]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// How long SIGTERM leaves sessions before the process ends; without it, they end at once.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_DRAIN_SECONDS",
+        default_value_t = 0,
+        value_name = "SECONDS"
+    )]
+    pub drain_seconds: u32,
+
     /// The built room page; without it the node serves no page.
     #[arg(long, env = "SHOWRUNNER_WEB_DIR", value_name = "DIR")]
     pub web_dir: Option<PathBuf>,

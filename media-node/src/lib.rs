@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod http;
+mod load;
 pub mod media;
 pub mod metrics;
 pub mod node;

@@ -192,8 +192,28 @@ pub(crate) fn join_refused(reason: &str) {
     METRICS.joins_refused.with_label_values(&[reason]).inc();
 }
 
+/// What all shards have sent.
+pub(crate) fn sent() -> Traffic {
+    let total = |counters: &IntCounterVec| {
+        let families = counters.collect();
+        let all = families.iter().flat_map(|family| family.get_metric());
+        all.filter(|metric| {
+            metric
+                .get_label()
+                .iter()
+                .any(|label| label.value() == "out")
+        })
+        .map(|metric| metric.get_counter().value() as u64)
+        .sum()
+    };
+    Traffic {
+        packets: total(&METRICS.packets),
+        bytes: total(&METRICS.bytes),
+    }
+}
+
 /// Datagrams and bytes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Traffic {
     pub(crate) packets: u64,
     pub(crate) bytes: u64,

@@ -211,6 +211,24 @@ pub struct RoomStatus {
     pub layers: Vec<Layer>,
 }
 
+impl RoomStatus {
+    /// A room that nobody is in.
+    #[must_use]
+    pub fn of(name: RoomName) -> RoomStatus {
+        RoomStatus {
+            name,
+            uid: None,
+            generation: None,
+            active: false,
+            publishers: 0,
+            viewers: 0,
+            audio_codec: None,
+            video_codec: None,
+            layers: Vec::new(),
+        }
+    }
+}
+
 /// One simulcast layer on air.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,11 +1,27 @@
-//! Bearer tokens (RFC 6750): static ones, from the configuration.
+//! Bearer tokens (RFC 6750). A node of its own knows static ones, from its configuration. A node of a cluster leaves
+//! people's tokens to the gateway, and checks what the gateway and the operator show.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use showrunner_protocol::room::RoomUid;
+use showrunner_protocol::token::{Action, ControlClaims, ControlKeys, InvalidKey};
 
+use super::App;
 use super::problem::Problem;
+use crate::node::Role;
+use crate::room::RoomName;
+
+const NO_TOKEN: &str = "Bearer realm=\"showrunner\"";
+const INVALID: &str = "Bearer realm=\"showrunner\", error=\"invalid_token\"";
+const INSUFFICIENT: &str = "Bearer realm=\"showrunner\", error=\"insufficient_scope\"";
+/// The largest key file that is read, in bytes.
+const MAX_KEY_FILE: u64 = 64 << 10;
 
 /// A token that requests must show. Only its hash is kept.
 #[derive(Clone)]
@@ -33,22 +49,153 @@ fn hash(secret: &str) -> [u8; 32] {
     bytes
 }
 
-/// Lets a request through that shows the token, or any if there is none to show.
-pub(super) fn require(token: Option<&Token>, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(token) = token else { return Ok(()) };
-    let (detail, challenge) = match bearer(headers) {
-        Some(shown) if token.matches(shown) => return Ok(()),
-        Some(_) => (
-            "the bearer token is not valid here",
-            "Bearer realm=\"showrunner\", error=\"invalid_token\"",
-        ),
-        None => (
-            "this needs a bearer token: send it in the Authorization header",
-            "Bearer realm=\"showrunner\"",
-        ),
+/// The keys of control credentials, from a file that is read again when it changes.
+#[derive(Clone)]
+pub struct ControlAccess(Arc<KeyFile>);
+
+struct KeyFile {
+    path: PathBuf,
+    keys: RwLock<ControlKeys>,
+}
+
+/// A file of control keys can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It can't be read.
+    #[error("{0} can't be read: {1}")]
+    Unreadable(PathBuf, std::io::Error),
+    /// Its keys are no good.
+    #[error("{0} can't be used: {1}")]
+    Invalid(PathBuf, InvalidKey),
+}
+
+impl ControlAccess {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// If it can't be used.
+    pub fn from_file(path: &Path) -> Result<ControlAccess, KeyFileError> {
+        let keys = RwLock::new(read_keys(path)?);
+        let path = path.to_owned();
+        Ok(ControlAccess(Arc::new(KeyFile { path, keys })))
+    }
+
+    /// Reads the file again. If it can't be used, the keys stay as they were.
+    ///
+    /// # Errors
+    /// If it can't be used.
+    pub fn reload(&self) -> Result<(), KeyFileError> {
+        let keys = read_keys(&self.0.path)?;
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    fn check(&self, headers: &HeaderMap) -> Result<ControlClaims, Problem> {
+        let shown = bearer(headers).ok_or_else(missing)?;
+        let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.verify(shown, now())
+            .map_err(|error| unauthorized(&error.to_string(), INVALID))
+    }
+}
+
+fn read_keys(path: &Path) -> Result<ControlKeys, KeyFileError> {
+    let unreadable = |error| KeyFileError::Unreadable(path.to_owned(), error);
+    let bytes = super::read_file(path, MAX_KEY_FILE).map_err(unreadable)?;
+    let text =
+        String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
+    ControlKeys::parse(&text).map_err(|error| KeyFileError::Invalid(path.to_owned(), error))
+}
+
+/// Seconds since 1970. A clock before that makes every credential one of the future, which is refused.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Lets in those that may do what a role does in a room, and says which room of that name they mean: none on a node
+/// that takes any.
+pub(super) fn enter(
+    app: &App,
+    headers: &HeaderMap,
+    role: Role,
+    (namespace, name): (&str, &str),
+) -> Result<(RoomName, Option<RoomUid>), Problem> {
+    let Some(control) = app.control() else {
+        require(app.token(role), headers)?;
+        return Ok((RoomName::new(namespace, name)?, None));
     };
-    Err(Problem::new(StatusCode::UNAUTHORIZED, detail)
-        .with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge)))
+    let claims = control.check(headers)?;
+    let room = RoomName::new(namespace, name)?;
+    let uid = grant(claims, role, &room)?;
+    if app.node().has_room(&room, &uid) {
+        return Ok((room, Some(uid)));
+    }
+    Err(Problem::new(
+        StatusCode::NOT_FOUND,
+        "this node does not have the room",
+    ))
+}
+
+/// Lets in those that may act on a session of a role and room.
+pub(super) fn act(
+    app: &App,
+    headers: &HeaderMap,
+    role: Role,
+    room: &RoomName,
+) -> Result<(), Problem> {
+    match app.control() {
+        None => require(app.token(role), headers),
+        Some(control) => grant(control.check(headers)?, role, room).map(|_| ()),
+    }
+}
+
+/// What the grant of a credential says is the room's uid, if it is for that room and role.
+fn grant(claims: ControlClaims, role: Role, room: &RoomName) -> Result<RoomUid, Problem> {
+    let grant = claims
+        .grant
+        .ok_or_else(|| forbidden("the credential brings nobody"))?;
+    let action = match role {
+        Role::Publisher => Action::Publish,
+        Role::Viewer => Action::Watch,
+    };
+    if grant.room != *room {
+        return Err(forbidden("the credential is for another room"));
+    }
+    if !grant.role.may(action) {
+        return Err(forbidden("the credential's role does not allow this"));
+    }
+    Ok(grant.uid)
+}
+
+/// What a credential of the control API says.
+pub(super) fn control(app: &App, headers: &HeaderMap) -> Result<ControlClaims, Problem> {
+    let control = app.control().ok_or_else(missing)?;
+    control.check(headers)
+}
+
+pub(super) fn forbidden(detail: &str) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, detail)
+        .with(WWW_AUTHENTICATE, HeaderValue::from_static(INSUFFICIENT))
+}
+
+fn missing() -> Problem {
+    let detail = "this needs a bearer token: send it in the Authorization header";
+    unauthorized(detail, NO_TOKEN)
+}
+
+fn unauthorized(detail: &str, challenge: &'static str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, detail)
+        .with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+/// Lets a request through that shows the token, or any if there is none to show.
+fn require(token: Option<&Token>, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(token) = token else { return Ok(()) };
+    match bearer(headers) {
+        Some(shown) if token.matches(shown) => Ok(()),
+        Some(_) => Err(unauthorized("the bearer token is not valid here", INVALID)),
+        None => Err(missing()),
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -20,6 +20,7 @@ use futures_util::stream::unfold;
 use serde_json::json;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::body::ACCEPT_POST;
 use super::problem::Problem;
@@ -59,15 +60,17 @@ enum EventType {
     Layers,
     ViewerCount,
     Reconnect,
+    Ended,
 }
 
 impl EventType {
-    const ALL: [EventType; 5] = [
+    const ALL: [EventType; 6] = [
         EventType::Active,
         EventType::Inactive,
         EventType::Layers,
         EventType::ViewerCount,
         EventType::Reconnect,
+        EventType::Ended,
     ];
 
     fn name(self) -> &'static str {
@@ -77,6 +80,7 @@ impl EventType {
             EventType::Layers => "layers",
             EventType::ViewerCount => "viewercount",
             EventType::Reconnect => "reconnect",
+            EventType::Ended => "ended",
         }
     }
 
@@ -87,6 +91,7 @@ impl EventType {
             RoomEvent::Layers(_) => EventType::Layers,
             RoomEvent::ViewerCount(_) => EventType::ViewerCount,
             RoomEvent::Reconnect { .. } => EventType::Reconnect,
+            RoomEvent::Ended => EventType::Ended,
         }
     }
 }
@@ -221,6 +226,8 @@ struct Follower {
     video_index: usize,
     /// To be sent before anything new.
     first: VecDeque<RoomEvent>,
+    /// To be sent at a moment of this viewer's own.
+    later: Option<(Instant, RoomEvent)>,
     /// Always there, but for the moment of dropping.
     events: Option<broadcast::Receiver<RoomEvent>>,
     alive: watch::Receiver<()>,
@@ -247,6 +254,7 @@ impl Follower {
             types: stream.types.clone(),
             video_index: found.entry.video_index.unwrap_or_default(),
             first,
+            later: None,
             events: Some(missed.unwrap_or(fresh)),
             alive: stream.alive.subscribe(),
             ended,
@@ -267,6 +275,10 @@ impl Follower {
                 Some(event) => event,
                 None => self.receive().await?,
             };
+            if let Some(later) = put_off(&event) {
+                self.later = Some(later);
+                continue;
+            }
             if event == RoomEvent::Active {
                 self.entry.saw_active();
             }
@@ -279,13 +291,19 @@ impl Follower {
     async fn receive(&mut self) -> Option<RoomEvent> {
         let events = self.events.as_mut()?;
         loop {
+            let due = self.later.as_ref().map(|(at, _)| *at);
             tokio::select! {
+                // What was said before the end is heard before the end.
+                biased;
                 event = events.recv() => match event {
                     Ok(event) => return Some(event),
                     // Each event tells of a whole state, so the next of its type makes up for those that were missed.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    return self.later.take().map(|(_, event)| event);
+                }
                 _ = self.alive.changed() => return None,
                 _ = self.ended.wait_for(Option::is_some) => return None,
             }
@@ -294,14 +312,14 @@ impl Follower {
 
     fn write(&self, event: &RoomEvent) -> Event {
         let data = match event {
-            RoomEvent::Active | RoomEvent::Inactive => json!({}),
+            RoomEvent::Active | RoomEvent::Inactive | RoomEvent::Ended => json!({}),
             RoomEvent::Layers(layers) => {
                 let layers: Vec<_> = layers.iter().map(layer).collect();
                 json!({ self.video_index.to_string(): layers })
             }
             RoomEvent::ViewerCount(viewers) => json!({ "viewercount": viewers }),
-            RoomEvent::Reconnect { url: Some(url) } => json!({ "url": url }),
-            RoomEvent::Reconnect { url: None } => json!({}),
+            RoomEvent::Reconnect { url: Some(url), .. } => json!({ "url": url }),
+            RoomEvent::Reconnect { url: None, .. } => json!({}),
         };
         Event::default()
             .event(EventType::of(event).name())
@@ -328,6 +346,25 @@ fn kept(events: &mut broadcast::Receiver<RoomEvent>) -> VecDeque<RoomEvent> {
             Err(TryRecvError::Empty | TryRecvError::Closed) => return kept,
         }
     }
+}
+
+/// When this viewer is told, of an event that not all are told at once.
+fn put_off(event: &RoomEvent) -> Option<(Instant, RoomEvent)> {
+    let RoomEvent::Reconnect { url, within } = event else {
+        return None;
+    };
+    if within.is_zero() {
+        return None;
+    }
+    let mut random = [0; 4];
+    // Without randomness all are told at once, which still moves them.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    let share = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
+    let event = RoomEvent::Reconnect {
+        url: url.clone(),
+        within: Duration::ZERO,
+    };
+    Some((Instant::now() + within.mul_f64(share), event))
 }
 
 fn layer(layer: &LayerInfo) -> serde_json::Value {

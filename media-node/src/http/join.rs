@@ -13,7 +13,6 @@ use super::problem::Problem;
 use super::registry::EntityTag;
 use super::{App, auth, body, cors, events, layer};
 use crate::node::{Role, SessionId};
-use crate::room::RoomName;
 
 const SDP: &str = "application/sdp";
 const METHODS: &str = "GET, HEAD, POST, OPTIONS";
@@ -40,10 +39,9 @@ async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    auth::require(app.token(Role::Publisher), &headers)?;
-    let room = RoomName::new(&namespace, &room)?;
+    let (room, uid) = auth::enter(&app, &headers, Role::Publisher, (&namespace, &room))?;
     let offer = read_offer(&headers, body).await?;
-    let joined = app.node().publish(&room, &offer).await?;
+    let joined = app.node().publish(&room, uid.as_ref(), &offer).await?;
     created(&app, Role::Publisher, &joined.id, joined.answer, &offer).await
 }
 
@@ -53,10 +51,9 @@ async fn watch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    auth::require(app.token(Role::Viewer), &headers)?;
-    let room = RoomName::new(&namespace, &room)?;
+    let (room, uid) = auth::enter(&app, &headers, Role::Viewer, (&namespace, &room))?;
     let offer = read_offer(&headers, body).await?;
-    let joined = app.node().watch(&room, &offer).await?;
+    let joined = app.node().watch(&room, uid.as_ref(), &offer).await?;
     created(&app, Role::Viewer, &joined.id, joined.answer, &offer).await
 }
 
@@ -104,8 +101,7 @@ async fn describe_whip(
     Path((namespace, room)): Room,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    auth::require(app.token(Role::Publisher), &headers)?;
-    RoomName::new(&namespace, &room)?;
+    auth::enter(&app, &headers, Role::Publisher, (&namespace, &room))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -115,7 +111,6 @@ async fn describe_whep(
     Path((namespace, room)): Room,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    auth::require(app.token(Role::Viewer), &headers)?;
-    RoomName::new(&namespace, &room)?;
+    auth::enter(&app, &headers, Role::Viewer, (&namespace, &room))?;
     Ok([(CONTENT_TYPE, HeaderValue::from_static(SDP))].into_response())
 }

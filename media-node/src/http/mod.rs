@@ -5,6 +5,7 @@
 
 mod auth;
 mod body;
+mod control;
 mod cors;
 mod events;
 mod ice_server;
@@ -15,8 +16,11 @@ mod problem;
 mod registry;
 mod serve;
 mod session;
+mod tls;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -27,11 +31,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 
-pub use auth::Token;
+pub use auth::{ControlAccess, KeyFileError, Token};
 pub use ice_server::{IceServer, InvalidIceServer};
 use problem::Problem;
 use registry::Registry;
-pub use serve::serve;
+pub use serve::{Door, serve};
+pub use tls::{Tls, TlsError};
+
+use showrunner_protocol::control::STATUS_PATH;
 
 use crate::config::Config;
 use crate::node::{Node, Role};
@@ -46,6 +53,8 @@ pub struct HttpConfig {
     pub publish_token: Option<Token>,
     /// Viewers must show this.
     pub watch_token: Option<Token>,
+    /// Makes the node one of a cluster: the control API is there, and people come by the gateway.
+    pub control: Option<ControlAccess>,
     /// Told to clients with every new session.
     pub ice_servers: Vec<IceServer>,
     /// The built room page; without it there is none.
@@ -57,6 +66,7 @@ impl From<&Config> for HttpConfig {
         HttpConfig {
             publish_token: config.publish_token.as_deref().map(Token::new),
             watch_token: config.watch_token.as_deref().map(Token::new),
+            control: None,
             ice_servers: config.ice_server.clone(),
             web_dir: config.web_dir.clone(),
         }
@@ -86,6 +96,11 @@ impl App {
         &self.0.config.ice_servers
     }
 
+    /// Who may command this node, and bring people to it, if it is one of a cluster.
+    fn control(&self) -> Option<&ControlAccess> {
+        self.0.config.control.as_ref()
+    }
+
     /// The token that those of a role must show.
     fn token(&self, role: Role) -> Option<&Token> {
         match role {
@@ -98,6 +113,12 @@ impl App {
 /// All routes of a node.
 pub fn router(node: Node, config: HttpConfig) -> Router {
     let page = config.web_dir.as_deref().map(page::router);
+    let status = match config.control {
+        Some(_) => control::router(),
+        None => Router::new()
+            .route(STATUS_PATH, get(status))
+            .layer(from_fn(cors::everywhere)),
+    };
     let app = App(Arc::new(Parts {
         node,
         config,
@@ -110,8 +131,8 @@ pub fn router(node: Node, config: HttpConfig) -> Router {
         .route("/sessions/{id}/events", events::collection())
         .route("/sessions/{id}/events/{stream}", events::stream())
         .route("/sessions/{id}/layer", layer::resource())
-        .route("/v1/status", get(status))
         .layer(from_fn(cors::everywhere))
+        .merge(status)
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -140,4 +161,14 @@ async fn ready(State(app): State<App>) -> Response {
 async fn metrics() -> Response {
     let media_type = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (media_type, crate::metrics::render()).into_response()
+}
+
+/// Reads a file that somebody else keeps, up to a length that it never has.
+fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("it has more than {most} bytes")));
+    }
+    Ok(bytes)
 }

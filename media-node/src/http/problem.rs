@@ -130,6 +130,9 @@ impl From<JoinError> for Problem {
     fn from(error: JoinError) -> Problem {
         let (status, retry) = match error {
             JoinError::Offer(error) => return error.into(),
+            JoinError::NoSuchRoom => {
+                return Problem::new(StatusCode::NOT_FOUND, error.to_string());
+            }
             JoinError::NotLive => (StatusCode::CONFLICT, RETRY_SOON),
             JoinError::Occupied => (StatusCode::CONFLICT, RETRY_OCCUPIED),
             JoinError::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, RETRY_SOON),

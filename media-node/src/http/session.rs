@@ -31,15 +31,15 @@ pub(super) struct Found {
     pub(super) entry: Arc<Entry>,
 }
 
-/// Looks up the session of a URL. Its role says which token the request must show.
+/// Looks up the session of a URL. Its role and room say what the request must show.
 pub(super) fn find(app: &App, id: &str, headers: &HeaderMap) -> Result<Found, Problem> {
     let found = SessionId::parse(id).and_then(|id| {
-        let role = app.node().role(&id)?;
+        let (role, room) = app.node().place(&id)?;
         let entry = app.sessions().get(&id)?;
-        Some(Found { id, role, entry })
+        Some((Found { id, role, entry }, room))
     });
-    let found = found.ok_or(SessionError::NotFound)?;
-    auth::require(app.token(found.role), headers)?;
+    let (found, room) = found.ok_or(SessionError::NotFound)?;
+    auth::act(app, headers, found.role, &room)?;
     Ok(found)
 }
 

@@ -156,9 +156,15 @@ mod tests {
         let mut rooms = Assignments::default();
         rooms.put(name(), of("a", 1), false).unwrap();
         assert_eq!(rooms.put(name(), of("a", 2), true), Ok(Assigned::Known));
-        assert_eq!(rooms.put(name(), of("b", 1), true), Err(AssignError::Draining));
+        assert_eq!(
+            rooms.put(name(), of("b", 1), true),
+            Err(AssignError::Draining)
+        );
         let other = RoomName::new("shop", "other").unwrap();
-        assert_eq!(rooms.put(other, of("c", 1), true), Err(AssignError::Draining));
+        assert_eq!(
+            rooms.put(other, of("c", 1), true),
+            Err(AssignError::Draining)
+        );
         assert_eq!(rooms.get(&name()), Some(&of("a", 2)));
     }
 
@@ -169,8 +175,14 @@ mod tests {
         for n in 0..MAX_ROOMS {
             rooms.put(numbered(n), of("a", 1), false).unwrap();
         }
-        assert_eq!(rooms.put(numbered(MAX_ROOMS), of("a", 1), false), Err(AssignError::Full));
-        assert_eq!(rooms.put(numbered(0), of("a", 2), false), Ok(Assigned::Known));
+        assert_eq!(
+            rooms.put(numbered(MAX_ROOMS), of("a", 1), false),
+            Err(AssignError::Full)
+        );
+        assert_eq!(
+            rooms.put(numbered(0), of("a", 2), false),
+            Ok(Assigned::Known)
+        );
     }
 
     proptest! {

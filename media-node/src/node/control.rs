@@ -125,7 +125,11 @@ impl Node {
 
     /// Where a draining node's viewers are sent: to whom they came from, who knows where else the room is.
     pub(super) fn reconnect(&self) -> RoomEvent {
-        let left = self.0.drain_until.borrow().map(|until| until - Instant::now());
+        let left = self
+            .0
+            .drain_until
+            .borrow()
+            .map(|until| until - Instant::now());
         RoomEvent::Reconnect {
             url: None,
             within: left.map_or(SPREAD, |left| SPREAD.min(left / 2)),

@@ -2,6 +2,8 @@
 //!
 //! HTTP handlers call this type; it hands sessions to the shards that carry their packets.
 
+mod assignments;
+mod control;
 mod session;
 mod state;
 
@@ -11,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use showrunner_protocol::control::Capacity;
+use showrunner_protocol::room::RoomUid;
 use showrunner_sdp::{
     Candidate, IceParameters, Local, Offer, Program, Publishing, Remote, accept_publish,
     accept_watch, answer_publish, answer_watch,
@@ -18,16 +22,19 @@ use showrunner_sdp::{
 use showrunner_transport::{Fingerprint, IceCredentials};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use self::assignments::MAX_ROOMS;
+pub use self::assignments::{AssignError, Assigned, EndRoomError};
 pub use self::session::{
     EndReason, IceRestarted, JoinError, Joined, LayerChoice, LayerInfo, Role, RoomEvent,
     SessionError, SessionId,
 };
 use self::state::{Session, State};
+use crate::load::Meter;
 use crate::metrics;
 use crate::room::RoomName;
 use crate::shard::ShardHandle;
 use crate::shard::message::{Carries, Command, NewSession, ProgramId, SessionNumber, ShardEvent};
-use crate::status::{NodeStatus, RoomStatus};
+use crate::status::NodeStatus;
 
 /// Sessions that wait for their peer; more joins than that at once are refused.
 const MAX_CONNECTING: usize = 4096;
@@ -52,6 +59,9 @@ struct Inner {
     parts: NodeParts,
     started: Instant,
     draining: AtomicBool,
+    stopped: AtomicBool,
+    /// When a drain ends, once there is one.
+    drain_until: watch::Sender<Option<tokio::time::Instant>>,
     random: SystemRandom,
     state: Mutex<State>,
 }
@@ -67,6 +77,8 @@ impl Node {
             parts,
             started: Instant::now(),
             draining: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            drain_until: watch::Sender::new(None),
             random: SystemRandom::new(),
             state: Mutex::new(state),
         }));
@@ -78,10 +90,15 @@ impl Node {
     ///
     /// # Errors
     /// Why the host can't come in.
-    pub async fn publish(&self, room: &RoomName, offer: &Offer) -> Result<Joined, JoinError> {
+    pub async fn publish(
+        &self,
+        room: &RoomName,
+        uid: Option<&RoomUid>,
+        offer: &Offer,
+    ) -> Result<Joined, JoinError> {
         let publishing = accept_publish(offer).inspect_err(|_| metrics::join_refused("offer"))?;
         let (local, ice) = self.local()?;
-        let mut state = self.admit()?;
+        let mut state = self.admit(room, uid)?;
         let home = match state.rooms.get(room) {
             // A host whose media stopped may have lost its network: it can be replaced.
             Some(known) if known.host.is_some() && known.active => {
@@ -119,9 +136,19 @@ impl Node {
     ///
     /// # Errors
     /// Why the viewer can't come in.
-    pub async fn watch(&self, room: &RoomName, offer: &Offer) -> Result<Joined, JoinError> {
+    pub async fn watch(
+        &self,
+        room: &RoomName,
+        uid: Option<&RoomUid>,
+        offer: &Offer,
+    ) -> Result<Joined, JoinError> {
         let (local, ice) = self.local()?;
-        let mut state = self.admit()?;
+        let mut state = self.admit(room, uid)?;
+        if !state.has_place_for_viewer(room) {
+            metrics::join_refused("room_full");
+            let full = "the room has all the viewers that it may have on this node";
+            return Err(JoinError::Overloaded(full));
+        }
         let Some((known, on_air)) = state
             .rooms
             .get(room)
@@ -155,9 +182,11 @@ impl Node {
         Ok(Joined { id, answer })
     }
 
-    /// Which way a session's media goes; none if there is no such session.
-    pub fn role(&self, id: &SessionId) -> Option<Role> {
-        self.state().sessions.get(id).map(|s| s.role)
+    /// Which way a session's media goes, and in which room; none if there is no such session.
+    pub fn place(&self, id: &SessionId) -> Option<(Role, RoomName)> {
+        let state = self.state();
+        let session = state.sessions.get(id)?;
+        Some((session.role, session.room.clone()))
     }
 
     /// Gives a session new ICE credentials. The old ones work until the client uses the new.
@@ -260,7 +289,10 @@ impl Node {
             RoomEvent::Inactive
         };
         let layers = RoomEvent::Layers(Arc::clone(&room.layers));
-        let now = vec![active, layers, RoomEvent::ViewerCount(room.viewers)];
+        let mut now = vec![active, layers, RoomEvent::ViewerCount(room.viewers)];
+        if self.is_draining() {
+            now.push(self.reconnect());
+        }
         Ok((now, room.events.subscribe()))
     }
 
@@ -277,24 +309,25 @@ impl Node {
     /// The node and all that is on it.
     pub fn status(&self) -> NodeStatus {
         let state = self.state();
-        let mut rooms: Vec<RoomStatus> = state
-            .rooms
-            .iter()
-            .map(|(name, room)| room.status(name))
-            .collect();
-        rooms.sort_by(|a, b| a.name.cmp(&b.name));
         NodeStatus {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: self.is_ready(),
+            draining: self.is_draining(),
             uptime_seconds: self.0.started.elapsed().as_secs(),
-            sessions: state.sessions.len(),
-            rooms,
+            capacity: Capacity {
+                max_sessions: count(self.0.parts.max_sessions),
+                max_rooms: state.assigned.as_ref().map(|_| count(MAX_ROOMS)),
+            },
+            sessions: count(state.sessions.len()),
+            rooms: state.room_statuses(),
+            load: state.load.clone(),
         }
     }
 
     /// Takes no more sessions, says goodbye to all, and stops the shards.
     pub fn shut_down(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+        self.0.stopped.store(true, Ordering::Relaxed);
         for (shard, _) in &self.0.parts.shards {
             if shard.send(Command::Shutdown).is_err() {
                 tracing::warn!("a shard is too busy to be told to stop");
@@ -307,8 +340,12 @@ impl Node {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is room for one more.
-    fn admit(&self) -> Result<MutexGuard<'_, State>, JoinError> {
+    /// Whether there is room for one more in a room that is taken here.
+    fn admit(
+        &self,
+        room: &RoomName,
+        uid: Option<&RoomUid>,
+    ) -> Result<MutexGuard<'_, State>, JoinError> {
         let refuse = |reason, text| {
             metrics::join_refused(reason);
             Err(JoinError::Overloaded(text))
@@ -317,6 +354,16 @@ impl Node {
             return refuse("draining", "the node is shutting down");
         }
         let state = self.state();
+        if !state.takes(room, uid) {
+            metrics::join_refused("no_such_room");
+            return Err(JoinError::NoSuchRoom);
+        }
+        if state.rooms.get(room).is_some_and(|r| r.closing) {
+            return refuse(
+                "closing",
+                "the room of that name before is still being closed",
+            );
+        }
         if state.sessions.len() >= self.0.parts.max_sessions {
             return refuse("full", "the node has all the sessions that it may have");
         }
@@ -454,16 +501,27 @@ impl Node {
     /// Keeps up with what the shards say, and tells viewers' counts once a second.
     async fn follow(self, mut events: mpsc::UnboundedReceiver<ShardEvent>) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut meter = Meter::new();
         loop {
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => self.state().on_shard_event(event),
                     None => return,
                 },
-                _ = second.tick() => self.state().tell_counts(),
+                _ = second.tick() => {
+                    let load = meter.measure();
+                    let mut state = self.state();
+                    state.load = load;
+                    state.tell_counts();
+                }
             }
         }
     }
+}
+
+/// As the status writes numbers, which no node exceeds.
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// Where a new session goes.

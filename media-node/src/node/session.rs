@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine;
@@ -27,6 +28,9 @@ pub enum JoinError {
     /// The offer was refused (400, 406 or 422, as the error says).
     #[error(transparent)]
     Offer(#[from] OfferError),
+    /// The room is not one of this node's (404).
+    #[error("this node does not have the room")]
+    NoSuchRoom,
     /// A viewer came before the host (409 + Retry-After).
     #[error("nobody is on air in this room yet")]
     NotLive,
@@ -57,8 +61,10 @@ pub enum EndReason {
     ClosedByPeer,
     /// Transport failure: DTLS error, certificate mismatch …
     TransportFailed,
-    /// The node or the room is going away.
+    /// The node is going away.
     Shutdown,
+    /// The room is over.
+    RoomEnded,
     /// Taken over by the same host publishing anew.
     Replaced,
 }
@@ -78,20 +84,15 @@ pub enum RoomEvent {
     Reconnect {
         /// Where to POST a new offer; none: the same endpoint.
         url: Option<String>,
+        /// Each viewer is told at a moment of its own in this time, so that not all move at once.
+        within: Duration,
     },
+    /// The room is over.
+    Ended,
 }
 
 /// One simulcast layer on air.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LayerInfo {
-    /// RID; empty without simulcast.
-    pub rid: String,
-    /// Picture size in pixels, once known.
-    pub size: Option<(u16, u16)>,
-    /// Measured bitrate, bit/s.
-    pub bitrate_bps: u64,
-}
+pub use showrunner_protocol::control::Layer as LayerInfo;
 
 /// What a viewer asked for by the layer extension.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -171,6 +172,7 @@ impl EndReason {
             Self::ClosedByPeer => "closed_by_peer",
             Self::TransportFailed => "transport_failed",
             Self::Shutdown => "shutdown",
+            Self::RoomEnded => "room_ended",
             Self::Replaced => "replaced",
         }
     }

@@ -1,11 +1,14 @@
 //! The rooms and sessions of a node, and how what the shards report changes them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use showrunner_sdp::{Codec, Program};
+use showrunner_protocol::control::Load;
+use showrunner_protocol::room::RoomUid;
+use showrunner_sdp::Program;
 use tokio::sync::{broadcast, watch};
 
+use super::assignments::Assignments;
 use super::session::{EndReason, LayerInfo, Role, RoomEvent, SessionId};
 use crate::metrics;
 use crate::room::RoomName;
@@ -24,6 +27,9 @@ pub(super) struct State {
     pub(super) shard_load: Vec<usize>,
     pub(super) connecting: usize,
     pub(super) next_number: u64,
+    /// The rooms that the node takes; none: any.
+    pub(super) assigned: Option<Assignments>,
+    pub(super) load: Load,
 }
 
 pub(super) struct Room {
@@ -32,6 +38,8 @@ pub(super) struct Room {
     /// Who is on air, and with which codecs.
     pub(super) host: Option<(SessionNumber, Program)>,
     pub(super) active: bool,
+    /// The room is over; it goes with its last session, and nobody comes in until then.
+    pub(super) closing: bool,
     pub(super) viewers: u32,
     pub(super) told_viewers: u32,
     pub(super) layers: Arc<[LayerInfo]>,
@@ -55,13 +63,18 @@ impl Room {
     pub(super) fn status(&self, name: &RoomName) -> RoomStatus {
         let on_air = self.host.as_ref().map(|(_, program)| program);
         RoomStatus {
-            name: name.to_string(),
+            name: name.clone(),
+            uid: None,
+            generation: None,
             active: self.active,
+            publishers: u32::from(self.host.is_some()),
             viewers: self.viewers,
-            audio_codec: on_air.and_then(|p| p.audio).map(Codec::name),
+            audio_codec: on_air
+                .and_then(|p| p.audio)
+                .map(|codec| codec.name().to_owned()),
             video_codec: on_air
                 .and_then(|p| p.video.as_ref())
-                .map(|(codec, _)| codec.name()),
+                .map(|(codec, _)| codec.name().to_owned()),
             layers: self.layers.to_vec(),
         }
     }
@@ -91,6 +104,54 @@ impl State {
         by_load.map_or(0, |(shard, _)| shard)
     }
 
+    /// Whether a room is one of this node's. Who comes to a node with a list must say which room of a name is meant.
+    pub(super) fn takes(&self, name: &RoomName, uid: Option<&RoomUid>) -> bool {
+        match &self.assigned {
+            None => true,
+            Some(rooms) => rooms.get(name).is_some_and(|known| Some(&known.uid) == uid),
+        }
+    }
+
+    /// Whether a room's own limit lets one more viewer in. Those that still connect count.
+    pub(super) fn has_place_for_viewer(&self, name: &RoomName) -> bool {
+        let assignment = self.assigned.as_ref().and_then(|rooms| rooms.get(name));
+        let Some(most) = assignment.and_then(|known| known.limits.max_viewers) else {
+            return true;
+        };
+        let here = self.rooms.get(name).map_or(0, |room| {
+            room.sessions
+                .saturating_sub(usize::from(room.host.is_some()))
+        });
+        here < most as usize
+    }
+
+    /// The rooms that were assigned, and those that somebody is in, by name.
+    pub(super) fn room_statuses(&self) -> Vec<RoomStatus> {
+        let names: BTreeSet<&RoomName> = self
+            .assigned
+            .iter()
+            .flat_map(Assignments::names)
+            .chain(self.rooms.keys())
+            .collect();
+        names
+            .into_iter()
+            .map(|name| self.room_status(name))
+            .collect()
+    }
+
+    fn room_status(&self, name: &RoomName) -> RoomStatus {
+        let status = match self.rooms.get(name) {
+            Some(room) => room.status(name),
+            None => RoomStatus::of(name.clone()),
+        };
+        let assignment = self.assigned.as_ref().and_then(|rooms| rooms.get(name));
+        RoomStatus {
+            uid: assignment.map(|known| known.uid.clone()),
+            generation: assignment.map(|known| known.generation),
+            ..status
+        }
+    }
+
     pub(super) fn program(&mut self, name: &RoomName, home: usize) -> ProgramId {
         if let Some(room) = self.rooms.get(name) {
             return room.program;
@@ -105,6 +166,7 @@ impl State {
                 home,
                 host: None,
                 active: false,
+                closing: false,
                 viewers: 0,
                 told_viewers: 0,
                 layers: Arc::default(),

@@ -1,0 +1,136 @@
+//! Command line and environment of `gateway`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use ipnet::IpNet;
+
+use showrunner_protocol::control::POD_SERVER_NAME;
+
+use super::limit::Rate;
+
+/// Runs the gateway: the one public HTTP door to all rooms of a cluster.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gateway", version)]
+pub struct Config {
+    /// Where clients come in: WHIP, WHEP and the room page.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_HTTP",
+        default_value = "[::]:8080",
+        value_name = "ADDR"
+    )]
+    pub http: SocketAddr,
+
+    /// Where probes and metrics are answered, for the cluster alone.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_ADMIN",
+        default_value = "[::]:8081",
+        value_name = "ADDR"
+    )]
+    pub admin: SocketAddr,
+
+    /// The gateway's certificate chain in PEM, if no Ingress ends TLS before it. Read again when it changes.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_TLS_CERT",
+        requires = "tls_key",
+        value_name = "FILE"
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of that certificate, in PEM.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_TLS_KEY",
+        requires = "tls_cert",
+        value_name = "FILE"
+    )]
+    pub tls_key: Option<PathBuf>,
+
+    /// The authority of the pods' certificates, in PEM. Without it, pods are called in the clear.
+    #[arg(long, env = "SHOWRUNNER_PODS_CA", value_name = "FILE")]
+    pub pods_ca: Option<PathBuf>,
+
+    /// The name that the certificate of every pod is for.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_PODS_NAME",
+        default_value = POD_SERVER_NAME,
+        value_name = "NAME"
+    )]
+    pub pods_name: String,
+
+    /// The key that requests to pods are signed with, as the chart makes it.
+    #[arg(long, env = "SHOWRUNNER_CONTROL_KEY_FILE", value_name = "FILE")]
+    pub control_key_file: PathBuf,
+
+    /// The region of this gateway: viewers who don't say where they are get pods of this one first.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_REGION",
+        default_value = "",
+        value_name = "REGION"
+    )]
+    pub region: String,
+
+    /// The built room page; without it the gateway serves no page.
+    #[arg(long, env = "SHOWRUNNER_WEB_DIR", value_name = "DIR")]
+    pub web_dir: Option<PathBuf>,
+
+    /// Networks of proxies whose `X-Forwarded-For` is true.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_TRUSTED_PROXIES",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// Requests a second from one address (IPv6: one /64), and how many at once. Many viewers may share an address.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_ADDRESS_LIMIT",
+        default_value = "100:1000",
+        value_name = "RATE:BURST"
+    )]
+    pub address_limit: Rate,
+
+    /// Requests a second with one token, and how many at once. A whole audience may have come by one link.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_TOKEN_LIMIT",
+        default_value = "500:5000",
+        value_name = "RATE:BURST"
+    )]
+    pub token_limit: Rate,
+
+    /// Connections at a time; further ones wait.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_MAX_CONNECTIONS",
+        default_value_t = 16_384,
+        value_name = "N"
+    )]
+    pub max_connections: usize,
+
+    /// How logs are written.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For log collectors.
+    Json,
+}

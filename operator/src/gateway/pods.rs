@@ -1,0 +1,186 @@
+//! Calls to pods: over TLS with the chart's certificate, from a pool of connections, with a time limit.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::http::uri::{Authority, Scheme, Uri};
+use axum::http::{HeaderMap, Method, Request, Response};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use showrunner_protocol::control::POD_SERVER_NAME;
+
+/// A pod is next door: who does not take a connection within this time is gone.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a pod may take for the head of its answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
+/// How long a connection is kept for the next request: less than pods keep it, so that none is closed under a request.
+const IDLE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How to reach pods.
+#[derive(Clone)]
+pub struct Pods {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    scheme: Scheme,
+}
+
+/// A request to a pod. It can be sent again.
+#[derive(Clone, Debug)]
+pub struct PodRequest {
+    /// What to do.
+    pub method: Method,
+    /// Path on the pod.
+    pub path: String,
+    /// All fields but those of the connection.
+    pub headers: HeaderMap,
+    /// All of the body.
+    pub body: Bytes,
+}
+
+/// A pod gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// There was no connection, or it broke before the answer. If the pod took the request, it is gone with it.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// The pod is there, but says nothing. It may have taken the request.
+    #[error("no answer within {} s", ANSWER_PATIENCE.as_secs())]
+    Silent,
+}
+
+/// Why pods can't be called at all.
+#[derive(Debug, thiserror::Error)]
+pub enum PodsError {
+    /// The file has no certificates.
+    #[error("{0} can't be read as certificates in PEM: {1}")]
+    Authority(String, String),
+    /// The name is none that a certificate can have.
+    #[error("{0:?} is not a DNS name")]
+    Name(String),
+    /// The TLS library refuses.
+    #[error("TLS can't be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Pods {
+    /// Calls pods over TLS. Their certificates are of one authority, and all for one name: pods are known by address,
+    /// which no certificate could list beforehand.
+    ///
+    /// # Errors
+    /// If the authority's file or the name is of no use.
+    pub fn over_tls(authority: &Path, name: &str) -> Result<Pods, PodsError> {
+        let unusable = |e: &dyn std::fmt::Display| {
+            PodsError::Authority(authority.display().to_string(), e.to_string())
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(authority).map_err(|e| unusable(&e))? {
+            let certificate = certificate.map_err(|e| unusable(&e))?;
+            roots.add(certificate).map_err(|e| unusable(&e))?;
+        }
+        if roots.is_empty() {
+            return Err(unusable(&"it has none"));
+        }
+        let server = name_of(name)?;
+        Ok(Pods::new(tls(roots)?, server, Scheme::HTTPS))
+    }
+
+    /// Calls pods in the clear: for a network that nobody else is on.
+    ///
+    /// # Errors
+    /// If the TLS library refuses its own defaults.
+    pub fn in_the_clear() -> Result<Pods, PodsError> {
+        let server = name_of(POD_SERVER_NAME)?;
+        Ok(Pods::new(
+            tls(RootCertStore::empty())?,
+            server,
+            Scheme::HTTP,
+        ))
+    }
+
+    /// One request has a connection to itself (HTTP/1.1): event streams stay open as long as viewers do, and there are
+    /// more of them than a connection of HTTP/2 takes.
+    fn new(tls: ClientConfig, server: ServerName<'static>, scheme: Scheme) -> Pods {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_PATIENCE));
+        tcp.set_keepalive(Some(KEEP_ALIVE));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .with_server_name_resolver(FixedServerNameResolver::new(server))
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .build(connector);
+        Pods { client, scheme }
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn call(
+        &self,
+        pod: SocketAddr,
+        request: &PodRequest,
+    ) -> Result<Response<Incoming>, CallError> {
+        let request = self.request(pod, request)?;
+        match tokio::time::timeout(ANSWER_PATIENCE, self.client.request(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(CallError::Unreachable(with_causes(&error))),
+            Err(_) => Err(CallError::Silent),
+        }
+    }
+
+    fn request(
+        &self,
+        pod: SocketAddr,
+        from: &PodRequest,
+    ) -> Result<Request<Full<Bytes>>, CallError> {
+        let invalid = |e: axum::http::Error| CallError::Unreachable(e.to_string());
+        let authority = Authority::try_from(pod.to_string()).map_err(|e| invalid(e.into()))?;
+        let uri = Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(authority)
+            .path_and_query(from.path.as_str())
+            .build()
+            .map_err(invalid)?;
+        let mut request = Request::new(Full::new(from.body.clone()));
+        *request.method_mut() = from.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = from.headers.clone();
+        Ok(request)
+    }
+}
+
+fn name_of(server: &str) -> Result<ServerName<'static>, PodsError> {
+    ServerName::try_from(server.to_owned()).map_err(|_| PodsError::Name(server.to_owned()))
+}
+
+fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// An error in full: the client's own says no more than "client error (Connect)".
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |e| e.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,148 @@
+//! The server under the router: connections bounded in number, handshakes and request heads in time.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+/// How long a client may take for its TLS handshake, for the head of a request, and between requests.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Rest after a failed accept: the usual cause is a lack of file descriptors, which takes time to pass.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Requests at a time on a connection of HTTP/2: a viewer needs two, a proxy many.
+const MAX_STREAMS: u32 = 256;
+
+/// The other end of a connection, as handlers see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// A door to a router.
+pub struct Server {
+    /// Where clients come in.
+    pub listener: TcpListener,
+    /// What answers them.
+    pub router: Router,
+    /// Ends TLS; without it, clients come in the clear.
+    pub tls: Option<TlsAcceptor>,
+    /// Connections at a time. Each viewer may hold one for its events.
+    pub max_connections: usize,
+}
+
+impl Server {
+    /// Serves until `stop` is done, then lets open requests finish for as long as `grace`.
+    pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) {
+        let builder = Arc::new(builder());
+        let places = Arc::new(Semaphore::new(self.max_connections));
+        let graceful = GracefulShutdown::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                accepted = self.accept(&places) => accepted,
+            };
+            let (stream, peer, place) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!("could not accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                    continue;
+                }
+            };
+            let connection = Connection {
+                router: self.router.clone(),
+                builder: Arc::clone(&builder),
+                watcher: graceful.watcher(),
+                peer,
+            };
+            let tls = self.tls.clone();
+            tokio::spawn(async move {
+                match tls {
+                    None => connection.serve(stream).await,
+                    Some(tls) => connection.serve_tls(stream, &tls).await,
+                }
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        if tokio::time::timeout(grace, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::info!("some requests were still open, as event streams are");
+        }
+    }
+
+    /// The next connection, once there is a place for it.
+    async fn accept(
+        &self,
+        places: &Arc<Semaphore>,
+    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let place = Arc::clone(places)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        let (stream, peer) = self.listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((stream, peer, place))
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PATIENCE)
+        .max_concurrent_streams(MAX_STREAMS);
+    builder
+}
+
+struct Connection {
+    router: Router,
+    builder: Arc<Builder<TokioExecutor>>,
+    watcher: hyper_util::server::graceful::Watcher,
+    peer: SocketAddr,
+}
+
+impl Connection {
+    async fn serve_tls(self, stream: TcpStream, tls: &TlsAcceptor) {
+        match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let peer = Peer(self.peer);
+        let service = self
+            .router
+            .map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(peer);
+                request
+            });
+        let service = TowerToHyperService::new(service);
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!("a connection broke: {error}");
+        }
+    }
+}
