@@ -61,6 +61,10 @@ lint: ## Formatters and linters, without building to run: Rust, TypeScript, Pyth
 	@$(MAKE) $(NPM_STAMPS)
 	@exec scripts/lint.sh
 
+.PHONY: crds
+crds: ## Write the CustomResourceDefinitions into the chart
+	cargo run --quiet --locked --package showrunner-crds -- charts/showrunner/files/crds
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZ_SECONDS (600)
 	@scripts/deps.sh build

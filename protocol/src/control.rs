@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `PUT /v1/rooms/{namespace}/{room}` | [`RoomAssignment`] | 201 new, 200 known; 409 if the pod has a newer generation; 503 while draining or full |
 //! | `DELETE /v1/rooms/{namespace}/{room}?uid=…` | | 204; 404 if unknown; 409 if the room there has another uid |
+//! | `PUT /v1/addresses` | [`PublicAddresses`] | 204 |
 //! | `GET /v1/status` | | 200 with [`PodStatus`] |
 //! | `POST /v1/drain` | [`DrainRequest`] | 202 |
 //!
@@ -11,6 +12,7 @@
 //! (RFC 9457).
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,8 @@ use crate::room::{RoomName, RoomUid};
 
 /// Where a pod tells of itself.
 pub const STATUS_PATH: &str = "/v1/status";
+/// Where a pod is told how clients reach it.
+pub const ADDRESSES_PATH: &str = "/v1/addresses";
 /// Where a pod is told to drain.
 pub const DRAIN_PATH: &str = "/v1/drain";
 /// Where rooms are, as the router writes it.
@@ -61,6 +65,34 @@ pub struct RoomAssignment {
     /// What the pod may spend on the room.
     #[serde(default)]
     pub limits: RoomLimits,
+    /// What hosts may send.
+    #[serde(default)]
+    pub video: VideoRules,
+}
+
+/// What hosts of a room may send.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VideoRules {
+    /// Codecs by their names in SDP (`H264`, `VP8` …), the best first; empty: all that the pod knows.
+    pub codecs: Vec<String>,
+    /// The longest that the shorter side of a picture for viewers may be, in pixels; none: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_lines: Option<u16>,
+    /// The most simulcast layers; none: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_layers: Option<u8>,
+}
+
+/// How clients reach a pod: what it tells them in its answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicAddresses {
+    /// Its addresses, of either family; at least one.
+    pub addresses: Vec<IpAddr>,
+    /// The port of its first shard, and of each further shard the next; none: the ports that it listens on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_port: Option<u16>,
 }
 
 /// A pod's part in a room.
@@ -137,6 +169,9 @@ pub struct PodStatus {
     pub draining: bool,
     /// Seconds since it started.
     pub uptime_seconds: u64,
+    /// How clients reach it; none: nobody has told it yet, so it is not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<PublicAddresses>,
     /// The most that it takes.
     #[serde(default)]
     pub capacity: Capacity,
