@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::node::MAX_ROOMS;
+
 /// Runs one media node: rooms that hosts publish to by WHIP and that viewers watch by WHEP.
 ///
 /// Needs no configuration: without any it listens on port 8080 for HTTP and on ports from 7000 on
@@ -49,6 +51,11 @@ pub struct Config {
     )]
     pub public_ip: Vec<IpAddr>,
 
+    /// The first media port that clients are told, if what is before this node (port mapping, a Service) has other
+    /// numbers; that of each further shard is the next.
+    #[arg(long, env = "SHOWRUNNER_PUBLIC_PORT", value_name = "PORT")]
+    pub public_port: Option<u16>,
+
     /// How many shards (threads that carry media) to run; by default one a core.
     #[arg(long, env = "SHOWRUNNER_SHARDS", value_name = "N")]
     pub shards: Option<usize>,
@@ -65,6 +72,15 @@ pub struct Config {
         value_name = "N"
     )]
     pub max_sessions: usize,
+
+    /// The most rooms that the operator may assign; more are refused with 503.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_MAX_ROOMS",
+        default_value_t = MAX_ROOMS,
+        value_name = "N"
+    )]
+    pub max_rooms: usize,
 
     /// Publishers must show this bearer token.
     #[arg(
@@ -118,7 +134,7 @@ pub struct Config {
     )]
     pub tls_key_file: Option<PathBuf>,
 
-    /// How long SIGTERM leaves sessions before the process ends; without it, they end at once.
+    /// How long SIGTERM and SIGINT leave sessions to go before the process ends; a second signal ends them at once.
     #[arg(
         long,
         env = "SHOWRUNNER_DRAIN_SECONDS",
@@ -148,4 +164,30 @@ pub enum LogFormat {
     Text,
     /// For log collectors.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_need_or_exclude_one_another() {
+        let is_taken = |args: &str| {
+            let args = args.split_whitespace();
+            Config::try_parse_from(["media-node"].into_iter().chain(args)).is_ok()
+        };
+        let tls = "--tls-cert-file a --tls-key-file b";
+        assert!(is_taken(""));
+        assert!(is_taken(tls));
+        assert!(is_taken(&format!("--control-key-file c {tls}")));
+        for refused in [
+            "--tls-cert-file a",
+            "--tls-key-file b",
+            "--control-key-file c",
+            &format!("--control-key-file c --watch-token t {tls}"),
+            &format!("--control-key-file c --publish-token t {tls}"),
+        ] {
+            assert!(!is_taken(refused), "{refused}");
+        }
+    }
 }

@@ -7,16 +7,21 @@ use std::time::Duration;
 
 use clap::Parser;
 use media_node::config::{Config, LogFormat};
-use media_node::http::{self, HttpConfig};
+use media_node::http::{self, ControlAccess, HttpConfig};
 use media_node::metrics::ShardMetrics;
-use media_node::node::{Node, NodeParts};
+use media_node::node::{Node, NodeParts, Rooms};
 use media_node::shard::{Bound, ShardConfig};
+use showrunner_door::{Door, Tls};
 use showrunner_transport::dtls::Identity;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 /// How long the last HTTP answers may take at shutdown.
 const GRACE: Duration = Duration::from_secs(5);
+/// HTTP connections at a time. Each viewer may hold one for its events.
+const MAX_CONNECTIONS: usize = 16_384;
 
 fn main() -> ExitCode {
     let config = Config::parse();
@@ -57,11 +62,19 @@ async fn run(config: Config) -> Result<(), String> {
     let bound = bind_shards(&config)?;
     let addresses = public_addresses(&config)?;
     let ports: Vec<u16> = bound.iter().map(Bound::port).collect();
+    let public_ports = public_ports(&config, &ports)?;
+    let handles = bound.iter().map(Bound::handle);
     let parts = NodeParts {
-        shards: bound.iter().map(|b| (b.handle(), b.port())).collect(),
+        shards: handles.zip(public_ports.iter().copied()).collect(),
         addresses: addresses.clone(),
         fingerprint: identity.fingerprint(),
         max_sessions: config.max_sessions,
+        rooms: match config.control_key_file {
+            Some(_) => Rooms::Assigned {
+                most: config.max_rooms,
+            },
+            None => Rooms::Any,
+        },
     };
     let relays: Vec<_> = bound.iter().map(Bound::relay).collect();
     let (tell, events) = tokio::sync::mpsc::unbounded_channel();
@@ -74,34 +87,30 @@ async fn run(config: Config) -> Result<(), String> {
     drop(tell);
     let node = Node::new(parts, events);
 
-    let listener = tokio::net::TcpListener::bind(config.http)
-        .await
-        .map_err(|e| {
-            format!(
-                "HTTP can't listen on {}: {e}; choose another address with --http",
-                config.http
-            )
-        })?;
-    let local = listener.local_addr().unwrap_or(config.http);
-    tracing::info!(http = %local, media_ports = ?ports, ?addresses, "the node is up");
-    let router = http::router(node.clone(), HttpConfig::from(&config));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let mut stopping = stopped.clone();
-    let server = tokio::spawn(async move {
-        axum::serve(listener, service)
-            .with_graceful_shutdown(async move {
-                // An error means that the sender is gone, which is as good a reason to stop.
-                let _ = stopping.wait_for(|stop| *stop).await;
-            })
-            .await
-    });
-    wait_for_signal().await?;
+    let mut signals = Signals::new()?;
+    let door = open_door(&config, node.clone()).await?;
+    let http = door.listener.local_addr().unwrap_or(config.http);
+    let scheme = if door.tls.is_some() { "https" } else { "http" };
+    tracing::info!(%http, scheme, media_ports = ?ports, ?public_ports, ?addresses, "the node is up");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async move {
+        // An error means that the sender is gone, which is as good a reason to stop.
+        let _ = stopped.await;
+    };
+    let server = tokio::spawn(door.serve(stopped, GRACE));
+    signals.next().await;
+    if config.drain_seconds > 0 {
+        node.drain(Duration::from_secs(config.drain_seconds.into()));
+        tokio::select! {
+            () = node.drained() => {}
+            () = signals.next() => tracing::info!("asked again to end"),
+        }
+    }
     tracing::info!("shutting down");
     node.shut_down();
-    let _ = stop.send(true);
-    if tokio::time::timeout(GRACE, server).await.is_err() {
-        tracing::warn!("some HTTP requests were still open");
+    let _ = stop.send(());
+    if server.await.is_err() {
+        return Err("the HTTP server has panicked".into());
     }
     for thread in threads {
         if thread.join().is_err() {
@@ -111,15 +120,66 @@ async fn run(config: Config) -> Result<(), String> {
     Ok(())
 }
 
-async fn wait_for_signal() -> Result<(), String> {
-    let failed = |e| format!("could not wait for signals: {e}");
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+async fn open_door(config: &Config, node: Node) -> Result<Door, String> {
+    let http = HttpConfig::try_from(config).map_err(|e| format!("the control keys: {e}"))?;
+    let tls = match (&config.tls_cert_file, &config.tls_key_file) {
+        (Some(cert), Some(key)) => Some(Tls::from_files(cert, key)),
+        _ => None,
+    };
+    let tls = tls
+        .transpose()
+        .map_err(|e| format!("the certificate: {e}"))?;
+    let listener = TcpListener::bind(config.http).await.map_err(|e| {
+        format!(
+            "HTTP can't listen on {}: {e}; choose another address with --http",
+            config.http
+        )
+    })?;
+    look_on_hangup(tls.clone(), http.control.clone())?;
+    Ok(Door {
+        listener,
+        router: http::router(node, http),
+        tls,
+        max_connections: MAX_CONNECTIONS,
+    })
+}
+
+/// SIGHUP asks to look at files now. They are looked at every few seconds anyway.
+fn look_on_hangup(tls: Option<Tls>, control: Option<ControlAccess>) -> Result<(), String> {
+    let mut hangup = listen(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tls.iter().for_each(Tls::look);
+            control.iter().for_each(ControlAccess::look);
+        }
+    });
     Ok(())
+}
+
+/// What asks the process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, String> {
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|e| format!("could not wait for signals: {e}"))
 }
 
 fn bind_shards(config: &Config) -> Result<Vec<Bound>, String> {
@@ -145,6 +205,19 @@ fn bind_shards(config: &Config) -> Result<Vec<Bound>, String> {
             })
         })
         .collect()
+}
+
+/// The media ports that clients are told, of each shard.
+fn public_ports(config: &Config, bound: &[u16]) -> Result<Vec<u16>, String> {
+    let Some(first) = config.public_port else {
+        return Ok(bound.to_vec());
+    };
+    let ports: Vec<u16> = (first..=u16::MAX).take(bound.len()).collect();
+    if ports.len() < bound.len() {
+        let shards = bound.len();
+        return Err(format!("{shards} shards don't fit above port {first}"));
+    }
+    Ok(ports)
 }
 
 /// The addresses that clients are told: those given, or the bound one, or all of this machine.

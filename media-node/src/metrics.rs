@@ -203,7 +203,7 @@ pub(crate) fn sent() -> Traffic {
                 .iter()
                 .any(|label| label.value() == "out")
         })
-        .map(|metric| metric.get_counter().value() as u64)
+        .map(|metric| metric.get_counter().get_value() as u64)
         .sum()
     };
     Traffic {

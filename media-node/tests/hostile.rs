@@ -8,10 +8,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use media_node::http::{HttpConfig, router, serve};
+use media_node::http::{HttpConfig, router};
 use media_node::metrics;
 use peer::show::{Show, until_on_air};
 use peer::{PATIENCE, Peer, Stranger, Who, client_hello, sdp};
+use showrunner_door::Door;
 use showrunner_rtp::packet::{Header, HeaderWriter};
 use showrunner_transport::IceCredentials;
 use showrunner_transport::srtp::MAX_OVERHEAD;
@@ -42,13 +43,13 @@ async fn door(harness: &Harness) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
     let listener = listener.expect("a port");
     let addr = listener.local_addr().expect("an address");
-    let router = router(harness.node.clone(), HttpConfig::default());
-    tokio::spawn(serve(
+    let door = Door {
         listener,
-        router,
-        std::future::pending(),
-        Duration::ZERO,
-    ));
+        router: router(harness.node.clone(), HttpConfig::default()),
+        tls: None,
+        max_connections: 1000,
+    };
+    tokio::spawn(door.serve(std::future::pending(), Duration::ZERO));
     addr
 }
 
@@ -364,7 +365,7 @@ async fn ten_thousand_half_open_joins_fill_the_node_and_no_more() {
             }
             other => panic!("{other}: {}", answer.body),
         }
-        assert!(show.harness.node.status().sessions <= LIMIT);
+        assert!(show.harness.node.status().sessions as usize <= LIMIT);
         if n % 100 == 0 {
             show.carry(1).await;
         }

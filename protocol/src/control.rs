@@ -147,11 +147,12 @@ impl fmt::Display for Title {
     }
 }
 
-/// A pod is to take no more sessions and rooms, send its viewers on, and end.
+/// A pod is to take no more sessions and rooms, and send its viewers on. It is drained once its status counts no
+/// sessions, and waits to be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainRequest {
-    /// Seconds until it ends even with sessions left; more than [`MAX_DRAIN_SECONDS`] counts as that. A second request
+    /// Seconds until the sessions that are left end; more than [`MAX_DRAIN_SECONDS`] counts as that. A second request
     /// can make it shorter, not longer.
     pub deadline_seconds: u32,
 }
@@ -244,6 +245,24 @@ pub struct RoomStatus {
     /// Video layers on air, best first.
     #[serde(default)]
     pub layers: Vec<Layer>,
+    /// How long viewers stay.
+    #[serde(default)]
+    pub retention: Retention,
+}
+
+/// How long the viewers of a room stay, of those on one pod since it took the room. Those who are there and have not
+/// reached a mark yet count on neither side of it, nor do those whom the pod sent away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Retention {
+    /// Sessions of viewers that have lasted 10 minutes, ended or not.
+    pub reached10: u32,
+    /// Sessions that viewers left before.
+    pub left10: u32,
+    /// Sessions of viewers that have lasted 30 minutes, ended or not.
+    pub reached30: u32,
+    /// Sessions that viewers left before.
+    pub left30: u32,
 }
 
 impl RoomStatus {
@@ -260,6 +279,7 @@ impl RoomStatus {
             audio_codec: None,
             video_codec: None,
             layers: Vec::new(),
+            retention: Retention::default(),
         }
     }
 }
@@ -333,6 +353,7 @@ mod tests {
               "layers":[{"rid":"f","size":[1280,720],"bitrateBps":1500000}]}]}"#;
         let status: PodStatus = read(old).unwrap();
         assert!(!status.draining);
+        assert_eq!(status.rooms[0].retention, Retention::default());
         assert_eq!(status.rooms[0].layers[0].size, Some((1280, 720)));
         let written = serde_json::to_string(&status).unwrap();
         assert_eq!(read::<PodStatus>(&written).unwrap(), status);
@@ -355,6 +376,12 @@ mod tests {
             audio_codec: Some("opus".into()),
             video_codec: Some("H264".into()),
             layers: vec![layer; 3],
+            retention: Retention {
+                reached10: 10_000,
+                left10: 10_000,
+                reached30: 10_000,
+                left30: 10_000,
+            },
         };
         let status = PodStatus {
             rooms: vec![room; 10_000],

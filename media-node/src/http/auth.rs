@@ -1,16 +1,16 @@
 //! Bearer tokens (RFC 6750). A node of its own knows static ones, from its configuration. A node of a cluster leaves
 //! people's tokens to the gateway, and checks what the gateway and the operator show.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use showrunner_door::{BoxError, Files, FilesError};
 use showrunner_protocol::room::RoomUid;
-use showrunner_protocol::token::{Action, ControlClaims, ControlKeys, InvalidKey};
+use showrunner_protocol::token::{Action, ControlClaims, ControlKeys};
 
 use super::App;
 use super::problem::Problem;
@@ -20,8 +20,6 @@ use crate::room::RoomName;
 const NO_TOKEN: &str = "Bearer realm=\"showrunner\"";
 const INVALID: &str = "Bearer realm=\"showrunner\", error=\"invalid_token\"";
 const INSUFFICIENT: &str = "Bearer realm=\"showrunner\", error=\"insufficient_scope\"";
-/// The largest key file that is read, in bytes.
-const MAX_KEY_FILE: u64 = 64 << 10;
 
 /// A token that requests must show. Only its hash is kept.
 #[derive(Clone)]
@@ -51,59 +49,34 @@ fn hash(secret: &str) -> [u8; 32] {
 
 /// The keys of control credentials, from a file that is read again when it changes.
 #[derive(Clone)]
-pub struct ControlAccess(Arc<KeyFile>);
-
-struct KeyFile {
-    path: PathBuf,
-    keys: RwLock<ControlKeys>,
-}
-
-/// A file of control keys can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// It can't be read.
-    #[error("{0} can't be read: {1}")]
-    Unreadable(PathBuf, std::io::Error),
-    /// Its keys are no good.
-    #[error("{0} can't be used: {1}")]
-    Invalid(PathBuf, InvalidKey),
-}
+pub struct ControlAccess(Files<ControlKeys>);
 
 impl ControlAccess {
-    /// Reads the file.
+    /// Reads the file, and keeps looking after it.
     ///
     /// # Errors
     /// If it can't be used.
-    pub fn from_file(path: &Path) -> Result<ControlAccess, KeyFileError> {
-        let keys = RwLock::new(read_keys(path)?);
-        let path = path.to_owned();
-        Ok(ControlAccess(Arc::new(KeyFile { path, keys })))
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn from_file(path: &Path) -> Result<ControlAccess, FilesError> {
+        Files::watch(&[path], control_keys).map(ControlAccess)
     }
 
-    /// Reads the file again. If it can't be used, the keys stay as they were.
-    ///
-    /// # Errors
-    /// If it can't be used.
-    pub fn reload(&self) -> Result<(), KeyFileError> {
-        let keys = read_keys(&self.0.path)?;
-        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        Ok(())
+    /// Looks at the file now rather than within some seconds.
+    pub fn look(&self) {
+        self.0.look();
     }
 
     fn check(&self, headers: &HeaderMap) -> Result<ControlClaims, Problem> {
         let shown = bearer(headers).ok_or_else(missing)?;
-        let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.verify(shown, now())
-            .map_err(|error| unauthorized(&error.to_string(), INVALID))
+        let verified = self.0.get().verify(shown, now());
+        verified.map_err(|error| unauthorized(&error.to_string(), INVALID))
     }
 }
 
-fn read_keys(path: &Path) -> Result<ControlKeys, KeyFileError> {
-    let unreadable = |error| KeyFileError::Unreadable(path.to_owned(), error);
-    let bytes = super::read_file(path, MAX_KEY_FILE).map_err(unreadable)?;
-    let text =
-        String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
-    ControlKeys::parse(&text).map_err(|error| KeyFileError::Invalid(path.to_owned(), error))
+fn control_keys(files: &[Vec<u8>]) -> Result<ControlKeys, BoxError> {
+    Ok(ControlKeys::parse(str::from_utf8(&files.concat())?)?)
 }
 
 /// Seconds since 1970. A clock before that makes every credential one of the future, which is refused.

@@ -108,8 +108,10 @@ impl From<AssignError> for Problem {
     fn from(error: AssignError) -> Problem {
         let detail = error.to_string();
         match error {
-            AssignError::Stale(_) => Problem::new(StatusCode::CONFLICT, detail),
-            AssignError::Draining | AssignError::Full => {
+            AssignError::Stale(_) | AssignError::TakesAny => {
+                Problem::new(StatusCode::CONFLICT, detail)
+            }
+            AssignError::Draining | AssignError::Full(_) => {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(RETRY_AFTER, RETRY_LATER)
             }
         }

@@ -14,13 +14,9 @@ mod layer;
 mod page;
 mod problem;
 mod registry;
-mod serve;
 mod session;
-mod tls;
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -31,13 +27,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 
-pub use auth::{ControlAccess, KeyFileError, Token};
+pub use auth::{ControlAccess, Token};
 pub use ice_server::{IceServer, InvalidIceServer};
 use problem::Problem;
 use registry::Registry;
-pub use serve::{Door, serve};
-pub use tls::{Tls, TlsError};
 
+use showrunner_door::FilesError;
 use showrunner_protocol::control::STATUS_PATH;
 
 use crate::config::Config;
@@ -61,15 +56,19 @@ pub struct HttpConfig {
     pub web_dir: Option<PathBuf>,
 }
 
-impl From<&Config> for HttpConfig {
-    fn from(config: &Config) -> HttpConfig {
-        HttpConfig {
+impl TryFrom<&Config> for HttpConfig {
+    type Error = FilesError;
+
+    /// Reads the control keys, if there are to be any.
+    fn try_from(config: &Config) -> Result<HttpConfig, FilesError> {
+        let keys = config.control_key_file.as_deref();
+        Ok(HttpConfig {
             publish_token: config.publish_token.as_deref().map(Token::new),
             watch_token: config.watch_token.as_deref().map(Token::new),
-            control: None,
+            control: keys.map(ControlAccess::from_file).transpose()?,
             ice_servers: config.ice_server.clone(),
             web_dir: config.web_dir.clone(),
-        }
+        })
     }
 }
 
@@ -161,14 +160,4 @@ async fn ready(State(app): State<App>) -> Response {
 async fn metrics() -> Response {
     let media_type = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (media_type, crate::metrics::render()).into_response()
-}
-
-/// Reads a file that somebody else keeps, up to a length that it never has.
-fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::other(format!("it has more than {most} bytes")));
-    }
-    Ok(bytes)
 }

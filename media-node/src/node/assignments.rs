@@ -8,8 +8,8 @@ use showrunner_protocol::room::RoomUid;
 
 use crate::room::RoomName;
 
-/// The most rooms of a node.
-pub(super) const MAX_ROOMS: usize = 10_000;
+/// The most rooms of a node, unless it is told otherwise: as many as a status is sure to fit.
+pub const MAX_ROOMS: usize = 10_000;
 
 /// What an assignment changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,11 @@ pub enum AssignError {
     #[error("the node is draining and takes no new rooms")]
     Draining,
     /// The node has all the rooms that it may have (503).
-    #[error("the node has {MAX_ROOMS} rooms, which is all that it may have")]
-    Full,
+    #[error("the node has {0} rooms, which is all that it may have")]
+    Full(usize),
+    /// The node is none of a cluster (409).
+    #[error("the node takes any room and is assigned none")]
+    TakesAny,
 }
 
 /// Why a room was not ended.
@@ -48,10 +51,19 @@ pub enum EndRoomError {
 }
 
 /// The rooms of a node, by name.
-#[derive(Debug, Default)]
-pub(super) struct Assignments(HashMap<RoomName, RoomAssignment>);
+#[derive(Debug)]
+pub(super) struct Assignments {
+    most: usize,
+    known: HashMap<RoomName, RoomAssignment>,
+}
 
 impl Assignments {
+    /// None yet, and never more than `most`.
+    pub(super) fn new(most: usize) -> Assignments {
+        let known = HashMap::new();
+        Assignments { most, known }
+    }
+
     /// Takes an assignment. While draining, only rooms that are here already are changed.
     pub(super) fn put(
         &mut self,
@@ -59,11 +71,11 @@ impl Assignments {
         assignment: RoomAssignment,
         draining: bool,
     ) -> Result<Assigned, AssignError> {
-        let full = self.0.len() >= MAX_ROOMS;
-        let mut known = match self.0.entry(name) {
+        let full = self.known.len() >= self.most;
+        let mut known = match self.known.entry(name) {
             Entry::Occupied(known) => known,
             Entry::Vacant(_) if draining => return Err(AssignError::Draining),
-            Entry::Vacant(_) if full => return Err(AssignError::Full),
+            Entry::Vacant(_) if full => return Err(AssignError::Full(self.most)),
             Entry::Vacant(new) => {
                 new.insert(assignment);
                 return Ok(Assigned::New);
@@ -86,27 +98,27 @@ impl Assignments {
 
     /// Forgets a room, if it is the one meant.
     pub(super) fn remove(&mut self, name: &RoomName, uid: &RoomUid) -> Result<(), EndRoomError> {
-        let known = self.0.get(name).ok_or(EndRoomError::NotFound)?;
+        let known = self.known.get(name).ok_or(EndRoomError::NotFound)?;
         if known.uid != *uid {
             return Err(EndRoomError::OtherUid);
         }
-        self.0.remove(name);
+        self.known.remove(name);
         Ok(())
     }
 
     pub(super) fn get(&self, name: &RoomName) -> Option<&RoomAssignment> {
-        self.0.get(name)
+        self.known.get(name)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &RoomName> {
-        self.0.keys()
+        self.known.keys()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use showrunner_protocol::control::{PodRole, RoomLimits, Title};
+    use showrunner_protocol::control::{PodRole, RoomLimits, Title, VideoRules};
 
     use super::*;
 
@@ -121,12 +133,13 @@ mod tests {
             title: Title::default(),
             role: PodRole::Origin,
             limits: RoomLimits::default(),
+            video: VideoRules::default(),
         }
     }
 
     #[test]
     fn what_is_older_changes_nothing() {
-        let mut rooms = Assignments::default();
+        let mut rooms = Assignments::new(MAX_ROOMS);
         for (uid, generation, expected) in [
             ("a", 2, Ok(Assigned::New)),
             ("a", 2, Ok(Assigned::Known)),
@@ -143,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_late_end_does_not_hit_the_next_room() {
-        let mut rooms = Assignments::default();
+        let mut rooms = Assignments::new(MAX_ROOMS);
         let (old, new) = (of("a", 1), of("b", 1));
         rooms.put(name(), new.clone(), false).unwrap();
         assert_eq!(rooms.remove(&name(), &old.uid), Err(EndRoomError::OtherUid));
@@ -153,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_draining_node_keeps_its_rooms_and_takes_no_others() {
-        let mut rooms = Assignments::default();
+        let mut rooms = Assignments::new(MAX_ROOMS);
         rooms.put(name(), of("a", 1), false).unwrap();
         assert_eq!(rooms.put(name(), of("a", 2), true), Ok(Assigned::Known));
         assert_eq!(
@@ -170,14 +183,15 @@ mod tests {
 
     #[test]
     fn rooms_are_bounded() {
-        let mut rooms = Assignments::default();
+        const MOST: usize = 3;
+        let mut rooms = Assignments::new(MOST);
         let numbered = |n: usize| RoomName::new("shop", &n.to_string()).unwrap();
-        for n in 0..MAX_ROOMS {
+        for n in 0..MOST {
             rooms.put(numbered(n), of("a", 1), false).unwrap();
         }
         assert_eq!(
-            rooms.put(numbered(MAX_ROOMS), of("a", 1), false),
-            Err(AssignError::Full)
+            rooms.put(numbered(MOST), of("a", 1), false),
+            Err(AssignError::Full(MOST))
         );
         assert_eq!(
             rooms.put(numbered(0), of("a", 2), false),
@@ -189,7 +203,7 @@ mod tests {
         /// In whatever order the generations of one room arrive, the newest stays.
         #[test]
         fn the_newest_stays(generations in prop::collection::vec(0u64..20, 1..20)) {
-            let mut rooms = Assignments::default();
+            let mut rooms = Assignments::new(MAX_ROOMS);
             for generation in &generations {
                 let _ = rooms.put(name(), of("a", *generation), false);
             }

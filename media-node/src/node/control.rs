@@ -7,12 +7,12 @@ use showrunner_protocol::control::{MAX_DRAIN_SECONDS, RoomAssignment};
 use showrunner_protocol::room::RoomUid;
 use tokio::time::Instant;
 
+use super::Node;
 use super::assignments::{AssignError, Assigned, EndRoomError};
 use super::session::{EndReason, RoomEvent, SessionError};
 use super::state::State;
-use super::{Node, NodeParts};
 use crate::room::RoomName;
-use crate::shard::message::{Command, SessionNumber, ShardEvent};
+use crate::shard::message::{Command, SessionNumber};
 
 /// Over how long a draining node's viewers are sent on, so that they don't all knock elsewhere at once.
 const SPREAD: Duration = Duration::from_secs(8);
@@ -22,20 +22,10 @@ const LOOK: Duration = Duration::from_millis(250);
 const BUSY_REST: Duration = Duration::from_millis(10);
 
 impl Node {
-    /// A node that takes only the rooms that it is told to.
-    pub fn in_cluster(
-        parts: NodeParts,
-        events: tokio::sync::mpsc::UnboundedReceiver<ShardEvent>,
-    ) -> Self {
-        let node = Self::new(parts, events);
-        node.state().assigned = Some(Default::default());
-        node
-    }
-
     /// Takes a room. Sessions of an earlier room of that name end.
     ///
     /// # Errors
-    /// If the node knows a newer generation, or takes no more rooms.
+    /// If the node knows a newer generation, or takes no more rooms, or any.
     pub fn assign(
         &self,
         name: RoomName,
@@ -44,7 +34,7 @@ impl Node {
         let mut state = self.state();
         let draining = !self.is_ready();
         let (uid, generation) = (assignment.uid.clone(), assignment.generation);
-        let rooms = state.assigned.get_or_insert_default();
+        let rooms = state.assigned.as_mut().ok_or(AssignError::TakesAny)?;
         let assigned = rooms.put(name.clone(), assignment, draining)?;
         if assigned != Assigned::Known {
             tracing::info!(room = %name, %uid, generation, "the node takes a room");
@@ -74,6 +64,7 @@ impl Node {
     }
 
     fn close_room(&self, state: &mut State, name: &RoomName) {
+        state.stays.remove(name);
         let Some(room) = state.rooms.get_mut(name) else {
             return;
         };
@@ -99,8 +90,8 @@ impl Node {
         }
     }
 
-    /// Takes no more sessions and rooms, sends viewers on, and has [`Node::drained`] return when all have gone or the
-    /// time is over. Asked again, the earlier end counts.
+    /// Takes no more sessions and rooms, and sends viewers on. Who is left when the time is over is sent away; until
+    /// then [`Node::drained`] waits. Asked again, the earlier end counts.
     pub fn drain(&self, within: Duration) {
         let within = within.min(Duration::from_secs(MAX_DRAIN_SECONDS.into()));
         let until = Instant::now() + within;
@@ -115,7 +106,21 @@ impl Node {
             for room in self.state().rooms.values() {
                 room.tell(self.reconnect());
             }
+            tokio::spawn(self.clone().send_away());
         }
+    }
+
+    /// Ends the sessions that are left when a drain is over.
+    async fn send_away(self) {
+        self.drained().await;
+        let sessions: Vec<_> = {
+            let state = self.state();
+            let left = state.sessions.values();
+            left.map(|session| (session.number, session.shard))
+                .collect()
+        };
+        tracing::info!(left = sessions.len(), "the drain is over");
+        self.end_all(sessions, EndReason::Shutdown).await;
     }
 
     /// Whether the node was told to drain.
@@ -136,7 +141,7 @@ impl Node {
         }
     }
 
-    /// Waits until the node was told to drain, and has.
+    /// Waits until the node was told to drain, and all have gone or the time is over.
     pub async fn drained(&self) {
         let mut until = self.0.drain_until.subscribe();
         // The sender is as old as the node.
@@ -144,13 +149,8 @@ impl Node {
         let mut look = tokio::time::interval(LOOK);
         loop {
             look.tick().await;
-            let left = self.state().sessions.len();
-            if left == 0 {
-                tracing::info!("all have left the node");
-                return;
-            }
-            if until.borrow().is_none_or(|until| until <= Instant::now()) {
-                tracing::warn!(sessions = left, "the drain has taken all its time");
+            let is_over = until.borrow().is_none_or(|until| until <= Instant::now());
+            if is_over || self.state().sessions.is_empty() {
                 return;
             }
         }

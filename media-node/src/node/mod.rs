@@ -4,6 +4,7 @@
 
 mod assignments;
 mod control;
+mod retention;
 mod session;
 mod state;
 
@@ -22,8 +23,8 @@ use showrunner_sdp::{
 use showrunner_transport::{Fingerprint, IceCredentials};
 use tokio::sync::{broadcast, mpsc, watch};
 
-use self::assignments::MAX_ROOMS;
-pub use self::assignments::{AssignError, Assigned, EndRoomError};
+use self::assignments::Assignments;
+pub use self::assignments::{AssignError, Assigned, EndRoomError, MAX_ROOMS};
 pub use self::session::{
     EndReason, IceRestarted, JoinError, Joined, LayerChoice, LayerInfo, Role, RoomEvent,
     SessionError, SessionId,
@@ -49,6 +50,20 @@ pub struct NodeParts {
     pub fingerprint: Fingerprint,
     /// The most sessions.
     pub max_sessions: usize,
+    /// Which rooms it takes.
+    pub rooms: Rooms,
+}
+
+/// Which rooms a node takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rooms {
+    /// Whichever somebody comes for.
+    Any,
+    /// Those that the operator assigns.
+    Assigned {
+        /// So many at a time.
+        most: usize,
+    },
 }
 
 /// The control plane of one node. Cheap to clone.
@@ -71,6 +86,10 @@ impl Node {
     pub fn new(parts: NodeParts, events: mpsc::UnboundedReceiver<ShardEvent>) -> Self {
         let state = State {
             shard_load: vec![0; parts.shards.len()],
+            assigned: match parts.rooms {
+                Rooms::Any => None,
+                Rooms::Assigned { most } => Some(Assignments::new(most)),
+            },
             ..State::default()
         };
         let node = Self(Arc::new(Inner {
@@ -316,10 +335,13 @@ impl Node {
             uptime_seconds: self.0.started.elapsed().as_secs(),
             capacity: Capacity {
                 max_sessions: count(self.0.parts.max_sessions),
-                max_rooms: state.assigned.as_ref().map(|_| count(MAX_ROOMS)),
+                max_rooms: match self.0.parts.rooms {
+                    Rooms::Any => None,
+                    Rooms::Assigned { most } => Some(count(most)),
+                },
             },
             sessions: count(state.sessions.len()),
-            rooms: state.room_statuses(),
+            rooms: state.room_statuses(Instant::now()),
             load: state.load.clone(),
         }
     }
@@ -350,10 +372,14 @@ impl Node {
             metrics::join_refused(reason);
             Err(JoinError::Overloaded(text))
         };
-        if !self.is_ready() {
-            return refuse("draining", "the node is shutting down");
-        }
+        // Who is let in before a drain is told of it with the others.
         let state = self.state();
+        if !self.is_ready() {
+            return refuse(
+                "draining",
+                "the node takes no new sessions: it is about to end",
+            );
+        }
         if !state.takes(room, uid) {
             metrics::join_refused("no_such_room");
             return Err(JoinError::NoSuchRoom);
@@ -490,7 +516,7 @@ impl Node {
                 role,
                 room: place.room.clone(),
                 shard: place.shard,
-                connected: false,
+                connected: None,
                 publishes,
                 ended: watch::Sender::new(None),
             },
@@ -505,7 +531,7 @@ impl Node {
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(event) => self.state().on_shard_event(event),
+                    Some(event) => self.state().on_shard_event(event, Instant::now()),
                     None => return,
                 },
                 _ = second.tick() => {

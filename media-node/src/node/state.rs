@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
-use showrunner_protocol::control::Load;
+use showrunner_protocol::control::{Load, Retention};
 use showrunner_protocol::room::RoomUid;
 use showrunner_sdp::Program;
 use tokio::sync::{broadcast, watch};
 
 use super::assignments::Assignments;
+use super::retention::Stays;
 use super::session::{EndReason, LayerInfo, Role, RoomEvent, SessionId};
 use crate::metrics;
 use crate::room::RoomName;
@@ -30,6 +32,8 @@ pub(super) struct State {
     /// The rooms that the node takes; none: any.
     pub(super) assigned: Option<Assignments>,
     pub(super) load: Load,
+    /// How long viewers stayed, of the rooms that are assigned or that somebody is in.
+    pub(super) stays: HashMap<RoomName, Stays>,
 }
 
 pub(super) struct Room {
@@ -53,7 +57,8 @@ pub(super) struct Session {
     pub(super) role: Role,
     pub(super) room: RoomName,
     pub(super) shard: usize,
-    pub(super) connected: bool,
+    /// Since when its peer is there.
+    pub(super) connected: Option<Instant>,
     /// The codecs that a publisher will be on air with.
     pub(super) publishes: Option<Program>,
     pub(super) ended: watch::Sender<Option<EndReason>>,
@@ -76,10 +81,11 @@ impl Room {
                 .and_then(|p| p.video.as_ref())
                 .map(|(codec, _)| codec.name().to_owned()),
             layers: self.layers.to_vec(),
+            retention: Retention::default(),
         }
     }
 
-    fn tell(&self, event: RoomEvent) {
+    pub(super) fn tell(&self, event: RoomEvent) {
         // Nobody may be listening.
         let _ = self.events.send(event);
     }
@@ -126,7 +132,8 @@ impl State {
     }
 
     /// The rooms that were assigned, and those that somebody is in, by name.
-    pub(super) fn room_statuses(&self) -> Vec<RoomStatus> {
+    pub(super) fn room_statuses(&self, now: Instant) -> Vec<RoomStatus> {
+        let stays = self.stays_until(now);
         let names: BTreeSet<&RoomName> = self
             .assigned
             .iter()
@@ -135,8 +142,27 @@ impl State {
             .collect();
         names
             .into_iter()
-            .map(|name| self.room_status(name))
+            .map(|name| RoomStatus {
+                retention: stays.get(name).map(Stays::figures).unwrap_or_default(),
+                ..self.room_status(name)
+            })
             .collect()
+    }
+
+    /// How long viewers stayed, those who are still there included.
+    fn stays_until(&self, now: Instant) -> HashMap<&RoomName, Stays> {
+        let ended = self.stays.iter();
+        let mut stays: HashMap<&RoomName, Stays> = ended.map(|(name, s)| (name, *s)).collect();
+        for session in self.sessions.values() {
+            let is_closing = || self.rooms.get(&session.room).is_none_or(|r| r.closing);
+            if let (Role::Viewer, Some(since)) = (session.role, session.connected)
+                && !is_closing()
+            {
+                let stays = stays.entry(&session.room).or_default();
+                stays.is_there(now.saturating_duration_since(since));
+            }
+        }
+        stays
     }
 
     fn room_status(&self, name: &RoomName) -> RoomStatus {
@@ -184,13 +210,17 @@ impl State {
         {
             self.programs.remove(&room.program);
             self.rooms.remove(name);
+            let is_assigned = |rooms: &Assignments| rooms.get(name).is_some();
+            if !self.assigned.as_ref().is_some_and(is_assigned) {
+                self.stays.remove(name);
+            }
         }
     }
 
-    pub(super) fn on_shard_event(&mut self, event: ShardEvent) {
+    pub(super) fn on_shard_event(&mut self, event: ShardEvent, now: Instant) {
         match event {
-            ShardEvent::Connected { number } => self.on_connected(number),
-            ShardEvent::Ended { number, reason } => self.on_ended(number, reason),
+            ShardEvent::Connected { number } => self.on_connected(number, now),
+            ShardEvent::Ended { number, reason } => self.on_ended(number, reason, now),
             ShardEvent::OnAir {
                 program,
                 active,
@@ -199,7 +229,7 @@ impl State {
         }
     }
 
-    fn on_connected(&mut self, number: SessionNumber) {
+    fn on_connected(&mut self, number: SessionNumber, now: Instant) {
         let Some(session) = self
             .numbers
             .get(&number)
@@ -207,7 +237,9 @@ impl State {
         else {
             return;
         };
-        session.connected = true;
+        if session.connected.replace(now).is_some() {
+            return;
+        }
         self.connecting = self.connecting.saturating_sub(1);
         let Some(room) = self.rooms.get_mut(&session.room) else {
             return;
@@ -220,7 +252,7 @@ impl State {
         }
     }
 
-    fn on_ended(&mut self, number: SessionNumber, reason: EndReason) {
+    fn on_ended(&mut self, number: SessionNumber, reason: EndReason, now: Instant) {
         let Some(session) = self
             .numbers
             .remove(&number)
@@ -231,7 +263,7 @@ impl State {
         tracing::info!(room = %session.room, number = number.0, role = session.role.name(), reason = reason.name(), "a session ended");
         metrics::session_ended(session.role.name(), reason.name());
         self.shard_load[session.shard] = self.shard_load[session.shard].saturating_sub(1);
-        if !session.connected {
+        if session.connected.is_none() {
             self.connecting = self.connecting.saturating_sub(1);
         }
         if let Some(room) = self.rooms.get_mut(&session.room) {
@@ -242,8 +274,20 @@ impl State {
                         room.host = None;
                     }
                 }
-                Role::Viewer if session.connected => room.viewers = room.viewers.saturating_sub(1),
-                Role::Viewer => {}
+                Role::Viewer => {
+                    if let Some(since) = session.connected {
+                        room.viewers = room.viewers.saturating_sub(1);
+                        // The viewers of a room that ends, or of a node that does, did not choose to leave.
+                        if !room.closing {
+                            let stayed = now.saturating_duration_since(since);
+                            let stays = self.stays.entry(session.room.clone()).or_default();
+                            match reason {
+                                EndReason::Shutdown => stays.is_there(stayed),
+                                _ => stays.left(stayed),
+                            }
+                        }
+                    }
+                }
             }
         }
         session.ended.send_replace(Some(reason));
@@ -285,7 +329,7 @@ impl State {
         metrics::set_rooms(self.rooms.len(), active);
         for role in [Role::Publisher, Role::Viewer] {
             let of_role = || self.sessions.values().filter(|s| s.role == role);
-            let connected = of_role().filter(|s| s.connected).count();
+            let connected = of_role().filter(|s| s.connected.is_some()).count();
             metrics::set_sessions(role.name(), of_role().count() - connected, connected);
         }
     }

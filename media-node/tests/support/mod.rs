@@ -11,7 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use media_node::http::{HttpConfig, router};
 use media_node::metrics::ShardMetrics;
-use media_node::node::{LayerInfo, Node, NodeParts, SessionId};
+use media_node::node::{LayerInfo, Node, NodeParts, Rooms, SessionId};
 use media_node::shard::message::{ProgramId, SessionNumber, ShardEvent};
 use media_node::shard::{Bound, ShardConfig};
 use showrunner_transport::dtls::Identity;
@@ -76,6 +76,7 @@ impl Harness {
             addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
             fingerprint: identity.fingerprint(),
             max_sessions,
+            rooms: Rooms::Any,
         };
         let relays = vec![bound.relay()];
         let (tell, events) = tokio::sync::mpsc::unbounded_channel();

@@ -4,8 +4,9 @@
 //! a session's address says where it lives, so any replica answers any request. The [`view`] of rooms and pods comes
 //! from watches and stays in use while the API server is away.
 //!
-//! The path of a request: [`serve`] takes the connection, `door` judges ([`address`], [`limit`], [`access`]), `join` or
-//! `session` choose the pod and call it ([`pods`]), `forward` brings the answer back ([`rewrite`], [`event_stream`]).
+//! The path of a request: a [`showrunner_door::Door`] takes the connection, `door` judges ([`address`], [`limit`],
+//! [`access`]), `join` or `session` choose the pod and call it ([`pods`]), `forward` brings the answer back
+//! ([`rewrite`], [`event_stream`]).
 
 pub mod access;
 pub mod address;
@@ -23,9 +24,7 @@ mod page;
 pub mod pods;
 mod problem;
 pub mod rewrite;
-pub mod serve;
 mod session;
-pub mod tls;
 pub mod view;
 
 use std::collections::hash_map::RandomState;
@@ -45,6 +44,7 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use hyper::body::Incoming;
 use ipnet::IpNet;
+use showrunner_door::Peer;
 use showrunner_protocol::RoomName;
 use showrunner_protocol::token::ControlKeys;
 
@@ -56,7 +56,6 @@ use self::live_view::LiveView;
 use self::metrics::{LimitedBy, Metrics};
 use self::pods::{CallError, PodRequest, Pods};
 use self::problem::Problem;
-use self::serve::Peer;
 use self::view::Room;
 
 /// When to ask again for what takes a moment.

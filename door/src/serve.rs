@@ -1,4 +1,4 @@
-//! The server under the router: connections bounded in number, handshakes and request heads in time.
+//! The server: who comes in, how many at a time, and who is shown out.
 
 use std::future::Future;
 use std::io;
@@ -11,40 +11,41 @@ use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
-/// How long a client may take for its TLS handshake, for the head of a request, and between requests.
+use crate::tls::Tls;
+
+/// How long a client may take for its TLS handshake, then for the head of its first request, and between requests.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Rest after a failed accept: the usual cause is a lack of file descriptors, which takes time to pass.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Requests at a time on a connection of HTTP/2: a viewer needs two, a proxy many.
 const MAX_STREAMS: u32 = 256;
 
-/// The other end of a connection, as handlers see it.
+/// The other end of a connection, as handlers see it among a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// A door to a router.
-pub struct Server {
+/// A way in to a router.
+pub struct Door {
     /// Where clients come in.
     pub listener: TcpListener,
     /// What answers them.
     pub router: Router,
-    /// Ends TLS; without it, clients come in the clear.
-    pub tls: Option<TlsAcceptor>,
-    /// Connections at a time. Each viewer may hold one for its events.
+    /// Without it, clients come in the clear.
+    pub tls: Option<Tls>,
+    /// Connections at a time; more wait. Each viewer may hold one for its events.
     pub max_connections: usize,
 }
 
-impl Server {
+impl Door {
     /// Serves until `stop` is done, then lets open requests finish for as long as `grace`.
-    pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) {
+    pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) {
         let builder = Arc::new(builder());
         let places = Arc::new(Semaphore::new(self.max_connections));
         let graceful = GracefulShutdown::new();
@@ -66,7 +67,7 @@ impl Server {
                 router: self.router.clone(),
                 builder: Arc::clone(&builder),
                 watcher: graceful.watcher(),
-                peer,
+                peer: Peer(peer),
             };
             let tls = self.tls.clone();
             tokio::spawn(async move {
@@ -78,11 +79,9 @@ impl Server {
             });
         }
         drop(self.listener);
-        if tokio::time::timeout(grace, graceful.shutdown())
-            .await
-            .is_err()
-        {
-            tracing::info!("some requests were still open, as event streams are");
+        let finished = tokio::time::timeout(grace, graceful.shutdown()).await;
+        if finished.is_err() {
+            tracing::warn!("some requests were still open");
         }
     }
 
@@ -118,13 +117,13 @@ fn builder() -> Builder<TokioExecutor> {
 struct Connection {
     router: Router,
     builder: Arc<Builder<TokioExecutor>>,
-    watcher: hyper_util::server::graceful::Watcher,
-    peer: SocketAddr,
+    watcher: Watcher,
+    peer: Peer,
 }
 
 impl Connection {
-    async fn serve_tls(self, stream: TcpStream, tls: &TlsAcceptor) {
-        match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+    async fn serve_tls(self, stream: TcpStream, tls: &Tls) {
+        match tokio::time::timeout(PATIENCE, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => self.serve(stream).await,
             Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -132,17 +131,25 @@ impl Connection {
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let peer = Peer(self.peer);
+        let asked = Arc::new(Notify::new());
+        let (asks, peer) = (Arc::clone(&asked), self.peer);
         let service = self
             .router
             .map_request(move |mut request: Request<Incoming>| {
+                asks.notify_one();
                 request.extensions_mut().insert(peer);
                 request
             });
         let service = TowerToHyperService::new(service);
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = self.watcher.watch(connection).await {
-            tracing::debug!("a connection broke: {error}");
+        // The library's own limit begins only once it knows which version of HTTP it is to speak.
+        tokio::select! {
+            ended = self.watcher.watch(connection) => if let Err(error) = ended {
+                tracing::debug!("a connection broke: {error}");
+            },
+            Err(_) = tokio::time::timeout(PATIENCE, asked.notified()) => {
+                tracing::debug!("a connection asked for nothing");
+            }
         }
     }
 }

@@ -1,0 +1,12 @@
+//! The HTTP server under a router: connections bounded in number, handshakes and request heads bounded in time, TLS
+//! whose certificate is read again when its files change.
+//!
+//! [`Door`] takes the connections, [`Tls`] has the certificate, [`Files`] notices when it changes.
+
+mod files;
+mod serve;
+mod tls;
+
+pub use files::{BoxError, Files, FilesError};
+pub use serve::{Door, Peer};
+pub use tls::Tls;

@@ -1,0 +1,83 @@
+//! HTTPS: a certificate and its key from files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
+
+use crate::files::{BoxError, Files, FilesError};
+
+/// What is offered to clients by ALPN (RFC 7301).
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// A certificate chain and its key in PEM, as they are now. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls {
+    certificate: Files<CertifiedKey>,
+    config: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// Reads the certificate (with those that lead to its authority) and its key, and keeps looking after them: new
+    /// connections get what the files say now; if that can't be used, what they said before.
+    ///
+    /// # Errors
+    /// If they can't be used.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn from_files(chain: &Path, key: &Path) -> Result<Tls, FilesError> {
+        let certificate = Files::watch(&[chain, key], certified_key)?;
+        let unusable =
+            |error: rustls::Error| FilesError::Unusable(chain.display().to_string(), error.into());
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Current(certificate.clone())));
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        Ok(Tls {
+            certificate,
+            config: Arc::new(config),
+        })
+    }
+
+    /// Looks at the files now rather than within some seconds.
+    pub fn look(&self) {
+        self.certificate.look();
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.config))
+    }
+}
+
+/// Answers every hello with the certificate of the moment.
+#[derive(Debug)]
+struct Current(Files<CertifiedKey>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.get())
+    }
+}
+
+fn certified_key(files: &[Vec<u8>]) -> Result<CertifiedKey, BoxError> {
+    let [chain, key] = files else {
+        return Err("it takes a certificate and a key".into());
+    };
+    let chain = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<Vec<_>, _>>()
+        .ok()
+        .filter(|chain| !chain.is_empty())
+        .ok_or("there is no certificate in PEM format")?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key).map_err(|_| "there is no private key in PEM format")?;
+    Ok(CertifiedKey::from_der(chain, key, &default_provider())?)
+}
