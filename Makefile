@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# Where `make dev` listens: the page and the signalling, and the first media port (UDP and TCP).
+# Where `make up` and `make dev` listen: the page and the signalling; and the first media port of `make dev` (UDP and TCP).
 export HTTP_PORT ?= 8080
 export MEDIA_PORT ?= 7000
 # How long each fuzz target runs, in seconds.
@@ -37,14 +37,35 @@ build-deps:
 	@$(MAKE) media-node/web/node_modules/.package-lock.json
 
 .PHONY: build
-build: build-deps ## Build the node, the load generator and the room page (release)
-	cargo build --release --locked --package media-node --package showrunner-load
+build: build-deps ## Build the media node, the operator, the gateway, the load generator and the room page (release)
+	cargo build --release --locked --package media-node --package showrunner-operator --package showrunner-load
 	cd media-node/web && npm run build
 
 .PHONY: media
 media: ## Make the test host's picture and sound in .cache/media
 	@scripts/deps.sh build
 	@scripts/media.sh
+
+.PHONY: up
+up: up-check build media ## Showrunner on a Kubernetes of its own here (root), with a room on air; prints the page's address (HTTP_PORT)
+	@exec scripts/up.sh up
+
+.PHONY: up-check
+up-check:
+	@scripts/deps.sh cluster
+	@scripts/up.sh check
+
+.PHONY: down
+down: ## End it, and all that runs in it
+	@exec scripts/up.sh down
+
+.PHONY: image
+image: build ## Assemble the image from what was built here, as an OCI archive, without Docker
+	@scripts/image.sh
+
+.PHONY: install
+install: ## Install the chart onto the cluster of KUBECONFIG, with IMAGE and PUBLIC_URL
+	@exec scripts/install.sh
 
 .PHONY: dev
 dev: build media ## Run a node here with a test host on air, and print the page's address (HTTP_PORT, MEDIA_PORT)

@@ -7,11 +7,10 @@ import subprocess
 import sys
 import tempfile
 import unittest
-import urllib.request
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+from local import HERE, ROOT, LocalCluster, free_port, get
+
 sys.path.append(str(ROOT / "e2e/native"))
 from peer import LIMIT_SECONDS, Host, Watcher  # noqa: E402
 from test_gstreamer import VP8_HOST  # noqa: E402
@@ -53,19 +52,6 @@ spec:
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def get(url: str) -> str:
-    # Whatever proxy there is, it doesn't know the cluster.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=10) as response:
-        return response.read().decode()
-
-
 def addresses(name: str, server: str) -> list[str]:
     """Asks a DNS server for the IPv4 addresses of a name (RFC 1035) over UDP."""
     question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0\0\1\0\1"
@@ -101,40 +87,14 @@ def processes_of_cluster() -> list[str]:
 
 @unittest.skipUnless(os.geteuid() == 0, "only root can boot a cluster")
 class Cluster(unittest.TestCase):
-    environment = {**os.environ, "CLUSTER_NAME": NAME, "CLUSTER_NET": NET}
-
-    @classmethod
-    def cluster(cls, *arguments: str) -> str:
-        run = subprocess.run(
-            [HERE / "cluster.sh", *arguments],
-            env=cls.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if run.returncode != 0:
-            raise AssertionError(f"cluster.sh {' '.join(arguments)} failed:\n{run.stdout}")
-        return run.stdout
+    local = LocalCluster(NAME, NET)
+    cluster = staticmethod(local.script)
+    kubectl = staticmethod(local.kubectl)
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.addClassCleanup(cls.cluster, "down")
-        cls.cluster("up", "--fresh")
-        config = cls.cluster("kubeconfig").strip()
-        programs = ROOT / ".cache/cluster/bin"
-        cls.environment = {
-            **cls.environment,
-            "KUBECONFIG": config,
-            "PATH": f"{programs}:{os.environ['PATH']}",
-        }
-
-    def kubectl(self, *arguments: str, given: str = "") -> str:
-        run = subprocess.run(
-            ["kubectl", *arguments], env=self.environment, input=given, capture_output=True, text=True
-        )
-        self.assertEqual(run.returncode, 0, f"kubectl {' '.join(arguments)}: {run.stderr}")
-        return run.stdout
+        cls.addClassCleanup(cls.local.down)
+        cls.local.boot()
 
     def test_1_a_second_up_changes_nothing(self) -> None:
         before = self.kubectl("get", "namespace", "kube-system", "--output=jsonpath={.metadata.uid}")
@@ -196,9 +156,7 @@ class Cluster(unittest.TestCase):
 
     def test_4_a_component_ends_and_comes_back(self) -> None:
         self.cluster("stop", "kube-apiserver")
-        status = subprocess.run(
-            [HERE / "cluster.sh", "status"], env=self.environment, capture_output=True, text=True
-        )
+        status = self.local.run(str(HERE / "cluster.sh"), "status")
         self.assertRegex(status.stdout, r"kube-apiserver +does not run")
         self.assertIn("is up already", self.cluster("up"))
         self.kubectl("wait", "--for=condition=Ready", "node/node1", "--timeout=60s")
