@@ -93,16 +93,16 @@ pub struct Schedule {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Video {
-    /// Codecs that a host may send, the best first. A room has the first of them that its host offers.
+    /// Codecs that a host may send, the best first. The first of them that the host offers is taken.
     #[schemars(length(min = 1, max = 4))]
     #[schemars(extend("x-kubernetes-validations" = [Rule::new(
         "self.all(c, self.exists_one(other, other == c))",
         "a codec is named twice: remove one",
     )]))]
     pub codecs: Vec<VideoCodec>,
-    /// The largest picture that is sent to viewers.
+    /// The largest layer that is sent to viewers. A host that sends larger pictures only is sent on as it is.
     pub max_resolution: Resolution,
-    /// The most simulcast layers that a host may send.
+    /// The most simulcast layers that a host may send; of more, the largest are taken.
     #[schemars(range(min = 1, max = 3))]
     pub max_layers: u8,
 }

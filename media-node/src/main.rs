@@ -12,6 +12,7 @@ use media_node::metrics::ShardMetrics;
 use media_node::node::{Node, NodeParts, Rooms};
 use media_node::shard::{Bound, ShardConfig};
 use showrunner_door::{Door, Tls};
+use showrunner_protocol::control::PublicAddresses;
 use showrunner_transport::dtls::Identity;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -60,13 +61,9 @@ async fn run(config: Config) -> Result<(), String> {
         Identity::generate().map_err(|e| format!("could not make a certificate: {e}"))?;
     let identity = Arc::new(identity);
     let bound = bind_shards(&config)?;
-    let addresses = public_addresses(&config)?;
     let ports: Vec<u16> = bound.iter().map(Bound::port).collect();
-    let public_ports = public_ports(&config, &ports)?;
-    let handles = bound.iter().map(Bound::handle);
     let parts = NodeParts {
-        shards: handles.zip(public_ports.iter().copied()).collect(),
-        addresses: addresses.clone(),
+        shards: bound.iter().map(|b| (b.handle(), b.port())).collect(),
         fingerprint: identity.fingerprint(),
         max_sessions: config.max_sessions,
         rooms: match config.control_key_file {
@@ -86,12 +83,16 @@ async fn run(config: Config) -> Result<(), String> {
     }
     drop(tell);
     let node = Node::new(parts, events);
+    if let Some(public) = public_addresses(&config)? {
+        node.tell_addresses(public)
+            .map_err(|e| format!("clients can't be told --public-ip and --public-port: {e}"))?;
+    }
 
     let mut signals = Signals::new()?;
     let door = open_door(&config, node.clone()).await?;
     let http = door.listener.local_addr().unwrap_or(config.http);
     let scheme = if door.tls.is_some() { "https" } else { "http" };
-    tracing::info!(%http, scheme, media_ports = ?ports, ?public_ports, ?addresses, "the node is up");
+    tracing::info!(%http, scheme, media_ports = ?ports, "the node is up");
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move {
         // An error means that the sender is gone, which is as good a reason to stop.
@@ -207,25 +208,23 @@ fn bind_shards(config: &Config) -> Result<Vec<Bound>, String> {
         .collect()
 }
 
-/// The media ports that clients are told, of each shard.
-fn public_ports(config: &Config, bound: &[u16]) -> Result<Vec<u16>, String> {
-    let Some(first) = config.public_port else {
-        return Ok(bound.to_vec());
+/// How clients reach this node, as far as it knows: a node of a cluster is told by the operator, unless it was
+/// configured.
+fn public_addresses(config: &Config) -> Result<Option<PublicAddresses>, String> {
+    let addresses = match config.public_ip.is_empty() {
+        false => config.public_ip.clone(),
+        true if config.control_key_file.is_some() => return Ok(None),
+        true => own_addresses(config)?,
     };
-    let ports: Vec<u16> = (first..=u16::MAX).take(bound.len()).collect();
-    if ports.len() < bound.len() {
-        let shards = bound.len();
-        return Err(format!("{shards} shards don't fit above port {first}"));
-    }
-    Ok(ports)
+    Ok(Some(PublicAddresses {
+        addresses,
+        media_port: config.public_port,
+    }))
 }
 
-/// The addresses that clients are told: those given, or the bound one, or all of this machine.
-/// Loopback is left out, unless HTTP itself is only there or nothing else is left.
-fn public_addresses(config: &Config) -> Result<Vec<IpAddr>, String> {
-    if !config.public_ip.is_empty() {
-        return Ok(config.public_ip.clone());
-    }
+/// The bound address, or all of this machine. Loopback is left out, unless HTTP itself is only there or nothing else is
+/// left.
+fn own_addresses(config: &Config) -> Result<Vec<IpAddr>, String> {
     if !config.media_bind.is_unspecified() {
         return Ok(vec![config.media_bind]);
     }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
 use showrunner_sdp::{
-    Candidate, Codec, IceParameters, Local, Offer, Program, accept_publish, accept_watch,
+    Candidate, Codec, IceParameters, Local, Offer, Program, PublishRules, accept_publish, accept_watch,
     answer_publish, answer_watch,
 };
 
@@ -24,7 +24,7 @@ fuzz_target!(|text: &str| {
         candidates: vec![Candidate::udp(address), Candidate::tcp_passive(address)],
         session_id: 1,
     };
-    if let Ok(publishing) = accept_publish(&offer) {
+    if let Ok(publishing) = accept_publish(&offer, &PublishRules::default()) {
         check(&answer_publish(&offer, &publishing, &local), text);
     }
     let on_air = Program { audio: Some(Codec::Opus), video: Some((Codec::Vp8, String::new())) };

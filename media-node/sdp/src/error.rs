@@ -114,6 +114,12 @@ pub enum OfferError {
         /// What would do.
         supported: &'static str,
     },
+    /// A host offers no codec that the room takes.
+    #[error("the video m-section offers none of the codecs that this room takes; offer {codecs}")]
+    NotInRoom {
+        /// What would do.
+        codecs: String,
+    },
     /// A viewer does not offer the codec that is on air.
     #[error(
         "the {kind} on air is {codec}{parameters}, which the offer's {kind} m-section does not have; add it to the offer"
@@ -151,9 +157,9 @@ impl OfferError {
             | OfferError::BadIce(_)
             | OfferError::BadFingerprint(_)
             | OfferError::BadRid(_) => OfferErrorKind::Malformed,
-            OfferError::NoSupportedCodec { .. } | OfferError::NotOnAir { .. } => {
-                OfferErrorKind::NoCommonCodec
-            }
+            OfferError::NoSupportedCodec { .. }
+            | OfferError::NotInRoom { .. }
+            | OfferError::NotOnAir { .. } => OfferErrorKind::NoCommonCodec,
             OfferError::TooManySections(_)
             | OfferError::NoMedia
             | OfferError::MoreThanOne(_)

@@ -22,7 +22,7 @@ pub use answer::{CNAME, Local, answer_publish, answer_watch};
 pub use candidate::{Candidate, CandidateTransport};
 pub use error::{Direction, MediaKind, OfferError, OfferErrorKind};
 pub use extensions::ExtensionIds;
-pub use negotiate::{Program, accept_publish, accept_watch};
+pub use negotiate::{Program, PublishRules, accept_publish, accept_watch};
 pub use offer::Offer;
 pub use showrunner_rtp::codec::Codec;
 pub use track::{

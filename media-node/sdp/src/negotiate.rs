@@ -18,19 +18,29 @@ pub struct Program {
     pub video: Option<(Codec, String)>,
 }
 
+/// What a room lets its hosts send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishRules {
+    /// Codecs of the picture, the best first; empty: all that the node forwards, as the host prefers.
+    pub codecs: Vec<Codec>,
+    /// The most simulcast layers; none: any number.
+    pub max_layers: Option<u8>,
+}
+
 /// Judges a host's offer (WHIP, RFC 9725).
 ///
-/// Of each track exactly one codec is taken, the first of the offer that the node forwards, so that a host can't change
-/// it under its viewers.
+/// Of each track exactly one codec is taken, so that a host can't change it under its viewers: the first of the room's
+/// that is offered, or the first of the offer that the node forwards. Of layers that are too many the last ones are
+/// taken: hosts name them from the smallest to the largest.
 ///
 /// # Errors
 /// A track that the host does not send, or without a codec of ours, or with layers that can't be told apart. Nothing is
 /// accepted by halves (RFC 9725 §4.4.2).
-pub fn accept_publish(offer: &Offer) -> Result<Publishing, OfferError> {
+pub fn accept_publish(offer: &Offer, rules: &PublishRules) -> Result<Publishing, OfferError> {
     let track = |kind| {
         offer
             .section(kind)
-            .map(|section| receive(section, kind))
+            .map(|section| receive(section, kind, rules))
             .transpose()
     };
     Ok(Publishing {
@@ -40,21 +50,21 @@ pub fn accept_publish(offer: &Offer) -> Result<Publishing, OfferError> {
     })
 }
 
-fn receive(section: &Section, kind: MediaKind) -> Result<RecvTrack, OfferError> {
+fn receive(
+    section: &Section,
+    kind: MediaKind,
+    rules: &PublishRules,
+) -> Result<RecvTrack, OfferError> {
     if !matches!(section.direction, Direction::SendOnly | Direction::SendRecv) {
         return Err(OfferError::NotSending {
             kind,
             direction: section.direction,
         });
     }
-    let mut usable = section.codecs.iter().filter(|c| fits(c.codec, kind));
-    let chosen = usable.next().ok_or(OfferError::NoSupportedCodec {
-        kind,
-        supported: supported(kind),
-    })?;
+    let chosen = preferred(section, kind, rules)?;
     let rids = match kind {
         MediaKind::Audio => Vec::new(),
-        MediaKind::Video => section.rids.clone(),
+        MediaKind::Video => last(&section.rids, rules.max_layers),
     };
     if !rids.is_empty() && section.extensions.rid.is_none() {
         return Err(OfferError::NoRidExtension);
@@ -69,6 +79,40 @@ fn receive(section: &Section, kind: MediaKind) -> Result<RecvTrack, OfferError> 
         rids,
         ssrcs: section.ssrcs.clone(),
     })
+}
+
+fn preferred<'a>(
+    section: &'a Section,
+    kind: MediaKind,
+    rules: &PublishRules,
+) -> Result<&'a OfferedCodec, OfferError> {
+    let mut usable = section.codecs.iter().filter(|c| fits(c.codec, kind));
+    if kind == MediaKind::Audio || rules.codecs.is_empty() {
+        return usable.next().ok_or(OfferError::NoSupportedCodec {
+            kind,
+            supported: supported(kind),
+        });
+    }
+    let rank = |c: &&OfferedCodec| rules.codecs.iter().position(|allowed| *allowed == c.codec);
+    let allowed = usable.filter_map(|c| Some((rank(&c)?, c)));
+    // The first of equals.
+    let best = allowed.min_by_key(|(rank, _)| *rank);
+    best.map(|(_, c)| c).ok_or_else(|| OfferError::NotInRoom {
+        codecs: rules
+            .codecs
+            .iter()
+            .map(|c| name(*c))
+            .collect::<Vec<_>>()
+            .join(", "),
+    })
+}
+
+fn last(rids: &[String], most: Option<u8>) -> Vec<String> {
+    let most = most.map_or(usize::MAX, usize::from);
+    rids.iter()
+        .skip(rids.len().saturating_sub(most))
+        .cloned()
+        .collect()
 }
 
 /// Judges a viewer's offer (WHEP).

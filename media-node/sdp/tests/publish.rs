@@ -6,19 +6,19 @@ use common::{
     CHROMIUM_WHIP, GSTREAMER, SESSION_LEVEL, bent, local, m_lines, parse, section, without,
 };
 use showrunner_sdp::{
-    Codec, Direction, ExtensionIds, MediaKind, OfferError, Publishing, SignalledSsrc,
+    Codec, Direction, ExtensionIds, MediaKind, OfferError, PublishRules, Publishing, SignalledSsrc,
     accept_publish, answer_publish,
 };
 
 fn publish(text: &str) -> (Publishing, String) {
     let offer = parse(text);
-    let publishing = accept_publish(&offer).expect("a good offer");
+    let publishing = accept_publish(&offer, &PublishRules::default()).expect("a good offer");
     let answer = answer_publish(&offer, &publishing, &local());
     (publishing, answer)
 }
 
 fn refused(text: &str) -> OfferError {
-    accept_publish(&parse(text)).expect_err("a bad offer")
+    accept_publish(&parse(text), &PublishRules::default()).expect_err("a bad offer")
 }
 
 #[test]
@@ -286,4 +286,44 @@ fn of_alternative_layers_the_first_counts_and_paused_ones_are_layers() {
     let (publishing, answer) = publish(&bent(CHROMIUM_WHIP, "send q;h;f", "send q,x;~h"));
     assert_eq!(publishing.video.expect("video").rids, ["q", "h"]);
     assert!(answer.contains("a=simulcast:recv q;h\r\n"));
+}
+
+#[test]
+fn a_room_chooses_among_the_codecs_that_are_offered() {
+    let offer = parse(CHROMIUM_WHIP);
+    let chosen = |codecs: &[Codec]| {
+        let rules = PublishRules {
+            codecs: codecs.to_vec(),
+            max_layers: None,
+        };
+        accept_publish(&offer, &rules).map(|p| p.video.map(|video| video.codecs[0].codec))
+    };
+    assert_eq!(chosen(&[]), Ok(Some(Codec::Vp8)));
+    assert_eq!(chosen(&[Codec::H264, Codec::Vp8]), Ok(Some(Codec::H264)));
+    assert_eq!(chosen(&[Codec::Vp9]), Ok(Some(Codec::Vp9)));
+    let vp8_only = without(CHROMIUM_WHIP, "H264/90000");
+    let rules = PublishRules {
+        codecs: vec![Codec::H264],
+        max_layers: None,
+    };
+    let error = accept_publish(&parse(&vp8_only), &rules).expect_err("no H.264");
+    assert!(error.to_string().ends_with("offer H264"), "{error}");
+}
+
+#[test]
+fn a_room_takes_as_many_layers_as_it_says() {
+    let offer = parse(CHROMIUM_WHIP);
+    for (most, rids) in [(1, &["f"][..]), (2, &["h", "f"]), (3, &["q", "h", "f"])] {
+        let rules = PublishRules {
+            codecs: Vec::new(),
+            max_layers: Some(most),
+        };
+        let publishing = accept_publish(&offer, &rules).expect("a good offer");
+        assert_eq!(publishing.video.as_ref().expect("video").rids, rids);
+        let answer = answer_publish(&offer, &publishing, &local());
+        assert!(
+            answer.contains(&format!("a=simulcast:recv {}\r\n", rids.join(";"))),
+            "{answer}"
+        );
+    }
 }

@@ -5,8 +5,8 @@ mod common;
 use common::{ALL, CHROMIUM_WHIP, bent, refused, without};
 use proptest::prelude::*;
 use showrunner_sdp::{
-    MediaKind, Offer, OfferError, OfferErrorKind, Program, accept_publish, accept_watch,
-    answer_publish, answer_watch,
+    MediaKind, Offer, OfferError, OfferErrorKind, Program, PublishRules, accept_publish,
+    accept_watch, answer_publish, answer_watch,
 };
 
 /// The refusal of an offer, its kind, and what its sentence must name.
@@ -222,7 +222,7 @@ fn judge(text: &str) {
         return;
     };
     let local = common::local();
-    if let Ok(publishing) = accept_publish(&offer) {
+    if let Ok(publishing) = accept_publish(&offer, &PublishRules::default()) {
         let answer = answer_publish(&offer, &publishing, &local);
         assert_eq!(
             answer.matches("\r\nm=").count(),

@@ -13,7 +13,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use showrunner_protocol::control::{
-    DRAIN_PATH, DrainRequest, PodStatus, ROOM_ROUTE, RoomAssignment, STATUS_PATH,
+    ADDRESSES_PATH, DRAIN_PATH, DrainRequest, PodStatus, PublicAddresses, ROOM_ROUTE,
+    RoomAssignment, STATUS_PATH,
 };
 use showrunner_protocol::room::RoomUid;
 use showrunner_protocol::token::Caller;
@@ -21,7 +22,7 @@ use showrunner_protocol::token::Caller;
 use super::body::ACCEPT_POST;
 use super::problem::Problem;
 use super::{App, JSON, auth, body};
-use crate::node::{AssignError, Assigned, EndRoomError};
+use crate::node::{AssignError, Assigned, EndRoomError, InvalidAddresses};
 use crate::room::RoomName;
 
 /// Seconds after which the operator asks a node again that has no room for a room.
@@ -30,6 +31,7 @@ const RETRY_LATER: u32 = 10;
 pub(super) fn router() -> Router<App> {
     Router::new()
         .route(ROOM_ROUTE, put(assign).delete(end))
+        .route(ADDRESSES_PATH, put(tell_addresses))
         .route(STATUS_PATH, get(status))
         .route(DRAIN_PATH, post(drain))
 }
@@ -68,6 +70,17 @@ async fn end(
         Problem::new(StatusCode::BAD_REQUEST, detail)
     })?;
     app.node().end_room(&room, &which.uid)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn tell_addresses(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    require_operator(&app, &headers)?;
+    let public: PublicAddresses = read(&headers, body).await?;
+    app.node().tell_addresses(public)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -115,6 +128,12 @@ impl From<AssignError> for Problem {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(RETRY_AFTER, RETRY_LATER)
             }
         }
+    }
+}
+
+impl From<InvalidAddresses> for Problem {
+    fn from(error: InvalidAddresses) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, error.to_string())
     }
 }
 

@@ -8,13 +8,13 @@ mod retention;
 mod session;
 mod state;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use showrunner_protocol::control::Capacity;
+use showrunner_protocol::control::{Capacity, PublicAddresses};
 use showrunner_protocol::room::RoomUid;
 use showrunner_sdp::{
     Candidate, IceParameters, Local, Offer, Program, Publishing, Remote, accept_publish,
@@ -25,6 +25,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use self::assignments::Assignments;
 pub use self::assignments::{AssignError, Assigned, EndRoomError, MAX_ROOMS};
+pub use self::control::InvalidAddresses;
 pub use self::session::{
     EndReason, IceRestarted, JoinError, Joined, LayerChoice, LayerInfo, Role, RoomEvent,
     SessionError, SessionId,
@@ -42,10 +43,8 @@ const MAX_CONNECTING: usize = 4096;
 
 /// What a node is made with.
 pub struct NodeParts {
-    /// Its shards' ways in, by index, and their ports.
+    /// Its shards' ways in, by index, and the ports that they have bound.
     pub shards: Vec<(ShardHandle, u16)>,
-    /// Addresses that clients are told.
-    pub addresses: Vec<IpAddr>,
     /// SHA-256 of its certificate.
     pub fingerprint: Fingerprint,
     /// The most sessions.
@@ -78,11 +77,13 @@ struct Inner {
     /// When a drain ends, once there is one.
     drain_until: watch::Sender<Option<tokio::time::Instant>>,
     random: SystemRandom,
+    public: RwLock<Option<PublicAddresses>>,
     state: Mutex<State>,
 }
 
 impl Node {
-    /// A node over shards that run; `events` is what they say.
+    /// A node over shards that run; `events` is what they say. It takes sessions once it knows how clients reach it
+    /// ([`Node::tell_addresses`]).
     pub fn new(parts: NodeParts, events: mpsc::UnboundedReceiver<ShardEvent>) -> Self {
         let state = State {
             shard_load: vec![0; parts.shards.len()],
@@ -93,6 +94,7 @@ impl Node {
             ..State::default()
         };
         let node = Self(Arc::new(Inner {
+            public: RwLock::default(),
             parts,
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -115,9 +117,10 @@ impl Node {
         uid: Option<&RoomUid>,
         offer: &Offer,
     ) -> Result<Joined, JoinError> {
-        let publishing = accept_publish(offer).inspect_err(|_| metrics::join_refused("offer"))?;
         let (local, ice) = self.local()?;
         let mut state = self.admit(room, uid)?;
+        let publishing = accept_publish(offer, &state.publish_rules(room))
+            .inspect_err(|_| metrics::join_refused("offer"))?;
         let home = match state.rooms.get(room) {
             // A host whose media stopped may have lost its network: it can be replaced.
             Some(known) if known.host.is_some() && known.active => {
@@ -320,9 +323,17 @@ impl Node {
         self.state().sessions.get(id).map(|s| s.ended.subscribe())
     }
 
-    /// Whether the node takes new sessions.
+    /// Whether the node takes new sessions: it is not on its way out, and knows how clients reach it.
     pub fn is_ready(&self) -> bool {
-        !self.0.draining.load(Ordering::Relaxed)
+        !self.is_leaving() && self.public().is_some()
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    fn public(&self) -> RwLockReadGuard<'_, Option<PublicAddresses>> {
+        self.0.public.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The node and all that is on it.
@@ -333,6 +344,7 @@ impl Node {
             ready: self.is_ready(),
             draining: self.is_draining(),
             uptime_seconds: self.0.started.elapsed().as_secs(),
+            public: self.public().clone(),
             capacity: Capacity {
                 max_sessions: count(self.0.parts.max_sessions),
                 max_rooms: match self.0.parts.rooms {
@@ -420,14 +432,16 @@ impl Node {
     }
 
     fn candidates(&self, shard: usize) -> Vec<Candidate> {
-        let port = self.0.parts.shards.get(shard).map_or(0, |(_, port)| *port);
-        let addresses = || {
-            self.0
-                .parts
-                .addresses
-                .iter()
-                .map(|ip| SocketAddr::new(*ip, port))
+        let public = self.public();
+        let Some(public) = public.as_ref() else {
+            return Vec::new();
         };
+        let bound = self.0.parts.shards.get(shard).map_or(0, |(_, port)| *port);
+        let port = match (public.media_port, u16::try_from(shard)) {
+            (Some(first), Ok(shard)) => first.saturating_add(shard),
+            _ => bound,
+        };
+        let addresses = || public.addresses.iter().map(|ip| SocketAddr::new(*ip, port));
         addresses()
             .map(Candidate::udp)
             .chain(addresses().map(Candidate::tcp_passive))
@@ -483,6 +497,7 @@ impl Node {
             log_id: id.for_logs(),
             program: place.program,
             home: place.home,
+            max_lines: state.max_lines(place.room),
             local,
             remote: IceCredentials {
                 ufrag: remote.ice.ufrag,

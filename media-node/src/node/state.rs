@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use showrunner_protocol::control::{Load, Retention};
+use showrunner_protocol::control::{Load, Retention, VideoRules};
 use showrunner_protocol::room::RoomUid;
-use showrunner_sdp::Program;
+use showrunner_sdp::{Codec, Program, PublishRules};
 use tokio::sync::{broadcast, watch};
 
 use super::assignments::Assignments;
@@ -116,6 +116,26 @@ impl State {
             None => true,
             Some(rooms) => rooms.get(name).is_some_and(|known| Some(&known.uid) == uid),
         }
+    }
+
+    /// What a room lets its hosts send.
+    pub(super) fn publish_rules(&self, name: &RoomName) -> PublishRules {
+        let video = self.video_rules(name);
+        let named = video.iter().flat_map(|video| &video.codecs);
+        PublishRules {
+            codecs: named.filter_map(|name| Codec::from_name(name)).collect(),
+            max_layers: video.and_then(|video| video.max_layers),
+        }
+    }
+
+    /// The longest that the shorter side of a room's picture may be, in pixels; none: any.
+    pub(super) fn max_lines(&self, name: &RoomName) -> Option<u16> {
+        self.video_rules(name)?.max_lines
+    }
+
+    fn video_rules(&self, name: &RoomName) -> Option<&VideoRules> {
+        let assignment = self.assigned.as_ref()?.get(name)?;
+        Some(&assignment.video)
     }
 
     /// Whether a room's own limit lets one more viewer in. Those that still connect count.

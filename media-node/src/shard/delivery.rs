@@ -126,13 +126,15 @@ impl Core {
 
     /// A viewer is connected: it gets what is on air.
     pub(super) fn attach(&mut self, now: Instant, key: Key) {
-        let Some((id, home)) = self.sessions.get_mut(key).map(|s| (s.program, s.home)) else {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
+        let (id, home) = (session.program, session.home);
         let program = self
             .programs
             .entry(id)
             .or_insert_with(|| Program::new(id, home));
+        program.max_lines = session.max_lines;
         program.viewers.push(key);
         let is_first = program.viewers.len() == 1;
         if is_first && home != self.index {

@@ -37,6 +37,8 @@ pub struct NewSession {
     pub program: ProgramId,
     /// The shard that the room's publishers are on.
     pub home: usize,
+    /// The longest that the shorter side of the room's picture may be, in pixels; none: any.
+    pub max_lines: Option<u16>,
     /// Our ICE credentials; the ufrag names the session in STUN.
     pub local: IceCredentials,
     /// The peer's.

@@ -25,6 +25,8 @@ pub(super) struct Program {
     pub(super) id: ProgramId,
     /// The shard that its publisher is on.
     pub(super) home: usize,
+    /// The longest that the shorter side of a picture for viewers may be, in pixels; none: any.
+    pub(super) max_lines: Option<u16>,
     /// On the home shard: the other shards that have viewers.
     pub(super) replicas: Vec<usize>,
     /// On the home shard: the session that is on air.
@@ -55,6 +57,7 @@ impl Program {
         Self {
             id,
             home,
+            max_lines: None,
             replicas: Vec::new(),
             publisher: None,
             viewers: Vec::new(),
@@ -131,20 +134,26 @@ impl Program {
         self.sync = ProgramSync::default();
     }
 
-    /// The layer that a viewer should be on: the best on air that its choice allows; if none is
+    /// The layer that a viewer should be on: the best on air that the room and the viewer's choice allow; if none is
     /// allowed, the smallest on air. Best is largest, by picture and then by bitrate.
     pub(super) fn choose(&self, choice: &LayerChoice, now: Instant) -> Option<SourceId> {
         let on_air = || self.video.iter().filter(|l| l.on_air(now));
+        let in_room = |l: &&Layer| {
+            l.size.is_none_or(|(width, height)| {
+                self.max_lines.is_none_or(|max| width.min(height) <= max)
+            })
+        };
         if let Some(rid) = &choice.rid
-            && let Some(layer) = on_air().find(|l| *l.rid == **rid)
+            && let Some(layer) = on_air().filter(in_room).find(|l| *l.rid == **rid)
         {
             return Some(layer.source);
         }
         let allowed = |l: &&Layer| {
-            l.size.is_none_or(|(width, height)| {
-                choice.max_width.is_none_or(|max| width <= max)
-                    && choice.max_height.is_none_or(|max| height <= max)
-            })
+            in_room(l)
+                && l.size.is_none_or(|(width, height)| {
+                    choice.max_width.is_none_or(|max| width <= max)
+                        && choice.max_height.is_none_or(|max| height <= max)
+                })
         };
         on_air()
             .filter(allowed)

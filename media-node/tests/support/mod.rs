@@ -14,6 +14,7 @@ use media_node::metrics::ShardMetrics;
 use media_node::node::{LayerInfo, Node, NodeParts, Rooms, SessionId};
 use media_node::shard::message::{ProgramId, SessionNumber, ShardEvent};
 use media_node::shard::{Bound, ShardConfig};
+use showrunner_protocol::control::PublicAddresses;
 use showrunner_transport::dtls::Identity;
 use tokio::sync::mpsc::UnboundedSender;
 use tower::ServiceExt;
@@ -73,7 +74,6 @@ impl Harness {
         let bound = Bound::bind(shard).expect("a port");
         let parts = NodeParts {
             shards: vec![(bound.handle(), bound.port())],
-            addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
             fingerprint: identity.fingerprint(),
             max_sessions,
             rooms: Rooms::Any,
@@ -84,6 +84,11 @@ impl Harness {
             .start(identity, relays, tell.clone(), ShardMetrics::new(0))
             .expect("a thread");
         let node = Node::new(parts, events);
+        let public = PublicAddresses {
+            addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
+            media_port: None,
+        };
+        node.tell_addresses(public).expect("an address");
         Harness {
             router: router(node.clone(), config),
             node,
