@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use showrunner_door::{Door, Tls};
-use showrunner_operator::gateway::config::{Config, LogFormat};
+use showrunner_operator::gateway::check::check;
+use showrunner_operator::gateway::config::{Command, Config, LogFormat};
 use showrunner_operator::gateway::keys::Keys;
 use showrunner_operator::gateway::live_view::LiveView;
 use showrunner_operator::gateway::metrics::Metrics;
@@ -31,7 +32,10 @@ fn main() -> ExitCode {
         .build();
     let result = runtime
         .map_err(|e| format!("could not start: {e}"))
-        .and_then(|runtime| runtime.block_on(run(config)));
+        .and_then(|runtime| match config.command {
+            Some(Command::Check { url }) => runtime.block_on(check(&url)),
+            None => runtime.block_on(run(config)),
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

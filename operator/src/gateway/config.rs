@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 
 use showrunner_protocol::control::POD_SERVER_NAME;
@@ -12,8 +12,12 @@ use super::limit::Rate;
 
 /// Runs the gateway: the one public HTTP door to all rooms of a cluster.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version, args_conflicts_with_subcommands = true)]
 pub struct Config {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Where clients come in: WHIP, WHEP and the room page.
     #[arg(
         long,
@@ -182,6 +186,16 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
+/// What a gateway's program can do but serve.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Ask a gateway whether it is ready; ends with status 0 if it is.
+    Check {
+        /// The gateway's address, as in http://showrunner-gateway.
+        url: String,
+    },
+}
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -203,10 +217,13 @@ mod tests {
         };
         assert!(is_taken(""));
         assert!(is_taken("--tls-cert a --tls-key b"));
+        assert!(is_taken("check http://gateway"));
         assert!(is_taken(
             "--jwks-file a --jwks-issuer b --jwks-audience c --trusted-proxies 10.0.0.0/8,fd00::/8"
         ));
         for refused in [
+            "check",
+            "--region eu check http://gateway",
             "--tls-cert a",
             "--tls-key b",
             "--jwks-file a",

@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod address;
+pub mod check;
 pub mod client_address;
 pub mod config;
 mod cors;
