@@ -146,7 +146,7 @@ def main() -> None:
         print(f"takeover_s_clean: {bench.takeover_s('after-delete', bench.delete):.1f}", flush=True)
         found = bench.outage(given.outage, given.viewers)
         print(f"outage_joins_failed: {found['failed']}", flush=True)
-        print(f"outage_viewers_flawed: {found['viewersFlawed']}", flush=True)
+        print(f"outage_viewers_flawed: {found['viewers_flawed']}", flush=True)
     finally:
         up("down")
 
