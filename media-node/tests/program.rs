@@ -121,9 +121,9 @@ impl Program {
         let token = grant("sale", "u-1", Role::Host);
         let answer = self.ask("POST", WHIP, &token, (SDP, HOST)).await;
         assert_eq!(answer.status, 201, "{}", answer.body);
-        let location = answer.head.lines();
-        let location = location.filter_map(|line| line.strip_prefix("location: "));
-        let path = location.last().expect("a location").to_owned();
+        let mut fields = answer.head.lines();
+        let path = fields.find_map(|line| line.strip_prefix("location: "));
+        let path = path.expect("a location").to_owned();
         (path, answer)
     }
 
