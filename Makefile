@@ -102,6 +102,13 @@ bench-forward: build media ## Measure a node in network namespaces, LiveKit besi
 	@scripts/deps.sh bench
 	@exec e2e/bench/forward.sh
 
+.PHONY: bench-operator
+bench-operator: build media ## Measure the operator: 10,000 rooms on simulated pods, then a real cluster with viewers (root, 20 min)
+	@scripts/deps.sh cluster
+	cargo build --release --locked --package showrunner-fleet
+	@e2e/bench/operator.py
+	@e2e/bench/rooms.py
+
 .PHONY: soak
 soak: build media ## 300 viewers who come and go for SOAK_SECONDS (3600); prints the slope of the node's memory (root)
 	@scripts/deps.sh bench

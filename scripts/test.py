@@ -69,6 +69,8 @@ SUITES = [
     Suite("lint", ["scripts/lint.sh"]),
     Suite("rust", ["cargo", "test", "--workspace", "--locked", "--no-fail-fast"], **CARGO),
     Suite("build", ["make", "build", "media"]),
+    # Kubernetes from source takes minutes the first time, which are not the tests'.
+    Suite("kubernetes", ["e2e/cluster/build.sh"]),
     Suite("web", ["npm", "test"], directory="media-node/web", **VITEST),
     Suite("browser", ["npm", "test"], directory="e2e/browser", **PLAYWRIGHT),
     Suite("cluster", ["/usr/bin/python3", "-m", "unittest", "-v"], directory="e2e/cluster", **UNITTEST),

@@ -20,20 +20,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cluster_api import GROUP, Api
-
 ROOT = Path(__file__).resolve().parents[2]
-CLUSTER = ROOT / "e2e/cluster/cluster.sh"
+sys.path.append(str(ROOT / "e2e/cluster"))
+from local import LocalCluster, until  # noqa: E402
+
+GROUP = "/apis/showrunner.dev/v1alpha1"
 PROGRAMS = ROOT / "target/release"
 NAMESPACE = "showrunner"
 RELEASE = "showrunner"
 SITES, SHOPS = 10, 4
-ENVIRONMENT = {**os.environ, "CLUSTER_NAME": "sr-bench", "CLUSTER_NET": "10.217"}
 PATIENCE_SECONDS = 300
 FLEET = "showrunner.dev/fleet"
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "APPLY")
@@ -45,40 +44,18 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def cluster(*arguments: str) -> str:
-    return subprocess.run(
-        [CLUSTER, *arguments], env=ENVIRONMENT, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-
-
-def until(what: str, condition, patience: float = PATIENCE_SECONDS):
-    """What the condition gives, once it gives something."""
-    deadline = time.monotonic() + patience
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            sys.exit(f"bench: gave up: {what}")
-        time.sleep(0.2)
-
-
 class Bench:
-    def __init__(self, kubeconfig: str, given: argparse.Namespace) -> None:
-        self.kubeconfig = kubeconfig
+    def __init__(self, cluster: LocalCluster, given: argparse.Namespace) -> None:
+        self.cluster = cluster
         self.given = given
-        self.api = Api(kubeconfig)
         self.directory = Path(tempfile.mkdtemp(prefix="showrunner-bench-"))
         self.processes: list[subprocess.Popen] = []
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return subprocess.run(
-            ["kubectl", "--kubeconfig", self.kubeconfig, *arguments],
-            check=True,
-            stdout=subprocess.PIPE,
-            input=stdin,
-            text=True,
-        ).stdout
+    def api(self, method: str, path: str, body: object = None, kind: str = "application/json") -> dict:
+        status, found = self.cluster.api(method, path, body, kind)
+        if status >= 300:
+            raise RuntimeError(f"{method} {path}: {status} {found.get('message')}")
+        return found
 
     def start(self, program: str, *arguments: str, **environment: str) -> subprocess.Popen:
         log = open(self.directory / f"{program}.log", "a")
@@ -99,23 +76,21 @@ class Bench:
 
     def install_rights(self) -> str:
         """The chart's definitions, accounts and roles; returns a kubeconfig of the operator's account."""
-        self.kubectl("create", "namespace", NAMESPACE)
+        self.cluster.kubectl("create", "namespace", NAMESPACE)
         for index in range(SHOPS):
-            self.kubectl("create", "namespace", f"shop-{index}")
-        rendered = subprocess.run(
-            ["helm", "template", RELEASE, ROOT / "charts/showrunner", "--namespace", NAMESPACE],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        ).stdout
+            self.cluster.kubectl("create", "namespace", f"shop-{index}")
+        rendered = self.cluster.helm(
+            "template", RELEASE, str(ROOT / "charts/showrunner"), "--namespace", NAMESPACE,
+            "--set-string=image.repository=localhost/showrunner,image.tag=bench",
+        )
         kinds = r"^kind: (CustomResourceDefinition|ServiceAccount|(Cluster)?Role(Binding)?)$"
         wanted = [part for part in re.split(r"^---$", rendered, flags=re.M) if re.search(kinds, part, re.M)]
-        self.kubectl("apply", "--server-side", "--filename", "-", stdin="\n---\n".join(wanted))
-        self.kubectl("wait", "--for=condition=Established", "crd", "liverooms.showrunner.dev", "medianodes.showrunner.dev")
-        token = self.kubectl(
+        self.cluster.kubectl("apply", "--server-side", "--filename", "-", given="\n---\n".join(wanted))
+        self.cluster.kubectl("wait", "--for=condition=Established", "crd", "liverooms.showrunner.dev", "medianodes.showrunner.dev")
+        token = self.cluster.kubectl(
             "create", "token", f"{RELEASE}-operator", "--namespace", NAMESPACE, "--duration", "4h"
         ).strip()
-        config = json.loads(self.kubectl("config", "view", "--raw", "--output", "json"))
+        config = json.loads(self.cluster.kubectl("config", "view", "--raw", "--output", "json"))
         config["users"][0]["user"] = {"token": token}
         path = self.directory / "operator.kubeconfig"
         path.touch(0o600)
@@ -135,7 +110,8 @@ class Bench:
 
     def create_sites(self) -> None:
         for index in range(SITES):
-            self.api.post(
+            self.api(
+                "POST",
                 f"{GROUP}/namespaces/{NAMESPACE}/medianodes",
                 {
                     "apiVersion": "showrunner.dev/v1alpha1",
@@ -152,16 +128,13 @@ class Bench:
             )
 
     def ready_pods(self) -> int:
-        sites = self.api.get(f"{GROUP}/medianodes")["items"]
+        sites = self.api("GET", f"{GROUP}/medianodes")["items"]
         return sum(site.get("status", {}).get("readyReplicas", 0) for site in sites)
 
     def create_rooms(self) -> None:
-        local = threading.local()
-
         def create(index: int) -> None:
-            if not hasattr(local, "api"):
-                local.api = Api(self.kubeconfig)
-            local.api.post(
+            self.api(
+                "POST",
                 f"{GROUP}/namespaces/shop-{index % SHOPS}/liverooms",
                 {
                     "apiVersion": "showrunner.dev/v1alpha1",
@@ -177,8 +150,9 @@ class Bench:
     def placed(self) -> tuple[float, float]:
         """When the first room got a pod, and when the last."""
         seen, first = set(), None
-        for event in Api(self.kubeconfig).watch(f"{GROUP}/liverooms"):
-            room = event["object"]
+        url = f"{self.cluster.server}{GROUP}/liverooms?watch=1"
+        for line in self.cluster.opener.open(url, timeout=PATIENCE_SECONDS):
+            room = json.loads(line)["object"]
             if room.get("status", {}).get("origin"):
                 first = first or time.monotonic()
                 seen.add((room["metadata"]["namespace"], room["metadata"]["name"]))
@@ -189,7 +163,7 @@ class Bench:
     def writes(self) -> dict[str, float]:
         """How many writes the API server has had, by resource."""
         counts: dict[str, float] = {}
-        for line in self.api.request("GET", "/metrics").decode().splitlines():
+        for line in self.cluster.kubectl("get", "--raw", "/metrics").splitlines():
             if not line.startswith("apiserver_request_total{"):
                 continue
             labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
@@ -198,7 +172,7 @@ class Bench:
         return counts
 
     def lease_renewals(self) -> str:
-        lease = self.api.get(f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases")["items"]
+        lease = self.api("GET", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases")["items"]
         return str(sorted(each["spec"].get("renewTime") for each in lease))
 
     def idle_writes_per_second(self, seconds: int) -> float:
@@ -218,17 +192,19 @@ class Bench:
         changed = {}
         for index in range(0, self.given.rooms, max(1, self.given.rooms // 100)):
             path = f"{GROUP}/namespaces/shop-{index % SHOPS}/liverooms/room-{index}"
-            changed[path] = self.api.merge(path, {"spec": {"title": "Changed"}})["metadata"]["generation"]
+            title = {"spec": {"title": "Changed"}}
+            room = self.api("PATCH", path, title, "application/merge-patch+json")
+            changed[path] = room["metadata"]["generation"]
         return changed
 
     def run(self) -> None:
         given, figures = self.given, {}
         kubeconfig = self.install_rights()
-        fleet = self.start("showrunner-fleet", "--machines", str(given.pods // 200 + 1), KUBECONFIG=self.kubeconfig)
+        fleet = self.start("showrunner-fleet", "--machines", str(given.pods // 200 + 1), KUBECONFIG=self.cluster.environment["KUBECONFIG"])
         operator = self.start_operator(kubeconfig)
         self.create_sites()
         started = time.monotonic()
-        until("the pods are not ready", lambda: self.ready_pods() == given.pods)
+        until("all pods are ready", lambda: self.ready_pods() == given.pods, PATIENCE_SECONDS)
         say(f"{given.pods} pods are ready after {time.monotonic() - started:.0f} s")
         self.stop(operator)
         self.create_rooms()
@@ -260,12 +236,12 @@ class Bench:
 
         def all_observed() -> bool:
             for path, generation in list(changed.items()):
-                if self.api.get(path).get("status", {}).get("observedGeneration") != generation:
+                if self.api("GET", path).get("status", {}).get("observedGeneration") != generation:
                     return False
                 del changed[path]
             return True
 
-        until("what changed is not reconciled", all_observed)
+        until("what changed is reconciled", all_observed, PATIENCE_SECONDS)
         figures["restart_to_reconciled_s"] = time.monotonic() - started
         self.stop(operator)
         self.stop(fleet)
@@ -279,16 +255,14 @@ def main() -> None:
     parser.add_argument("--pods", type=int, default=500)
     parser.add_argument("--idle", type=int, default=60, help="seconds to count writes for")
     given = parser.parse_args()
-    cluster("up", "--fresh")
-    bench = None
+    cluster = LocalCluster("sr-bench", "10.217")
+    bench = Bench(cluster, given)
     try:
-        os.environ["PATH"] = f"{ROOT / '.cache/cluster/bin'}:{os.environ['PATH']}"
-        bench = Bench(cluster("kubeconfig").strip(), given)
+        cluster.boot()
         bench.run()
     finally:
-        if bench:
-            bench.end()
-        cluster("down")
+        bench.end()
+        cluster.down()
 
 
 if __name__ == "__main__":

@@ -88,6 +88,10 @@ class LocalCluster:
 
     def boot(self) -> None:
         self.script("up", "--fresh")
+        self.attach()
+
+    def attach(self) -> None:
+        """Makes a cluster that is up this one's."""
         config = Path(self.script("kubeconfig").strip())
         self.environment |= {
             "KUBECONFIG": str(config),

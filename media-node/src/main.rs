@@ -145,8 +145,11 @@ async fn open_door(config: &Config, node: Node) -> Result<Door, String> {
     })
 }
 
-/// SIGHUP asks to look at files now. They are looked at every few seconds anyway.
+/// SIGHUP asks to look at the files now, if there are any. They are looked at every few seconds anyway.
 fn look_on_hangup(tls: Option<Tls>, control: Option<ControlAccess>) -> Result<(), String> {
+    if tls.is_none() && control.is_none() {
+        return Ok(());
+    }
     let mut hangup = listen(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {

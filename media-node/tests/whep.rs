@@ -245,7 +245,7 @@ async fn the_201_announces_both_extensions_and_the_layers_event() {
     assert!(of(LAYER).starts_with(&format!("<{}/layer>", session.location())));
     let events = of(EVENTS);
     assert!(events.starts_with(&format!("<{}/events>", session.location())));
-    assert!(events.contains("events=\"active,inactive,layers,viewercount,reconnect\""));
+    assert!(events.contains("events=\"active,inactive,layers,viewercount,reconnect,ended\""));
 }
 
 #[tokio::test]

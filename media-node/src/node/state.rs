@@ -257,9 +257,10 @@ impl State {
         else {
             return;
         };
-        if session.connected.replace(now).is_some() {
+        if session.connected.is_some() {
             return;
         }
+        session.connected = Some(now);
         self.connecting = self.connecting.saturating_sub(1);
         let Some(room) = self.rooms.get_mut(&session.room) else {
             return;

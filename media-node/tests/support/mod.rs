@@ -64,6 +64,10 @@ impl Harness {
     }
 
     pub fn of(config: HttpConfig, max_sessions: usize) -> Harness {
+        Harness::taking(Rooms::Any, config, max_sessions)
+    }
+
+    pub fn taking(rooms: Rooms, config: HttpConfig, max_sessions: usize) -> Harness {
         let identity = Arc::new(Identity::generate().expect("a certificate"));
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let shard = ShardConfig {
@@ -76,7 +80,7 @@ impl Harness {
             shards: vec![(bound.handle(), bound.port())],
             fingerprint: identity.fingerprint(),
             max_sessions,
-            rooms: Rooms::Any,
+            rooms,
         };
         let relays = vec![bound.relay()];
         let (tell, events) = tokio::sync::mpsc::unbounded_channel();
@@ -123,14 +127,19 @@ impl Harness {
     /// Publishes, and has the shard report that the host is connected.
     pub async fn go_live(&self) -> Answer {
         let answer = self.publish().await;
+        self.connect_all();
+        self.until(|node| node.status().rooms.iter().any(|r| r.video_codec.is_some()))
+            .await;
+        answer
+    }
+
+    /// Has the shard report that the first sessions are connected.
+    pub fn connect_all(&self) {
         for number in 0..8 {
             self.tell(ShardEvent::Connected {
                 number: SessionNumber(number),
             });
         }
-        self.until(|node| node.status().rooms.iter().any(|r| r.video_codec.is_some()))
-            .await;
-        answer
     }
 
     /// Has the shard report what its only program has on air.
@@ -161,7 +170,7 @@ impl Harness {
         assert!(self.shard.send(event).is_ok(), "the node is gone");
     }
 
-    async fn until(&self, is_so: impl Fn(&Node) -> bool) {
+    pub async fn until(&self, is_so: impl Fn(&Node) -> bool) {
         let wait = async {
             while !is_so(&self.node) {
                 tokio::task::yield_now().await;
