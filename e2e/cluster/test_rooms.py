@@ -11,6 +11,7 @@ from showrunner import MEDIA_NAMESPACE, SHOP, SYSTEM, Host, showrunner
 
 sys.path.append(str(ROOT / "e2e/native"))
 from peer import Watcher  # noqa: E402
+from test_gstreamer import H264  # noqa: E402
 
 SDP = {"Content-Type": "application/sdp"}
 
@@ -89,7 +90,7 @@ class Rooms(unittest.TestCase):
 
     def test_a_room_that_is_deleted_says_good_bye(self) -> None:
         with self.live.room("ending") as room, self.live.host(room):
-            with Watcher("encoding-name=H264", "rtph264depay ! avdec_h264") as watcher:
+            with Watcher(H264, "rtph264depay ! avdec_h264") as watcher:
                 watcher.negotiate(f"{self.live.base}/whep/{SHOP}/{room}")
                 wish = urllib.request.Request(
                     f"{watcher.session}/events",
