@@ -42,7 +42,7 @@ impl Core {
             } => {
                 if let Some(program) = self.programs.get_mut(&id)
                     && let Some(place) = program.place(source)
-                    && program.push(place, packet, &mut self.pool)
+                    && program.push(place, packet, None)
                 {
                     mark(&mut self.dirty, id);
                 }
