@@ -64,6 +64,8 @@ pub struct Peer {
     packets: VecDeque<Packet>,
     /// What the node asked for: SSRC and number.
     asked: VecDeque<(u32, u16)>,
+    /// How often it asked for a keyframe.
+    keyframes_asked: usize,
     checks: u64,
     succeeded: HashSet<TransactionId>,
     closed: bool,
@@ -138,6 +140,7 @@ impl Peer {
             streams: HashMap::new(),
             packets: VecDeque::new(),
             asked: VecDeque::new(),
+            keyframes_asked: 0,
             checks: 0,
             succeeded: HashSet::new(),
             closed: false,
@@ -291,6 +294,15 @@ impl Peer {
         self.send_rtcp(&buffer[..len]).await;
     }
 
+    /// Until the node asks for a keyframe.
+    pub async fn be_asked_for_keyframe(&mut self) {
+        let before = self.keyframes_asked;
+        self.until("be asked for a keyframe", |peer| {
+            (peer.keyframes_asked > before).then_some(())
+        })
+        .await;
+    }
+
     /// The next packet that comes.
     pub async fn next_packet(&mut self) -> Packet {
         self.until("receive", |peer| peer.packets.pop_front()).await
@@ -375,13 +387,14 @@ impl Peer {
 
     fn take_rtcp(&mut self, compound: &[u8]) {
         for packet in rtcp::packets(compound) {
-            if let rtcp::Packet::Nack {
-                media_ssrc,
-                entries,
-                ..
-            } = packet.expect("RTCP")
-            {
-                self.asked.extend(entries.map(|seq| (media_ssrc, seq)));
+            match packet.expect("RTCP") {
+                rtcp::Packet::Nack {
+                    media_ssrc,
+                    entries,
+                    ..
+                } => self.asked.extend(entries.map(|seq| (media_ssrc, seq))),
+                rtcp::Packet::Pli { .. } => self.keyframes_asked += 1,
+                _ => {}
             }
         }
     }
