@@ -6,8 +6,8 @@ use common::{
     CHROMIUM_WHIP, GSTREAMER, SESSION_LEVEL, bent, local, m_lines, parse, section, without,
 };
 use showrunner_sdp::{
-    Codec, Direction, ExtensionIds, MediaKind, OfferError, PublishRules, Publishing, accept_publish,
-    answer_publish,
+    Codec, Direction, ExtensionIds, MediaKind, OfferError, PublishRules, Publishing,
+    accept_publish, answer_publish,
 };
 
 fn publish(text: &str) -> (Publishing, String) {
