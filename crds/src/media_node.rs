@@ -163,7 +163,7 @@ pub struct Reach {
     #[schemars(range(min = 1024, max = 65535))]
     pub node_port: Option<u16>,
     /// With `mode: LoadBalancer`: annotations of the Services, as the cloud wants them.
-    #[schemars(length(max = 32))]
+    #[schemars(extend("maxProperties" = 32))]
     pub service_annotations: BTreeMap<String, String>,
 }
 
@@ -300,7 +300,7 @@ pub struct PodTemplate {
     pub priority_class_name: Option<String>,
     /// Further labels of the pods.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(extend("maxProperties" = 32))]
     #[schemars(extend("x-kubernetes-validations" = [Rule::new(
         "self.all(k, !k.startsWith('showrunner.dev/') && !k.startsWith('app.kubernetes.io/'))",
         "labels that begin with showrunner.dev/ or app.kubernetes.io/ are the operator's: choose another name",
@@ -308,7 +308,7 @@ pub struct PodTemplate {
     pub labels: BTreeMap<String, String>,
     /// Further annotations of the pods.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(extend("maxProperties" = 32))]
     #[schemars(extend("x-kubernetes-validations" = [Rule::new(
         "self.all(k, !k.startsWith('showrunner.dev/'))",
         "annotations that begin with showrunner.dev/ are the operator's: choose another name",

@@ -16,6 +16,8 @@ const MAX_FILE: u64 = 1 << 20;
 /// Whatever makes the contents of files useless.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
+type Parse<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, BoxError> + Send + Sync>;
+
 /// A value made of files' contents, and made again when they change. Cheap to clone.
 pub struct Files<T>(Arc<Watched<T>>);
 
@@ -32,7 +34,7 @@ pub enum FilesError {
 
 struct Watched<T> {
     paths: Vec<PathBuf>,
-    parse: fn(&[Vec<u8>]) -> Result<T, BoxError>,
+    parse: Parse<T>,
     /// What the last look found, good or bad: only news is worth a line in the log.
     seen: Mutex<Result<Vec<Vec<u8>>, String>>,
     value: RwLock<Arc<T>>,
@@ -49,14 +51,14 @@ impl<T: Send + Sync + 'static> Files<T> {
     /// Outside of a tokio runtime.
     pub fn watch(
         paths: &[&Path],
-        parse: fn(&[Vec<u8>]) -> Result<T, BoxError>,
+        parse: impl Fn(&[Vec<u8>]) -> Result<T, BoxError> + Send + Sync + 'static,
     ) -> Result<Files<T>, FilesError> {
         let paths: Vec<PathBuf> = paths.iter().map(|path| (*path).to_owned()).collect();
         let contents = read_all(&paths)?;
         let value = parse(&contents).map_err(|e| FilesError::Unusable(names(&paths), e))?;
         let watched = Arc::new(Watched {
             paths,
-            parse,
+            parse: Box::new(parse),
             seen: Mutex::new(Ok(contents)),
             value: RwLock::new(Arc::new(value)),
         });

@@ -124,6 +124,8 @@ BAD = [
     (site(template={"priorityClassName": ""}), "spec.template.priorityClassName"),
     (site(template={"labels": {"showrunner.dev/region": "x"}}), "labels that begin with showrunner.dev/ or app.kubernetes.io/ are the operator's: choose another name"),
     (site(template={"labels": {"app.kubernetes.io/name": "x"}}), "labels that begin with showrunner.dev/ or app.kubernetes.io/ are the operator's: choose another name"),
+    (site(template={"labels": {f"a{n}": "" for n in range(33)}}), "spec.template.labels: Too many: 33"),
+    (site(template={"annotations": {f"a{n}": "" for n in range(33)}}), "spec.template.annotations: Too many: 33"),
     (site(template={"annotations": {"showrunner.dev/template": "x"}}), "annotations that begin with showrunner.dev/ are the operator's: choose another name"),
     (site(template={"hostNetwork": True}), 'unknown field "spec.template.hostNetwork"'),
 ]  # fmt: skip
@@ -235,7 +237,7 @@ class Crds(unittest.TestCase):
             "lr": "A live show: its host, its viewers, and where they find it.",
             "lr.spec.regions": "Where its media pods may be, by the `spec.region` of MediaNodes",
             "lr.spec.access.publish": "Who may publish: those with a token of a host",
-            "lr.status.phase": "In one word.",
+            "lr.status.phase": "How a show is, in one word.",
             "mn.spec.reach.mode": "By which kind of port",
             "mn.spec.drain.deadlineSeconds": "How long a pod that is to go keeps sessions that don't move",
             "mn.status.conditions": "What is so and what is not: Ready, Progressing, Degraded.",

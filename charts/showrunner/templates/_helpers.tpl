@@ -39,7 +39,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- else if .Values.ingress.enabled -}}
 {{ ternary "https" "http" (ne .Values.ingress.tlsSecretName "") }}://{{ required "ingress.host is not set: say under which name people reach the gateway" .Values.ingress.host }}
 {{- else if .Values.httpRoute.enabled -}}
-https://{{ first (required "httpRoute.hostnames is not set: say under which name people reach the gateway" .Values.httpRoute.hostnames) }}
+https://{{ first .Values.httpRoute.hostnames }}
 {{- else -}}
 {{ ternary "https" "http" (ne .Values.gateway.tls.secretName "") }}://{{ include "showrunner.fullname" . }}-gateway.{{ .Release.Namespace }}.svc
 {{- $port := int .Values.gateway.service.port }}

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { HttpError } from '../src/client/http';
-import { parseRoute, tokenIn } from '../src/page/route';
+import { parseRoute, tokenIn, tokenOf } from '../src/page/route';
 import { bitrate, layerLabel, publishSummary, serverProblem } from '../src/page/words';
 
 it('reads the room from the address', () => {
@@ -14,6 +14,14 @@ it('reads the room from the address', () => {
 it('reads the token from the fragment', () => {
   expect(tokenIn('#token=a%2Bb')).toBe('a+b');
   expect(tokenIn('')).toBeUndefined();
+});
+
+it('takes a pasted token, and one in a pasted link', () => {
+  expect(tokenOf(' eyJh.eyJz.c2ln\n')).toBe('eyJh.eyJz.c2ln');
+  expect(tokenOf('https://live.example/rooms/shop/sale/host#token=a%2Bb')).toBe('a+b');
+  for (const text of ['', ' ', 'https://live.example/rooms/shop/sale', 'https://live.example/#x', 'two words']) {
+    expect(tokenOf(text)).toBeUndefined();
+  }
 });
 
 it('names layers by their lines, also upright', () => {

@@ -1,7 +1,5 @@
 //! Who may come into a room, and as what.
 
-use std::sync::Arc;
-
 use showrunner_protocol::RoomName;
 use showrunner_protocol::room::RoomUid;
 use showrunner_protocol::token::{Action, Grant, Role, TokenError, Verifier};
@@ -17,8 +15,6 @@ pub struct Access {
     pub publish: Admission,
     /// Who may watch.
     pub watch: Admission,
-    /// Checks tokens. Rooms with the same keys share it.
-    pub verifier: Arc<Verifier>,
 }
 
 /// Who is let in.
@@ -51,6 +47,7 @@ impl Access {
     /// If they may not come in.
     pub fn check(
         &self,
+        verifier: &Verifier,
         room: &RoomName,
         protocol: Protocol,
         token: Option<&str>,
@@ -64,7 +61,7 @@ impl Access {
             (None, Admission::Anyone) => role,
             (None, Admission::Token) => return Err(Denied::NoToken),
             (Some(token), _) => {
-                let claims = self.verifier.verify(token, now, (room, &self.uid), action);
+                let claims = verifier.verify(token, now, (room, &self.uid), action);
                 claims.map_err(Denied::Token)?.role
             }
         };
@@ -98,18 +95,20 @@ mod tests {
         SecretKey::hmac(&[7; 32]).unwrap()
     }
 
-    fn access(publish: Admission, watch: Admission) -> Access {
-        let verifier = Verifier::new(vec![TrustedIssuer {
+    fn verifier() -> Verifier {
+        Verifier::new(vec![TrustedIssuer {
             issuer: "showrunner".to_owned(),
             audience: "rooms".to_owned(),
             keys: vec![key().verifying_key()],
             uid: UidRule::Required,
-        }]);
+        }])
+    }
+
+    fn access(publish: Admission, watch: Admission) -> Access {
         Access {
             uid: uid(),
             publish,
             watch,
-            verifier: Arc::new(verifier),
         }
     }
 
@@ -131,7 +130,7 @@ mod tests {
 
     fn role(access: &Access, protocol: Protocol, token: Option<&str>) -> Result<Role, Denied> {
         access
-            .check(&room(), protocol, token, NOW)
+            .check(&verifier(), &room(), protocol, token, NOW)
             .map(|grant| grant.role)
     }
 
@@ -140,7 +139,9 @@ mod tests {
         let access = access(Admission::Anyone, Admission::Anyone);
         assert_eq!(role(&access, Protocol::Whip, None), Ok(Role::Host));
         assert_eq!(role(&access, Protocol::Whep, None), Ok(Role::Viewer));
-        let grant = access.check(&room(), Protocol::Whep, None, NOW).unwrap();
+        let grant = access
+            .check(&verifier(), &room(), Protocol::Whep, None, NOW)
+            .unwrap();
         assert_eq!((grant.room, grant.uid), (room(), uid()));
     }
 
@@ -172,6 +173,7 @@ mod tests {
         let refused = Err(Denied::Token(TokenError::Malformed));
         assert_eq!(role(&access, Protocol::Whep, Some("x")), refused);
         let late = access.check(
+            &verifier(),
             &room(),
             Protocol::Whep,
             Some(&token(Role::Viewer)),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 
 use showrunner_protocol::control::POD_SERVER_NAME;
@@ -12,8 +12,12 @@ use super::limit::Rate;
 
 /// Runs the gateway: the one public HTTP door to all rooms of a cluster.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version, args_conflicts_with_subcommands = true)]
 pub struct Config {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Where clients come in: WHIP, WHEP and the room page.
     #[arg(
         long,
@@ -50,9 +54,14 @@ pub struct Config {
     )]
     pub tls_key: Option<PathBuf>,
 
-    /// The authority of the pods' certificates, in PEM. Without it, pods are called in the clear.
-    #[arg(long, env = "SHOWRUNNER_PODS_CA", value_name = "FILE")]
-    pub pods_ca: Option<PathBuf>,
+    /// The authority of the media pods' certificates, in PEM.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_PODS_CA",
+        default_value = "/etc/showrunner/control/ca.crt",
+        value_name = "FILE"
+    )]
+    pub pods_ca: PathBuf,
 
     /// The name that the certificate of every pod is for.
     #[arg(
@@ -63,9 +72,50 @@ pub struct Config {
     )]
     pub pods_name: String,
 
-    /// The key that requests to pods are signed with, as the chart makes it.
-    #[arg(long, env = "SHOWRUNNER_CONTROL_KEY_FILE", value_name = "FILE")]
+    /// The secrets that requests to media pods are signed with, one a line, the one in use first.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_CONTROL_KEY_FILE",
+        default_value = "/etc/showrunner/control/control-keys",
+        value_name = "FILE"
+    )]
     pub control_key_file: PathBuf,
+
+    /// The public keys of the tokens that the operator makes (a JWK Set).
+    #[arg(
+        long,
+        env = "SHOWRUNNER_TOKEN_KEYS_FILE",
+        default_value = "/etc/showrunner/tokens/jwks.json",
+        value_name = "FILE"
+    )]
+    pub token_keys_file: PathBuf,
+
+    /// The public keys of tokens that a service of your own makes (a JWK Set).
+    #[arg(
+        long,
+        env = "SHOWRUNNER_JWKS_FILE",
+        requires_all = ["jwks_issuer", "jwks_audience"],
+        value_name = "FILE"
+    )]
+    pub jwks_file: Option<PathBuf>,
+
+    /// The `iss` of those tokens.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_JWKS_ISSUER",
+        requires = "jwks_file",
+        value_name = "ISSUER"
+    )]
+    pub jwks_issuer: Option<String>,
+
+    /// What the `aud` of those tokens must include.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_JWKS_AUDIENCE",
+        requires = "jwks_file",
+        value_name = "AUDIENCE"
+    )]
+    pub jwks_audience: Option<String>,
 
     /// The region of this gateway: viewers who don't say where they are get pods of this one first.
     #[arg(
@@ -116,6 +166,16 @@ pub struct Config {
     )]
     pub max_connections: usize,
 
+    /// How long SIGTERM leaves proxies to notice that this gateway is no longer ready, before it takes no more
+    /// connections; a second signal ends the wait.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_DRAIN_SECONDS",
+        default_value_t = 5,
+        value_name = "SECONDS"
+    )]
+    pub drain_seconds: u32,
+
     /// How logs are written.
     #[arg(
         long,
@@ -126,6 +186,16 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
+/// What a gateway's program can do but serve.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Ask a gateway whether it is ready; ends with status 0 if it is.
+    Check {
+        /// The gateway's address, as in http://showrunner-gateway.
+        url: String,
+    },
+}
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -133,4 +203,36 @@ pub enum LogFormat {
     Text,
     /// For log collectors.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_need_one_another() {
+        let is_taken = |args: &str| {
+            let args = args.split_whitespace();
+            Config::try_parse_from(["gateway"].into_iter().chain(args)).is_ok()
+        };
+        assert!(is_taken(""));
+        assert!(is_taken("--tls-cert a --tls-key b"));
+        assert!(is_taken("check http://gateway"));
+        assert!(is_taken(
+            "--jwks-file a --jwks-issuer b --jwks-audience c --trusted-proxies 10.0.0.0/8,fd00::/8"
+        ));
+        for refused in [
+            "check",
+            "--region eu check http://gateway",
+            "--tls-cert a",
+            "--tls-key b",
+            "--jwks-file a",
+            "--jwks-file a --jwks-issuer b",
+            "--jwks-issuer b --jwks-audience c",
+            "--address-limit 5",
+            "--trusted-proxies 10.0.0.1/33",
+        ] {
+            assert!(!is_taken(refused), "{refused}");
+        }
+    }
 }

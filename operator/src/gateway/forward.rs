@@ -16,8 +16,10 @@ use futures_util::stream::unfold;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
+use super::Gateway;
 use super::event_stream::EventRewriter;
-use super::metrics::{Metrics, StreamGuard};
+use super::life::Ending;
+use super::metrics::StreamGuard;
 use super::problem::Problem;
 use super::rewrite::Source;
 
@@ -85,18 +87,18 @@ pub(super) async fn request_body(body: Body) -> Result<Bytes, Problem> {
 
 /// A pod's answer as the client gets it.
 pub(super) async fn answer(
-    metrics: &Metrics,
+    gateway: &Gateway,
     source: &Source,
     answer: Response<Incoming>,
 ) -> Result<axum::response::Response, Problem> {
     let (head, body) = answer.into_parts();
-    if matches!(
-        head.status,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-    ) {
-        // The client's own token is the gateway's affair; this is about the gateway's.
-        tracing::error!(pod = %source.pod, status = %head.status, "a pod refuses the gateway's grant");
+    // The client's own token is the gateway's affair; these are about the gateway's credential.
+    if head.status == StatusCode::UNAUTHORIZED {
+        tracing::error!(pod = %source.pod, "a pod refuses the gateway's credential");
         return Err(bad_gateway("the media pod does not accept this gateway"));
+    }
+    if head.status == StatusCode::FORBIDDEN {
+        return Err(Problem::not_found("there is no such session in this room"));
     }
     let mut headers = copy(&head.headers, &OF_ANSWERS);
     headers.extend(public_location(source, head.status, &head.headers)?.map(|at| (LOCATION, at)));
@@ -107,8 +109,12 @@ pub(super) async fn answer(
         }
     }
     let body = if is_event_stream(&head.headers) {
-        let rewriter = EventRewriter::new(source.clone());
-        Body::from_stream(events(body, rewriter, metrics.stream()))
+        Body::from_stream(events(Open {
+            body,
+            rewriter: EventRewriter::new(source.clone()),
+            ending: gateway.life().ending(),
+            _guard: gateway.metrics().stream(),
+        }))
     } else {
         Body::from(bounded(body).await?)
     };
@@ -151,19 +157,27 @@ fn bad_gateway(detail: &'static str) -> Problem {
     Problem::new(StatusCode::BAD_GATEWAY, detail)
 }
 
-/// Events as they come. An error ends the stream without its end, so that the client knows that there may be more.
-fn events(
+/// An event stream that is open.
+struct Open {
     body: Incoming,
     rewriter: EventRewriter,
-    guard: StreamGuard,
-) -> impl Stream<Item = io::Result<Bytes>> {
-    unfold(Some((body, rewriter, guard)), |open| async move {
-        let (mut body, mut rewriter, guard) = open?;
+    ending: Ending,
+    _guard: StreamGuard,
+}
+
+/// Events as they come. An error ends the stream without its end, so that the client knows that there may be more.
+fn events(open: Open) -> impl Stream<Item = io::Result<Bytes>> {
+    unfold(Some(open), |open| async move {
+        let mut open = open?;
         loop {
-            match next(&mut body, &mut rewriter).await {
+            let came = tokio::select! {
+                came = next(&mut open.body, &mut open.rewriter) => came,
+                () = open.ending.wait() => return None,
+            };
+            match came {
                 Ok(None) => return None,
                 Ok(Some(events)) if events.is_empty() => {}
-                Ok(Some(events)) => return Some((Ok(events), Some((body, rewriter, guard)))),
+                Ok(Some(events)) => return Some((Ok(events), Some(open))),
                 Err(error) => return Some((Err(error), None)),
             }
         }

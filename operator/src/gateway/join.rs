@@ -55,7 +55,7 @@ impl Join<'_> {
             changes.mark_unchanged();
             let failure = match self.attempt().await {
                 Attempt::Answered(source, answer) => {
-                    let answer = forward::answer(self.gateway.metrics(), &source, answer).await;
+                    let answer = forward::answer(self.gateway, &source, answer).await;
                     self.gateway.metrics().joined(began.elapsed());
                     return answer;
                 }

@@ -18,6 +18,7 @@ pub struct Metrics {
     joins: Histogram,
     retries: IntCounter,
     pod_errors: IntCounterVec,
+    watch_errors: IntCounterVec,
     streams: IntGauge,
     rooms: IntGauge,
     pods: IntGauge,
@@ -76,6 +77,11 @@ impl Metrics {
                 "Requests that a pod did not answer, by cause.",
                 "cause",
             )?,
+            watch_errors: counters(
+                "watch_errors_total",
+                "Failures of watches of the API server, by resource; until they end, the view is old.",
+                "resource",
+            )?,
             streams: gauge("event_streams", "Event streams open now.")?,
             rooms: gauge("rooms", "Rooms in the view.")?,
             pods: gauge("pods", "Media pods in the view.")?,
@@ -111,6 +117,10 @@ impl Metrics {
 
     pub(super) fn pod_failed(&self, cause: &'static str) {
         self.pod_errors.with_label_values(&[cause]).inc();
+    }
+
+    pub(super) fn watch_failed(&self, resource: &'static str) {
+        self.watch_errors.with_label_values(&[resource]).inc();
     }
 
     /// Counts an event stream for as long as what is returned lives.

@@ -6,10 +6,11 @@
 //!
 //! The path of a request: a [`showrunner_door::Door`] takes the connection, `door` judges ([`address`], [`limit`],
 //! [`access`]), `join` or `session` choose the pod and call it ([`pods`]), `forward` brings the answer back
-//! ([`rewrite`], [`event_stream`]).
+//! ([`rewrite`], [`event_stream`]). Beside it, [`watches`] keep the view, and [`poll`] the loads of pods.
 
 pub mod access;
 pub mod address;
+pub mod check;
 pub mod client_address;
 pub mod config;
 mod cors;
@@ -17,15 +18,20 @@ mod door;
 pub mod event_stream;
 mod forward;
 mod join;
+pub mod keys;
+mod life;
 pub mod limit;
 pub mod live_view;
 pub mod metrics;
+pub mod observed;
 mod page;
 pub mod pods;
+pub mod poll;
 mod problem;
 pub mod rewrite;
 mod session;
 pub mod view;
+pub mod watches;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -51,10 +57,12 @@ use showrunner_protocol::token::ControlKeys;
 use self::access::Denied;
 use self::address::{Endpoint, PodName};
 use self::client_address::ClientAddress;
+use self::keys::Keys;
+use self::life::Life;
 use self::limit::{Limiter, Rate};
 use self::live_view::LiveView;
 use self::metrics::{LimitedBy, Metrics};
-use self::pods::{CallError, PodRequest, Pods};
+use self::pods::{CallError, PodRequest};
 use self::problem::Problem;
 use self::view::Room;
 
@@ -71,10 +79,8 @@ pub struct Gateway(Arc<Inner>);
 pub struct GatewayParts {
     /// What it knows of the cluster.
     pub view: Arc<LiveView>,
-    /// How it calls pods.
-    pub pods: Pods,
-    /// What it shows them.
-    pub control_keys: ControlKeys,
+    /// What it trusts and signs with.
+    pub keys: Keys,
     /// What it counts.
     pub metrics: Metrics,
     /// Where it is; empty if nobody said.
@@ -89,8 +95,8 @@ pub struct GatewayParts {
 
 struct Inner {
     view: Arc<LiveView>,
-    pods: Pods,
-    control_keys: ControlKeys,
+    keys: Keys,
+    life: Life,
     metrics: Metrics,
     region: String,
     trusted_proxies: Vec<IpNet>,
@@ -106,8 +112,8 @@ impl Gateway {
     pub fn new(parts: GatewayParts) -> Gateway {
         Gateway(Arc::new(Inner {
             view: parts.view,
-            pods: parts.pods,
-            control_keys: parts.control_keys,
+            keys: parts.keys,
+            life: Life::default(),
             metrics: parts.metrics,
             region: parts.region,
             trusted_proxies: parts.trusted_proxies,
@@ -139,12 +145,30 @@ impl Gateway {
             .with_state(self.clone())
     }
 
+    /// From now on it says that it is not ready, and answers all the same: proxies take their time to notice.
+    pub fn leave(&self) {
+        self.0.life.leave();
+    }
+
+    /// Ends the event streams, which don't end by themselves. Clients take them up again at another gateway.
+    pub fn end_streams(&self) {
+        self.0.life.end();
+    }
+
     fn view(&self) -> &LiveView {
         &self.0.view
     }
 
     fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    fn life(&self) -> &Life {
+        &self.0.life
+    }
+
+    fn control_keys(&self) -> Arc<ControlKeys> {
+        self.0.keys.control.get()
     }
 
     fn region(&self) -> &str {
@@ -155,7 +179,7 @@ impl Gateway {
     fn room(&self, name: &RoomName) -> Result<Arc<Room>, Problem> {
         let room = self.view().read(|view| view.room(name));
         let room = room.ok_or_else(|| Problem::not_found(format!("there is no room {name}")))?;
-        if room.is_over {
+        if room.is_over(now()) {
             return Err(Problem::not_found(format!("the show in {name} is over")));
         }
         Ok(room)
@@ -168,7 +192,7 @@ impl Gateway {
         address: SocketAddr,
         request: &PodRequest,
     ) -> Result<Response<Incoming>, CallError> {
-        let answer = self.0.pods.call(address, request).await;
+        let answer = self.0.keys.pods.get().call(address, request).await;
         if let Err(error) = &answer {
             tracing::warn!(%pod, %address, "a pod does not answer: {error}");
             self.metrics().pod_failed(match error {
@@ -182,18 +206,18 @@ impl Gateway {
     /// Lets a request for a room through if its token allows it. Returns what pods want to see.
     fn admit(&self, endpoint: &Endpoint, token: Option<&str>) -> Result<HeaderValue, Problem> {
         let room = self.room(&endpoint.room)?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        let grant = room
-            .access
-            .check(&endpoint.room, endpoint.protocol, token, now)?;
+        let Endpoint {
+            protocol,
+            room: name,
+        } = endpoint;
+        let now = now();
+        let verifier = self.0.keys.tokens.get();
+        let grant = room.access.check(&verifier, name, *protocol, token, now)?;
         if let Some(token) = token {
             let key = self.0.hasher.hash_one(token);
             self.limit(&self.0.by_token, key, LimitedBy::Token)?;
         }
-        let credential = self.0.control_keys.sign_grant(&grant, now);
+        let credential = self.control_keys().sign_grant(&grant, now);
         let header =
             credential.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
         header.ok_or_else(|| {
@@ -240,19 +264,25 @@ impl From<Denied> for Problem {
     }
 }
 
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
 async fn healthy() -> &'static str {
     "ok\n"
 }
 
 async fn ready(State(gateway): State<Gateway>) -> axum::response::Response {
-    if gateway.view().is_complete() {
+    let detail = if !gateway.life().is_serving() {
+        "the gateway is about to end"
+    } else if !gateway.view().is_complete() {
+        "the gateway has not heard from the API server yet"
+    } else {
         return "ready\n".into_response();
-    }
-    Problem::unavailable(
-        "the gateway has not heard from the API server yet",
-        RETRY_SOON,
-    )
-    .into_response()
+    };
+    Problem::unavailable(detail, RETRY_SOON).into_response()
 }
 
 async fn metrics(State(gateway): State<Gateway>) -> impl IntoResponse {

@@ -1,7 +1,6 @@
 //! Calls to pods: over TLS with the chart's certificate, from a pool of connections, with a time limit.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use axum::http::uri::{Authority, Scheme, Uri};
@@ -16,7 +15,6 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use showrunner_protocol::control::POD_SERVER_NAME;
 
 /// A pod is next door: who does not take a connection within this time is gone.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
@@ -30,7 +28,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Pods {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    scheme: Scheme,
 }
 
 /// A request to a pod. It can be sent again.
@@ -60,9 +57,9 @@ pub enum CallError {
 /// Why pods can't be called at all.
 #[derive(Debug, thiserror::Error)]
 pub enum PodsError {
-    /// The file has no certificates.
-    #[error("{0} can't be read as certificates in PEM: {1}")]
-    Authority(String, String),
+    /// There are no certificates.
+    #[error("this is no authority's certificate in PEM: {0}")]
+    Authority(String),
     /// The name is none that a certificate can have.
     #[error("{0:?} is not a DNS name")]
     Name(String),
@@ -76,39 +73,25 @@ impl Pods {
     /// which no certificate could list beforehand.
     ///
     /// # Errors
-    /// If the authority's file or the name is of no use.
-    pub fn over_tls(authority: &Path, name: &str) -> Result<Pods, PodsError> {
-        let unusable = |e: &dyn std::fmt::Display| {
-            PodsError::Authority(authority.display().to_string(), e.to_string())
-        };
+    /// If the authority's certificates (in PEM) or the name are of no use.
+    pub fn over_tls(authority: &[u8], name: &str) -> Result<Pods, PodsError> {
+        let unusable = |e: &dyn std::fmt::Display| PodsError::Authority(e.to_string());
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(authority).map_err(|e| unusable(&e))? {
+        for certificate in CertificateDer::pem_slice_iter(authority) {
             let certificate = certificate.map_err(|e| unusable(&e))?;
             roots.add(certificate).map_err(|e| unusable(&e))?;
         }
         if roots.is_empty() {
             return Err(unusable(&"it has none"));
         }
-        let server = name_of(name)?;
-        Ok(Pods::new(tls(roots)?, server, Scheme::HTTPS))
-    }
-
-    /// Calls pods in the clear: for a network that nobody else is on.
-    ///
-    /// # Errors
-    /// If the TLS library refuses its own defaults.
-    pub fn in_the_clear() -> Result<Pods, PodsError> {
-        let server = name_of(POD_SERVER_NAME)?;
-        Ok(Pods::new(
-            tls(RootCertStore::empty())?,
-            server,
-            Scheme::HTTP,
-        ))
+        let server = ServerName::try_from(name.to_owned());
+        let server = server.map_err(|_| PodsError::Name(name.to_owned()))?;
+        Ok(Pods::new(tls(roots)?, server))
     }
 
     /// One request has a connection to itself (HTTP/1.1): event streams stay open as long as viewers do, and there are
     /// more of them than a connection of HTTP/2 takes.
-    fn new(tls: ClientConfig, server: ServerName<'static>, scheme: Scheme) -> Pods {
+    fn new(tls: ClientConfig, server: ServerName<'static>) -> Pods {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -116,7 +99,7 @@ impl Pods {
         tcp.set_keepalive(Some(KEEP_ALIVE));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
-            .https_or_http()
+            .https_only()
             .with_server_name_resolver(FixedServerNameResolver::new(server))
             .enable_http1()
             .wrap_connector(tcp);
@@ -125,7 +108,7 @@ impl Pods {
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .build(connector);
-        Pods { client, scheme }
+        Pods { client }
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -137,37 +120,29 @@ impl Pods {
         pod: SocketAddr,
         request: &PodRequest,
     ) -> Result<Response<Incoming>, CallError> {
-        let request = self.request(pod, request)?;
+        let request = to(pod, request)?;
         match tokio::time::timeout(ANSWER_PATIENCE, self.client.request(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(CallError::Unreachable(with_causes(&error))),
             Err(_) => Err(CallError::Silent),
         }
     }
-
-    fn request(
-        &self,
-        pod: SocketAddr,
-        from: &PodRequest,
-    ) -> Result<Request<Full<Bytes>>, CallError> {
-        let invalid = |e: axum::http::Error| CallError::Unreachable(e.to_string());
-        let authority = Authority::try_from(pod.to_string()).map_err(|e| invalid(e.into()))?;
-        let uri = Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(authority)
-            .path_and_query(from.path.as_str())
-            .build()
-            .map_err(invalid)?;
-        let mut request = Request::new(Full::new(from.body.clone()));
-        *request.method_mut() = from.method.clone();
-        *request.uri_mut() = uri;
-        *request.headers_mut() = from.headers.clone();
-        Ok(request)
-    }
 }
 
-fn name_of(server: &str) -> Result<ServerName<'static>, PodsError> {
-    ServerName::try_from(server.to_owned()).map_err(|_| PodsError::Name(server.to_owned()))
+fn to(pod: SocketAddr, from: &PodRequest) -> Result<Request<Full<Bytes>>, CallError> {
+    let invalid = |e: axum::http::Error| CallError::Unreachable(e.to_string());
+    let authority = Authority::try_from(pod.to_string()).map_err(|e| invalid(e.into()))?;
+    let uri = Uri::builder()
+        .scheme(Scheme::HTTPS)
+        .authority(authority)
+        .path_and_query(from.path.as_str())
+        .build()
+        .map_err(invalid)?;
+    let mut request = Request::new(Full::new(from.body.clone()));
+    *request.method_mut() = from.method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = from.headers.clone();
+    Ok(request)
 }
 
 fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {

@@ -31,7 +31,7 @@ pub(super) async fn forward(
         pod: session.pod.clone(),
     };
     match answer {
-        Ok(answer) => forward::answer(gateway.metrics(), &source, answer).await,
+        Ok(answer) => forward::answer(gateway, &source, answer).await,
         Err(CallError::Unreachable(_)) => Err(Problem::unavailable(
             "the session's media pod can't be reached",
             RETRY_SOON,

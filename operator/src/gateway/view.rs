@@ -3,7 +3,7 @@
 //! Plain values: watches of the API server fill it, or tests by hand. What it last heard stays true for it, so
 //! that rooms stay open while the API server is away.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,8 +24,10 @@ pub struct View {
 pub struct Room {
     /// Who may come in.
     pub access: Access,
-    /// Whether the show is over.
-    pub is_over: bool,
+    /// Whether the show is over, whatever the time.
+    pub has_ended: bool,
+    /// When it is over, in seconds since 1970.
+    pub ends_at: Option<u64>,
     /// The pod that publishers send to.
     pub origin: Option<PodName>,
     /// The pods that relay it.
@@ -41,13 +43,13 @@ pub struct Pod {
     pub region: String,
     /// Whether it takes new sessions: it answers and does not drain.
     pub takes_sessions: bool,
-    /// Sessions on it, as it last said.
-    pub sessions: u32,
 }
 
 #[derive(Debug)]
 struct Known {
     pod: Pod,
+    /// Sessions on it, as it last said.
+    sessions: u32,
     /// Viewers sent there since it last said how many it has: without them, all that come between two reports would go
     /// to the same pod.
     sent: u32,
@@ -62,6 +64,15 @@ pub struct Candidate {
     pub address: SocketAddr,
 }
 
+impl Candidate {
+    fn new(pod: &PodName, known: &Known) -> Candidate {
+        Candidate {
+            pod: pod.clone(),
+            address: known.pod.address,
+        }
+    }
+}
+
 /// Why a room can't be joined now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
@@ -71,6 +82,15 @@ pub enum Unavailable {
     /// It has pods, but none takes sessions.
     #[error("the room's media pods take no sessions now")]
     NoPodReady,
+}
+
+impl Room {
+    /// Whether the show is over at a time, in seconds since 1970. The gateway's own clock says so while the API server,
+    /// which would, is away.
+    #[must_use]
+    pub fn is_over(&self, now: u64) -> bool {
+        self.has_ended || self.ends_at.is_some_and(|end| end <= now)
+    }
 }
 
 impl View {
@@ -91,11 +111,23 @@ impl View {
 
     /// Learns of a pod, or what is new of it.
     pub fn put_pod(&mut self, name: PodName, pod: Pod) {
-        let sent = match self.pods.get(&name) {
-            Some(known) if known.pod.sessions == pod.sessions => known.sent,
-            _ => 0,
+        let (sessions, sent) = match self.pods.get(&name) {
+            Some(known) => (known.sessions, known.sent),
+            None => (0, 0),
         };
-        self.pods.insert(name, Known { pod, sent });
+        let known = Known {
+            pod,
+            sessions,
+            sent,
+        };
+        self.pods.insert(name, known);
+    }
+
+    /// Learns how many sessions a pod has.
+    pub fn put_sessions(&mut self, name: &PodName, sessions: u32) {
+        if let Some(known) = self.pods.get_mut(name) {
+            (known.sessions, known.sent) = (sessions, 0);
+        }
     }
 
     /// Forgets a pod.
@@ -124,6 +156,20 @@ impl View {
     #[must_use]
     pub fn address(&self, pod: &PodName) -> Option<SocketAddr> {
         self.pods.get(pod).map(|known| known.pod.address)
+    }
+
+    /// The pods among which viewers are spread by load: those of rooms that have several.
+    #[must_use]
+    pub fn shared_pods(&self) -> Vec<Candidate> {
+        let shared = self.rooms.values().filter(|room| !room.edges.is_empty());
+        let names: HashSet<&PodName> = shared
+            .flat_map(|room| room.origin.iter().chain(&room.edges))
+            .collect();
+        names
+            .into_iter()
+            .filter_map(|name| self.pods.get_key_value(name))
+            .map(|(pod, known)| Candidate::new(pod, known))
+            .collect()
     }
 
     /// Takes note that a viewer was sent to a pod.
@@ -159,16 +205,13 @@ impl View {
             .collect();
         ready.sort_by_key(|(name, known)| {
             let is_elsewhere = known.pod.region != region;
-            let load = known.pod.sessions.saturating_add(known.sent);
+            let load = known.sessions.saturating_add(known.sent);
             (is_elsewhere, load, *name)
         });
         ready.dedup_by_key(|(name, _)| *name);
         let candidates: Vec<Candidate> = ready
             .into_iter()
-            .map(|(pod, known)| Candidate {
-                pod: pod.clone(),
-                address: known.pod.address,
-            })
+            .map(|(pod, known)| Candidate::new(pod, known))
             .collect();
         if candidates.is_empty() {
             return Err(Unavailable::NoPodReady);
@@ -189,12 +232,11 @@ mod tests {
         PodName::new("media", pod).unwrap()
     }
 
-    fn pod(region: &str, sessions: u32) -> Pod {
+    fn pod(region: &str) -> Pod {
         Pod {
             address: ([10, 0, 0, 1], 8443).into(),
             region: region.to_owned(),
             takes_sessions: true,
-            sessions,
         }
     }
 
@@ -204,18 +246,20 @@ mod tests {
                 uid: RoomUid::new("1").unwrap(),
                 publish: Admission::Anyone,
                 watch: Admission::Anyone,
-                verifier: Arc::default(),
             },
-            is_over: false,
+            has_ended: false,
+            ends_at: None,
             origin: origin.map(name),
             edges: edges.iter().map(|edge| name(edge)).collect(),
         }
     }
 
-    fn view(pods: &[(&str, Pod)]) -> View {
+    /// Of pods by name, region and sessions.
+    fn view(pods: &[(&str, &str, u32)]) -> View {
         let mut view = View::default();
-        for (pod, known) in pods {
-            view.put_pod(name(pod), known.clone());
+        for (id, region, sessions) in pods {
+            view.put_pod(name(id), pod(region));
+            view.put_sessions(&name(id), *sessions);
         }
         view
     }
@@ -230,7 +274,7 @@ mod tests {
 
     #[test]
     fn hosts_go_to_the_origin_however_loaded() {
-        let view = view(&[("origin", pod("eu", 900)), ("edge", pod("eu", 0))]);
+        let view = view(&[("origin", "eu", 900), ("edge", "eu", 0)]);
         let room = room(Some("origin"), &["edge"]);
         assert_eq!(picks(&view, &room, Protocol::Whip, "eu"), ["media/origin"]);
     }
@@ -238,11 +282,11 @@ mod tests {
     #[test]
     fn viewers_go_to_the_least_loaded_pod_of_their_region_first() {
         let view = view(&[
-            ("origin", pod("eu", 50)),
-            ("a", pod("eu", 20)),
-            ("b", pod("us", 30)),
-            ("c", pod("us", 10)),
-            ("other", pod("us", 0)),
+            ("origin", "eu", 50),
+            ("a", "eu", 20),
+            ("b", "us", 30),
+            ("c", "us", 10),
+            ("other", "us", 0),
         ]);
         let room = room(Some("origin"), &["a", "b", "c"]);
         for (region, order) in [
@@ -260,17 +304,13 @@ mod tests {
 
     #[test]
     fn pods_that_take_no_sessions_or_are_gone_are_passed_over() {
-        let mut view = view(&[
-            ("origin", pod("eu", 1)),
-            ("a", pod("eu", 0)),
-            ("b", pod("eu", 5)),
-        ]);
+        let mut view = view(&[("origin", "eu", 1), ("a", "eu", 0), ("b", "eu", 5)]);
         let room = room(Some("origin"), &["a", "b"]);
         view.put_pod(
             name("a"),
             Pod {
                 takes_sessions: false,
-                ..pod("eu", 0)
+                ..pod("eu")
             },
         );
         view.remove_pod(&name("b"));
@@ -285,14 +325,14 @@ mod tests {
         assert_eq!(reason(&view, &room(None, &[])), Unavailable::NotPlaced);
         let placed = room(Some("origin"), &[]);
         assert_eq!(reason(&view, &placed), Unavailable::NoPodReady);
-        view.put_pod(name("origin"), pod("", 0));
+        view.put_pod(name("origin"), pod(""));
         view.retain_pods(|_| false);
         assert_eq!(reason(&view, &placed), Unavailable::NoPodReady);
     }
 
     #[test]
     fn viewers_that_were_just_sent_somewhere_count_until_the_pod_counts_them() {
-        let mut view = view(&[("a", pod("eu", 10)), ("b", pod("eu", 12))]);
+        let mut view = view(&[("a", "eu", 10), ("b", "eu", 12)]);
         let room = room(Some("a"), &["b"]);
         for expected in ["a", "a", "a", "b", "a", "b"] {
             let first = view
@@ -303,19 +343,43 @@ mod tests {
             assert_eq!(first, name(expected));
             view.sent_to(&first);
         }
-        view.put_pod(name("b"), pod("eu", 12));
+        // What else is new of a pod says nothing of its sessions.
+        view.put_pod(name("b"), pod("eu"));
         assert_eq!(picks(&view, &room, Protocol::Whep, "eu")[0], "media/a");
-        view.put_pod(name("a"), pod("eu", 15));
+        view.put_sessions(&name("a"), 15);
         assert_eq!(picks(&view, &room, Protocol::Whep, "eu")[0], "media/b");
     }
 
     #[test]
     fn a_room_whose_origin_is_an_edge_too_names_it_once() {
-        let view = view(&[("a", pod("eu", 0))]);
+        let view = view(&[("a", "eu", 0)]);
         assert_eq!(
             picks(&view, &room(Some("a"), &["a"]), Protocol::Whep, "eu"),
             ["media/a"]
         );
+    }
+
+    #[test]
+    fn a_show_ends_by_word_or_by_the_clock() {
+        let mut room = room(None, &[]);
+        assert!(!room.is_over(u64::MAX));
+        room.ends_at = Some(100);
+        assert_eq!([99, 100].map(|now| room.is_over(now)), [false, true]);
+        room.has_ended = true;
+        assert!(room.is_over(0));
+    }
+
+    #[test]
+    fn only_pods_that_share_a_room_are_asked_for_their_load() {
+        let mut view = view(&[("a", "eu", 0), ("b", "eu", 0), ("c", "eu", 0)]);
+        view.put_room(
+            RoomName::new("shop", "one").unwrap(),
+            room(Some("a"), &["b", "gone"]),
+        );
+        view.put_room(RoomName::new("shop", "two").unwrap(), room(Some("c"), &[]));
+        let mut shared: Vec<_> = view.shared_pods().into_iter().map(|c| c.pod).collect();
+        shared.sort();
+        assert_eq!(shared, [name("a"), name("b")]);
     }
 
     proptest! {
@@ -331,9 +395,10 @@ mod tests {
             let mut all = Vec::new();
             for (index, (is_near, takes_sessions, sessions, is_edge)) in pods.into_iter().enumerate() {
                 let region = if is_near { "eu" } else { "us" };
-                let known = Pod { takes_sessions, ..pod(region, sessions) };
+                let known = Pod { takes_sessions, ..pod(region) };
                 let pod = name(&format!("p{index}"));
                 view.put_pod(pod.clone(), known);
+                view.put_sessions(&pod, sessions);
                 if is_edge {
                     room.edges.push(pod);
                     if takes_sessions {
@@ -346,9 +411,9 @@ mod tests {
             match near.iter().min().or(all.iter().min()) {
                 None => prop_assert!(best.is_err()),
                 Some(least) => {
-                    let best = &view.pods[&best.unwrap()].pod;
+                    let best = &view.pods[&best.unwrap()];
                     prop_assert_eq!(best.sessions, *least);
-                    prop_assert!(near.is_empty() || best.region == "eu");
+                    prop_assert!(near.is_empty() || best.pod.region == "eu");
                 }
             }
         }

@@ -20,6 +20,10 @@ pub use room::{
     Action, Role, RoomClaims, RoomGrant, Signer, TrustedIssuer, UidRule, Validity, Verifier,
 };
 
+/// Who makes the room tokens that the operator writes.
+pub const ISSUER: &str = "showrunner";
+/// Whom they are for.
+pub const AUDIENCE: &str = "showrunner-rooms";
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 4096;
 /// How far apart the clocks of two machines may be, in seconds.

@@ -1,6 +1,7 @@
 /** Going live in a room. */
 
 import { publish, type Publication, type PublishStats, type VideoCodec } from '../client';
+import { AccessForm, isRefused } from './access';
 import * as devices from './devices';
 import { element, setOptions } from './dom';
 import type { Route } from './route';
@@ -22,13 +23,18 @@ class HostPage {
   readonly #codec = element('codec', HTMLSelectElement);
   readonly #go = element('go', HTMLButtonElement);
   readonly #endpoint: string;
-  readonly #token: string | undefined;
+  readonly #access: AccessForm;
+  #token: string | undefined;
   #stream: MediaStream | undefined;
   #publication: Publication | undefined;
 
   constructor({ namespace, room }: Route, token: string | undefined) {
     this.#endpoint = `/whip/${namespace}/${room}`;
     this.#token = token;
+    this.#access = new AccessForm((entered) => {
+      this.#token = entered;
+      this.#goLive();
+    });
     const link = element('link', HTMLAnchorElement);
     link.href = `/rooms/${namespace}/${room}`;
     link.textContent = link.href;
@@ -77,7 +83,8 @@ class HostPage {
   }
 
   #goLive(): void {
-    if (!this.#stream) return;
+    if (!this.#stream || this.#publication) return;
+    this.#access.hide();
     const publication = publish(this.#endpoint, this.#stream, {
       token: this.#token,
       codec: this.#codec.value === '' ? undefined : (this.#codec.value as VideoCodec),
@@ -88,6 +95,7 @@ class HostPage {
     publication.on('error', (error) => {
       queueMicrotask(() => {
         if (publication.state !== 'occupied') this.#report(words.serverProblem(error));
+        if (publication.state === 'failed' && isRefused(error)) this.#access.show();
       });
     });
   }

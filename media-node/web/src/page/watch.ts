@@ -1,6 +1,7 @@
 /** Watching a room. */
 
-import { watch, type Layer } from '../client';
+import { watch, type Layer, type Watching } from '../client';
+import { AccessForm, isRefused } from './access';
 import { element, setOptions } from './dom';
 import type { Route } from './route';
 import * as words from './words';
@@ -11,26 +12,34 @@ export function watchPage({ namespace, room }: Route, token: string | undefined)
   const video = element('program', HTMLVideoElement);
   const status = element('status', HTMLElement);
   const layer = element('layer', HTMLSelectElement);
-  const watching = watch(`/whep/${namespace}/${room}`, video, { token });
+  const access = new AccessForm((entered) => {
+    watching = begin(entered);
+  });
+  let watching = begin(token);
 
-  status.textContent = words.watchStatus(watching.state);
-  watching.on('state', (state) => {
-    document.body.dataset['state'] = state;
-    status.textContent = words.watchStatus(state);
-    element('badge', HTMLElement).hidden = state !== 'live';
-  });
-  watching.on('error', (error) => {
-    // While it waits for the host, a refusal is what one expects.
-    queueMicrotask(() => {
-      if (watching.state !== 'waiting' && watching.state !== 'live') status.textContent = words.serverProblem(error);
+  function begin(token: string | undefined): Watching {
+    const watching = watch(`/whep/${namespace}/${room}`, video, { token });
+    status.textContent = words.watchStatus(watching.state);
+    watching.on('state', (state) => {
+      document.body.dataset['state'] = state;
+      status.textContent = words.watchStatus(state);
+      element('badge', HTMLElement).hidden = state !== 'live';
     });
-  });
-  watching.on('viewers', (count) => {
-    element('viewers', HTMLElement).textContent = words.viewers(count);
-  });
+    watching.on('error', (error) => {
+      // While it waits for the host, a refusal is what one expects.
+      queueMicrotask(() => {
+        if (watching.state !== 'waiting' && watching.state !== 'live') status.textContent = words.serverProblem(error);
+        if (watching.state === 'failed' && isRefused(error)) access.show();
+      });
+    });
+    watching.on('viewers', (count) => {
+      element('viewers', HTMLElement).textContent = words.viewers(count);
+    });
+    watching.on('layers', (layers) => setOptions(layer, [AUTOMATIC, ...layerOptions(layers)]));
+    return watching;
+  }
 
   setOptions(layer, [AUTOMATIC]);
-  watching.on('layers', (layers) => setOptions(layer, [AUTOMATIC, ...layerOptions(layers)]));
   layer.addEventListener('change', () => {
     // The empty name is a layer too, so "automatic" cannot be the empty value.
     const rid = layer.value === AUTOMATIC.value ? undefined : layer.value.slice(RID_PREFIX.length);
