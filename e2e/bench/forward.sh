@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What a node costs and how quick it is: node and clients in two network namespaces joined by a
 # veth pair, LiveKit beside it. Prints `name: value` lines and rewrites docs/benchmarks.md.
-# SKIP_LIVEKIT=1 leaves LiveKit out; BENCH_SECONDS says how long each load is measured (20).
+# SKIP_LIVEKIT=1 leaves LiveKit out; BENCH_SECONDS says how long each load is measured (20). On a
+# machine that does other work, run it as `chrt --fifo 2 e2e/bench/forward.sh`, after `make build media`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=e2e/bench/namespaces.sh

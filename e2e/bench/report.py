@@ -107,6 +107,16 @@ LOADS = {
 }
 
 
+def surroundings() -> str:
+    """How the bench shared the machine: forward.sh, which starts this, hands its priority down."""
+    if os.sched_getscheduler(0) == os.SCHED_FIFO:
+        return (
+            " The machine did other work meanwhile, so node and clients had real-time priorities, "
+            "the node the higher one (`chrt --fifo 2 e2e/bench/forward.sh`)."
+        )
+    return " Clients run when the node has nothing to do (`SCHED_IDLE`)."
+
+
 def page(lines: dict[str, str], seconds: str) -> str:
     rows = []
     for name, what in LOADS.items():
@@ -123,7 +133,7 @@ def page(lines: dict[str, str], seconds: str) -> str:
 
 `make bench-forward` made this page on {datetime.now(UTC):%Y-%m-%d} at {commit}, on {machine()}.
 
-Node and clients run on the same cores, in two network namespaces that a veth pair joins. Each host publishes one layer of H.264 (720p, 2 Mbit/s) and Opus; each load is measured for {seconds} s by a node that was just started. CPU time is the whole process's, kernel and user, divided by the RTP packets that viewers received.
+Node and clients run on the same cores, in two network namespaces that a veth pair joins. Each host publishes one layer of H.264 (720p, 2 Mbit/s) and Opus; each load is measured for {seconds} s by a node that was just started. CPU time is the whole process's, kernel and user, divided by the RTP packets that viewers received.{surroundings()}
 
 ```
 {chr(10).join(f'{name}: {value}' for name, value in lines.items())}

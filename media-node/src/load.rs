@@ -20,8 +20,8 @@ pub(crate) struct Meter {
 /// Sums since the start.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Reading {
-    /// Time on a core of each shard, by its thread's name.
-    shards: BTreeMap<String, Duration>,
+    /// Time on a core of each shard.
+    shards: BTreeMap<u16, Duration>,
     sent: Traffic,
 }
 
@@ -33,9 +33,12 @@ impl Meter {
         }
     }
 
-    /// The load since the last call.
+    /// The load since the last call; shards' times are added to the metrics.
     pub(crate) fn measure(&mut self) -> Load {
         let (at, now) = (Instant::now(), Reading::now());
+        for (shard, time) in &now.shards {
+            metrics::shard_ran(*shard, time.saturating_sub(self.before.shard(*shard)));
+        }
         let load = now.since(&self.before, at - self.since);
         (self.since, self.before) = (at, now);
         load
@@ -50,12 +53,16 @@ impl Reading {
         }
     }
 
+    fn shard(&self, shard: u16) -> Duration {
+        self.shards.get(&shard).copied().unwrap_or_default()
+    }
+
     fn since(&self, before: &Reading, elapsed: Duration) -> Load {
         let seconds = elapsed.as_secs_f64().max(1e-3);
         let per_second = |now: u64, then: u64| (now.saturating_sub(then) as f64 / seconds) as u64;
-        let cpu = |(name, now): (&String, &Duration)| {
-            let then = before.shards.get(name).copied().unwrap_or_default();
-            (now.saturating_sub(then).as_secs_f64() / seconds).min(1.0)
+        let cpu = |(shard, now): (&u16, &Duration)| {
+            let time = now.saturating_sub(before.shard(*shard));
+            (time.as_secs_f64() / seconds).min(1.0)
         };
         Load {
             shard_cpu: self.shards.iter().map(cpu).collect(),
@@ -66,7 +73,7 @@ impl Reading {
 }
 
 /// Empty where the kernel doesn't tell.
-fn shard_times() -> BTreeMap<String, Duration> {
+fn shard_times() -> BTreeMap<u16, Duration> {
     let Ok(threads) = fs::read_dir(THREADS) else {
         return BTreeMap::new();
     };
@@ -74,10 +81,9 @@ fn shard_times() -> BTreeMap<String, Duration> {
         .flatten()
         .filter_map(|thread| {
             let name = fs::read_to_string(thread.path().join("comm")).ok()?;
-            let number: u16 = name.trim_end().strip_prefix("shard-")?.parse().ok()?;
+            let shard = name.trim_end().strip_prefix("shard-")?.parse().ok()?;
             let times = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            // With leading zeros, names sort as numbers do.
-            Some((format!("{number:05}"), on_core(&times)?))
+            Some((shard, on_core(&times)?))
         })
         .collect()
 }
@@ -94,19 +100,15 @@ mod tests {
 
     #[test]
     fn load_is_the_difference_over_the_time() {
-        let reading = |millis: &[(&str, u64)], packets, bytes| Reading {
+        let reading = |millis: &[(u16, u64)], packets, bytes| Reading {
             shards: millis
                 .iter()
-                .map(|(name, ms)| ((*name).to_owned(), Duration::from_millis(*ms)))
+                .map(|(shard, ms)| (*shard, Duration::from_millis(*ms)))
                 .collect(),
             sent: Traffic { packets, bytes },
         };
-        let before = reading(&[("00000", 1000), ("00001", 500)], 100, 10_000);
-        let now = reading(
-            &[("00000", 1500), ("00001", 500), ("00002", 9000)],
-            300,
-            60_000,
-        );
+        let before = reading(&[(0, 1000), (1, 500)], 100, 10_000);
+        let now = reading(&[(0, 1500), (1, 500), (2, 9000)], 300, 60_000);
         let load = now.since(&before, Duration::from_secs(2));
         assert_eq!(load.shard_cpu, [0.25, 0.0, 1.0]);
         assert_eq!((load.egress_bps, load.packets_per_second), (200_000, 100));

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::shard::outbox::Sent;
@@ -35,6 +35,7 @@ struct Metrics {
     retransmissions: IntCounterVec,
     switches: IntCounterVec,
     shard_sessions: IntGaugeVec,
+    shard_cpu: CounterVec,
     stored_packets: IntGaugeVec,
 }
 
@@ -99,6 +100,7 @@ impl Metrics {
                 &["shard"],
             ),
             shard_sessions: builder.gauges("shard_sessions", "Sessions by shard.", &["shard"]),
+            shard_cpu: builder.seconds("shard_cpu_seconds_total", "Time that a shard's thread took of its core.", &["shard"]),
             stored_packets: builder.gauges(
                 "stored_packets_allocated",
                 "Packet buffers ever allocated; constant in steady state.",
@@ -127,6 +129,10 @@ impl Builder {
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.register(IntCounterVec::new(self.opts(name, help), labels))
+    }
+
+    fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
+        self.register(CounterVec::new(self.opts(name, help), labels))
     }
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
@@ -165,6 +171,14 @@ pub fn render() -> String {
 pub(crate) fn set_rooms(rooms: usize, active: usize) {
     METRICS.rooms.set(rooms as i64);
     METRICS.rooms_active.set(active as i64);
+}
+
+/// Notes that a shard's thread was on its core for so long.
+pub(crate) fn shard_ran(shard: u16, time: Duration) {
+    let counter = METRICS
+        .shard_cpu
+        .with_label_values(&[shard.to_string().as_str()]);
+    counter.inc_by(time.as_secs_f64());
 }
 
 /// Notes how many sessions of a role wait for their peer and are connected.

@@ -139,6 +139,23 @@ async fn aes_gcm_is_preferred_and_clients_without_it_get_aes_cm() {
 }
 
 #[tokio::test]
+async fn what_a_host_loses_is_asked_for_and_takes_its_place_at_viewers() {
+    let mut show = Show::begin().await;
+    let before = show.carry(3).await[2].seq;
+    let lost = show.host.lose_frame();
+    show.host.send_frame(1001).await;
+    let after = show.viewer.next_packet().await;
+    assert_eq!((after.number(), after.seq), (1001, before.wrapping_add(2)));
+    assert_eq!(show.host.next_asked().await, (peer::HOST_SSRC, lost));
+    show.host.send_frame_again(1000, lost, 1).await;
+    let repaired = show.viewer.next_packet().await;
+    assert_eq!(
+        (repaired.number(), repaired.seq),
+        (1000, before.wrapping_add(1))
+    );
+}
+
+#[tokio::test]
 async fn what_a_viewer_misses_comes_again_as_a_retransmission() {
     let mut show = Show::begin().await;
     let sent = show.carry(20).await;

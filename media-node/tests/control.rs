@@ -156,11 +156,12 @@ async fn who_left_early_counts_until_the_room_ends() {
 // Credentials
 
 /// Everything that only operator and gateway may ask.
-const CONTROL: [(&str, &str); 4] = [
+const CONTROL: [(&str, &str); 5] = [
     ("PUT", ROOM),
     ("DELETE", "/v1/rooms/shop/sale?uid=u-1"),
     ("GET", "/v1/status"),
     ("POST", "/v1/drain"),
+    ("PUT", "/v1/addresses"),
 ];
 
 #[tokio::test]
@@ -201,7 +202,7 @@ async fn the_gateway_may_ask_but_not_command() {
     let status = pod.request("GET", "/v1/status").gateway().send().await;
     assert_eq!(status.status, StatusCode::OK);
     let host = grant("sale", "u-1", Role::Host);
-    for (method, path) in [CONTROL[0], CONTROL[1], CONTROL[3]] {
+    for (method, path) in [CONTROL[0], CONTROL[1], CONTROL[3], CONTROL[4]] {
         for token in [&credential(Caller::Gateway), &host] {
             let answer = pod.request(method, path).shows(token).send().await;
             answer.is_problem(403, "operator");
@@ -236,7 +237,7 @@ async fn keys_are_rotated_without_a_restart() {
 #[tokio::test]
 async fn a_node_of_its_own_has_no_control_api() {
     let harness = Harness::new();
-    for (method, path) in [CONTROL[0], CONTROL[1], CONTROL[3]] {
+    for (method, path) in [CONTROL[0], CONTROL[1], CONTROL[3], CONTROL[4]] {
         let answer = harness.request(method, path).operator().send().await;
         answer.is_problem(404, "nothing here");
     }

@@ -7,7 +7,7 @@ pub enum OfferErrorKind {
     Malformed,
     /// Well-formed, but asks for what WHIP, WHEP or this node does not do (422).
     Unprocessable,
-    /// No codec in common (406).
+    /// No codec in common (422 too: to a WHEP player, 406 announces a counter-offer).
     NoCommonCodec,
 }
 

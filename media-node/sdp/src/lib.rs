@@ -26,6 +26,5 @@ pub use negotiate::{Program, PublishRules, accept_publish, accept_watch};
 pub use offer::Offer;
 pub use showrunner_rtp::codec::Codec;
 pub use track::{
-    IceParameters, NegotiatedCodec, Publishing, RecvTrack, Remote, SendTrack, SignalledSsrc,
-    Watching,
+    IceParameters, NegotiatedCodec, Publishing, RecvTrack, Remote, SendTrack, Watching,
 };

@@ -77,7 +77,6 @@ fn receive(
         codecs: vec![chosen.agreed(|fmtp| fmtp.to_host(chosen.codec))],
         extensions,
         rids,
-        ssrcs: section.ssrcs.clone(),
     })
 }
 

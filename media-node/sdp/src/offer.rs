@@ -12,7 +12,7 @@ use rtc_sdp::description::session::SessionDescription;
 
 use crate::codec::{OfferedCodec, offered_codecs};
 use crate::error::{Direction, MediaKind};
-use crate::{ExtensionIds, IceParameters, OfferError, Remote, SignalledSsrc};
+use crate::{ExtensionIds, IceParameters, OfferError, Remote};
 
 /// Longest offer that is read. Browsers send less than 10 KiB.
 pub(crate) const MAX_BYTES: usize = 64 * 1024;
@@ -20,8 +20,6 @@ pub(crate) const MAX_BYTES: usize = 64 * 1024;
 pub(crate) const MAX_SECTIONS: usize = 16;
 /// Most simulcast layers that are taken.
 pub(crate) const MAX_RIDS: usize = 4;
-/// Most announced SSRCs that are kept for one m-section.
-const MAX_SSRCS: usize = 16;
 /// Longest a=mid.
 const MAX_MID: usize = 64;
 
@@ -50,7 +48,6 @@ pub(crate) struct Section {
     pub(crate) extensions: ExtensionIds,
     /// RIDs to be sent, in the order of `a=simulcast`.
     pub(crate) rids: Vec<String>,
-    pub(crate) ssrcs: Vec<SignalledSsrc>,
 }
 
 impl Offer {
@@ -155,7 +152,6 @@ impl Section {
             codecs: offered_codecs(&name.formats, own),
             extensions,
             rids: read_rids(own)?,
-            ssrcs: read_ssrcs(own),
         })
     }
 }
@@ -338,40 +334,6 @@ fn is_rid(rid: &str) -> bool {
         && rid
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-}
-
-/// SSRCs that the m-section announces, with their retransmissions (RFC 5576).
-fn read_ssrcs(own: Attributes<'_>) -> Vec<SignalledSsrc> {
-    let pairs: Vec<(u32, u32)> = own
-        .all("ssrc-group")
-        .filter_map(|group| group.strip_prefix("FID "))
-        .filter_map(|pair| {
-            let mut numbers = pair.split_ascii_whitespace().map(str::parse::<u32>);
-            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-        })
-        .take(MAX_SSRCS)
-        .collect();
-    let mut ssrcs: Vec<SignalledSsrc> = Vec::new();
-    for value in own.all("ssrc") {
-        let Some(Ok(ssrc)) = value.split(' ').next().map(str::parse::<u32>) else {
-            continue;
-        };
-        let is_rtx = pairs.iter().any(|(_, rtx)| *rtx == ssrc);
-        if is_rtx || ssrcs.iter().any(|s| s.ssrc == ssrc) {
-            continue;
-        }
-        if ssrcs.len() == MAX_SSRCS {
-            break;
-        }
-        ssrcs.push(SignalledSsrc {
-            ssrc,
-            rtx_ssrc: pairs
-                .iter()
-                .find(|(media, _)| *media == ssrc)
-                .map(|(_, rtx)| *rtx),
-        });
-    }
-    ssrcs
 }
 
 /// Error texts quote the client's input; keep them short.

@@ -61,15 +61,6 @@ pub struct NegotiatedCodec {
     pub fmtp: String,
 }
 
-/// An SSRC that the offer announced (`a=ssrc`, RFC 5576).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SignalledSsrc {
-    /// The media stream.
-    pub ssrc: u32,
-    /// Its retransmissions, where grouped with it by `FID`.
-    pub rtx_ssrc: Option<u32>,
-}
-
 /// A track that the client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecvTrack {
@@ -81,8 +72,6 @@ pub struct RecvTrack {
     pub extensions: ExtensionIds,
     /// RIDs of its simulcast layers, in the offer's order (RFC 8853); empty without simulcast.
     pub rids: Vec<String>,
-    /// SSRCs that the offer announced, for clients that send no RID or MID.
-    pub ssrcs: Vec<SignalledSsrc>,
 }
 
 /// A track that the client receives.

@@ -1,9 +1,9 @@
 //! A publisher's packets: which SSRC is which layer, what is lost, and what the publisher is told.
 //!
-//! Streams are bound by RID and MID (RFC 8852, RFC 8843), by SSRCs signalled in SDP, or by payload
-//! type where only one stream can be meant; a binding is kept for good, since browsers stop
-//! sending RID after the first receiver report. RTX (RFC 4588) is unwrapped before losses are
-//! counted, so a recovered packet is not asked for again.
+//! A payload type says the track of a stream, and its RID the layer (RFC 8852), where there are
+//! several; a binding is kept for good, since browsers stop sending RID after the first receiver
+//! report. RTX (RFC 4588) is unwrapped before losses are counted, so a recovered packet is not
+//! asked for again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +19,9 @@ use showrunner_transport::srtp::{Receiver, StreamState};
 
 use super::packet::{MAX_PAYLOAD, SourceId};
 use super::sync::{StreamClock, Tie};
+
+#[cfg(test)]
+mod tests;
 
 /// The most SSRCs that one publisher may use: audio, four layers, their RTX, and a restart of all.
 const MAX_STREAMS: usize = 24;
@@ -126,7 +129,6 @@ pub struct Ingest {
     video: Option<RecvTrack>,
     session: u64,
     streams: Vec<Stream>,
-    /// States of SSRCs that aren't bound yet, so that their replay windows start with them.
     twcc: Recorder,
     twcc_started: Instant,
     nack_scratch: Vec<u16>,

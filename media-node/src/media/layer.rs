@@ -94,11 +94,12 @@ impl Layer {
     }
 
     /// Stores a packet and puts it into the frame that waits to be sent. Returns false for one
-    /// that was stored before or is too old to matter.
-    pub fn push(&mut self, packet: Arc<StoredPacket>, pool: &mut PacketPool) -> bool {
+    /// that was stored before or is too old to matter. What is kept no longer goes back to `pool`,
+    /// on the shard that packets come in on; on others, letting go of it is enough.
+    pub fn push(&mut self, packet: Arc<StoredPacket>, mut pool: Option<&mut PacketPool>) -> bool {
         let head = self.head.unwrap_or(packet.seq);
         if packet.seq + HISTORY as u64 <= head || self.get(packet.seq).is_some() {
-            pool.retire(packet);
+            retire(packet, pool);
             return false;
         }
         self.rate.count(packet.arrival, packet.payload().len());
@@ -107,10 +108,12 @@ impl Layer {
             self.head = Some(packet.seq);
             self.newest_timestamp = packet.timestamp;
         }
-        self.remember_keyframe(&packet);
+        self.remember_keyframe(&packet, pool.as_deref_mut());
         self.pending.push(Arc::clone(&packet));
-        if let Some(old) = self.slots[slot(packet.seq)].replace(packet) {
-            pool.retire(old);
+        if let Some(old) = self.slots[slot(packet.seq)].replace(packet)
+            && !self.keyframe.holds(&old)
+        {
+            retire(old, pool);
         }
         true
     }
@@ -177,7 +180,7 @@ impl Layer {
         self.rate.bps
     }
 
-    fn remember_keyframe(&mut self, packet: &Arc<StoredPacket>) {
+    fn remember_keyframe(&mut self, packet: &Arc<StoredPacket>, mut pool: Option<&mut PacketPool>) {
         let keyframe = &mut self.keyframe;
         let same_frame = keyframe.start.is_some() && keyframe.timestamp == packet.timestamp;
         if packet.starts_keyframe && !same_frame {
@@ -186,7 +189,14 @@ impl Layer {
             }
             keyframe.start = Some(packet.seq);
             keyframe.timestamp = packet.timestamp;
-            keyframe.packets.clear();
+            for old in keyframe.packets.drain(..) {
+                let is_stored = self.slots[slot(old.seq)]
+                    .as_ref()
+                    .is_some_and(|stored| Arc::ptr_eq(stored, &old));
+                if !is_stored {
+                    retire(old, pool.as_deref_mut());
+                }
+            }
             self.keyframes.granted();
         } else if !same_frame {
             return;
@@ -204,6 +214,18 @@ impl Layer {
         packets.first().map(|p| p.seq) == self.keyframe.start
             && packets.last().is_some_and(|p| p.marker)
             && packets.windows(2).all(|w| w[1].seq == w[0].seq + 1)
+    }
+}
+
+impl Keyframe {
+    fn holds(&self, packet: &Arc<StoredPacket>) -> bool {
+        packet.timestamp == self.timestamp && self.packets.iter().any(|p| Arc::ptr_eq(p, packet))
+    }
+}
+
+fn retire(packet: Arc<StoredPacket>, pool: Option<&mut PacketPool>) {
+    if let Some(pool) = pool {
+        pool.retire(packet);
     }
 }
 
@@ -272,9 +294,9 @@ mod tests {
         let now = Instant::now();
         let (mut layer, mut pool) = layer(now);
         assert_eq!(layer.start(now), Start::Wait);
-        layer.push(packet(10, 0, true, false, now), &mut pool);
-        layer.push(packet(11, 0, false, true, now), &mut pool);
-        layer.push(packet(12, 3000, false, true, now), &mut pool);
+        layer.push(packet(10, 0, true, false, now), Some(&mut pool));
+        layer.push(packet(11, 0, false, true, now), Some(&mut pool));
+        layer.push(packet(12, 3000, false, true, now), Some(&mut pool));
         assert_eq!(layer.start(now), Start::CatchUp { from: 10 });
     }
 
@@ -282,13 +304,13 @@ mod tests {
     fn an_old_keyframe_is_shown_as_a_still() {
         let now = Instant::now();
         let (mut layer, mut pool) = layer(now);
-        layer.push(packet(10, 0, true, false, now), &mut pool);
-        layer.push(packet(11, 0, false, true, now), &mut pool);
+        layer.push(packet(10, 0, true, false, now), Some(&mut pool));
+        layer.push(packet(11, 0, false, true, now), Some(&mut pool));
         let later = now + Duration::from_secs(60);
         for seq in 12..12 + 3 * HISTORY as u64 {
             layer.push(
                 packet(seq, 3000 * seq as u32, false, true, later),
-                &mut pool,
+                Some(&mut pool),
             );
         }
         assert_eq!(layer.start(later), Start::Still);
@@ -300,10 +322,10 @@ mod tests {
     fn an_old_keyframe_with_a_hole_is_no_start() {
         let now = Instant::now();
         let (mut layer, mut pool) = layer(now);
-        layer.push(packet(10, 0, true, false, now), &mut pool);
-        layer.push(packet(12, 0, false, true, now), &mut pool);
+        layer.push(packet(10, 0, true, false, now), Some(&mut pool));
+        layer.push(packet(12, 0, false, true, now), Some(&mut pool));
         assert_eq!(layer.start(now + Duration::from_secs(10)), Start::Wait);
-        layer.push(packet(11, 0, false, false, now), &mut pool);
+        layer.push(packet(11, 0, false, false, now), Some(&mut pool));
         assert_eq!(layer.start(now + Duration::from_secs(10)), Start::Still);
     }
 
@@ -311,14 +333,47 @@ mod tests {
     fn duplicates_and_ancient_packets_are_not_forwarded() {
         let now = Instant::now();
         let (mut layer, mut pool) = layer(now);
-        assert!(layer.push(packet(5000, 0, true, true, now), &mut pool));
-        assert!(!layer.push(packet(5000, 0, true, true, now), &mut pool));
+        assert!(layer.push(packet(5000, 0, true, true, now), Some(&mut pool)));
+        assert!(!layer.push(packet(5000, 0, true, true, now), Some(&mut pool)));
         assert!(!layer.push(
             packet(5000 - HISTORY as u64, 0, false, true, now),
-            &mut pool
+            Some(&mut pool)
         ));
-        assert!(layer.push(packet(4999, 0, false, true, now), &mut pool));
+        assert!(layer.push(packet(4999, 0, false, true, now), Some(&mut pool)));
         assert_eq!(layer.head(), Some(5000));
+    }
+
+    /// A browser sends keyframes only when asked, so one may be kept for hours.
+    #[test]
+    fn packets_are_used_again_while_a_keyframe_is_kept_and_another_shard_lags() {
+        const LAG: usize = 20;
+        let now = Instant::now();
+        let (mut home, mut pool) = layer(now);
+        let (mut away, _) = layer(now);
+        let mut on_the_way = std::collections::VecDeque::new();
+        let mut allocated = 0;
+        for seq in 1..20 * HISTORY as u64 {
+            let mut packet = pool.take(now);
+            let fresh = Arc::get_mut(&mut packet).expect("nobody else has it");
+            *fresh = StoredPacket::empty(now);
+            fresh.seq = seq;
+            // Keyframes of 40 packets, with ever more time between them.
+            let key = 1 << seq.ilog2();
+            fresh.starts_keyframe = seq == key;
+            fresh.timestamp = if seq < key + 40 { key } else { seq } as u32;
+            on_the_way.push_back(Arc::clone(&packet));
+            home.push(packet, Some(&mut pool));
+            home.pending.clear();
+            if on_the_way.len() > LAG {
+                away.push(on_the_way.pop_front().expect("some"), None);
+                away.pending.clear();
+            }
+            if seq == 4 * HISTORY as u64 {
+                allocated = pool.allocated();
+            }
+        }
+        assert!(allocated <= (HISTORY + 4 * LAG + 40) as u64, "{allocated}");
+        assert_eq!(pool.allocated(), allocated, "no more in steady state");
     }
 
     #[test]
@@ -326,7 +381,7 @@ mod tests {
         let now = Instant::now();
         let (mut layer, mut pool) = layer(now);
         assert!(!layer.on_air(now));
-        layer.push(packet(1, 0, true, true, now), &mut pool);
+        layer.push(packet(1, 0, true, true, now), Some(&mut pool));
         assert!(layer.on_air(now));
         assert!(!layer.on_air(now + STALE_AFTER));
     }

@@ -1,7 +1,8 @@
 //! Reuses stored packets, so that a room in steady state allocates nothing per packet.
 //!
 //! A packet leaves a layer's history when a newer one takes its slot; other shards may still hold
-//! it for a moment. The pool keeps it until the last of them lets go, then hands it out again.
+//! it for a moment. The pool of the shard that it came in on keeps it until the last of them lets
+//! go, then hands it out again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

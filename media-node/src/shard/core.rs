@@ -403,7 +403,7 @@ impl Core {
                     layer.codec = codec;
                     layer.size = size.or(layer.size);
                 }
-                if program.push(place, packet, pool) {
+                if program.push(place, packet, Some(pool)) {
                     mark(dirty, id);
                 }
             }

@@ -212,3 +212,55 @@ fn bind_both(addr: SocketAddr) -> std::io::Result<(socket::MediaSocket, mio::net
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use showrunner_rtp::codec::Codec;
+
+    use super::message::ProgramId;
+    use super::*;
+    use crate::media::packet::{SourceId, StoredPacket};
+
+    fn packet(codec: Codec, starts_keyframe: bool) -> Relay {
+        let mut packet = StoredPacket::empty(Instant::now());
+        packet.codec = codec;
+        packet.starts_keyframe = starts_keyframe;
+        Relay::Packet {
+            program: ProgramId(1),
+            source: SourceId(1),
+            packet: Arc::new(packet),
+        }
+    }
+
+    #[test]
+    fn a_filling_queue_sheds_pictures_then_everything() {
+        let poll = Poll::new().expect("a poll");
+        let handle = RelayHandle {
+            queue: Arc::new(ArrayQueue::new(100)),
+            waker: Arc::new(Waker::new(poll.registry(), WAKE).expect("a waker")),
+        };
+        let takes = |relay: &dyn Fn() -> Relay| (0..1000).filter(|_| handle.push(relay())).count();
+        assert_eq!(
+            takes(&|| packet(Codec::Vp8, false)),
+            76,
+            "to three quarters"
+        );
+        for relay in [
+            packet(Codec::Opus, false),
+            packet(Codec::Vp8, true),
+            Relay::OffAir {
+                program: ProgramId(1),
+            },
+        ] {
+            assert!(handle.push(relay));
+        }
+        assert_eq!(
+            takes(&|| packet(Codec::Opus, false)),
+            21,
+            "until it is full"
+        );
+        assert!(!handle.push(packet(Codec::Vp8, true)));
+    }
+}

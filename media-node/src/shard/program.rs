@@ -194,12 +194,12 @@ impl Program {
             .collect()
     }
 
-    /// Stores a packet. True if it is new and has to be sent on.
+    /// Stores a packet. True if it is new and has to be sent on. For `pool` see [`Layer::push`].
     pub(super) fn push(
         &mut self,
         place: Place,
         packet: Arc<StoredPacket>,
-        pool: &mut PacketPool,
+        pool: Option<&mut PacketPool>,
     ) -> bool {
         self.layer_mut(place)
             .is_some_and(|layer| layer.push(packet, pool))

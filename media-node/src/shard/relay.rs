@@ -12,7 +12,7 @@ impl Core {
     /// Takes what another shard says.
     pub(super) fn on_relay(&mut self, now: Instant, relay: Relay) {
         match relay {
-            Relay::Subscribe { program, to } => self.on_subscribe(now, program, to),
+            Relay::Subscribe { program, to } => self.on_subscribe(program, to),
             Relay::Unsubscribe { program: id, to } => {
                 if let Some(program) = self.programs.get_mut(&id) {
                     program.replicas.retain(|r| *r != to);
@@ -42,7 +42,7 @@ impl Core {
             } => {
                 if let Some(program) = self.programs.get_mut(&id)
                     && let Some(place) = program.place(source)
-                    && program.push(place, packet, &mut self.pool)
+                    && program.push(place, packet, None)
                 {
                     mark(&mut self.dirty, id);
                 }
@@ -86,8 +86,9 @@ impl Core {
         }
     }
 
-    /// Another shard has viewers: it gets every layer from its last keyframe on, and all to come.
-    fn on_subscribe(&mut self, now: Instant, id: ProgramId, to: usize) {
+    /// Another shard has viewers: it gets every layer from its last keyframe on, and all to come;
+    /// those that are silent now as well, since they may go on.
+    fn on_subscribe(&mut self, id: ProgramId, to: usize) {
         let index = self.index;
         let program = self
             .programs
@@ -98,7 +99,7 @@ impl Core {
         }
         let mut relays = Vec::new();
         for place in program.places() {
-            let Some(layer) = program.layer(place).filter(|l| l.on_air(now)) else {
+            let Some(layer) = program.layer(place) else {
                 continue;
             };
             let track = match place {

@@ -62,6 +62,10 @@ pub struct Peer {
     srtp: Option<Srtp>,
     streams: HashMap<u32, StreamState>,
     packets: VecDeque<Packet>,
+    /// What the node asked for: SSRC and number.
+    asked: VecDeque<(u32, u16)>,
+    /// How often it asked for a keyframe.
+    keyframes_asked: usize,
     checks: u64,
     succeeded: HashSet<TransactionId>,
     closed: bool,
@@ -135,6 +139,8 @@ impl Peer {
             srtp: None,
             streams: HashMap::new(),
             packets: VecDeque::new(),
+            asked: VecDeque::new(),
+            keyframes_asked: 0,
             checks: 0,
             succeeded: HashSet::new(),
             closed: false,
@@ -196,22 +202,40 @@ impl Peer {
 
     /// Seals and sends a frame of one packet; its number can be read from its end.
     pub async fn send_frame(&mut self, number: u32) {
-        let is_key = number.is_multiple_of(32);
-        let mut payload = [&[0x10, u8::from(!is_key)][..], &[0; 98]].concat();
-        if is_key {
-            payload[4..11].copy_from_slice(&[0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00]);
-        }
-        payload.extend(number.to_be_bytes());
+        let index = self.next_index;
+        self.next_index += 1;
         let header = HeaderWriter {
             marker: true,
             payload_type: sdp::VP8,
-            sequence_number: self.next_index as u16,
+            sequence_number: index as u16,
             timestamp: number.wrapping_mul(3000),
             ssrc: HOST_SSRC,
         };
-        let index = self.next_index;
+        self.send_rtp(&header, &[], &frame(number), index).await;
+    }
+
+    /// A frame that the network loses; its sequence number.
+    pub fn lose_frame(&mut self) -> u16 {
         self.next_index += 1;
-        self.send_rtp(&header, &[], &payload, index).await;
+        (self.next_index - 1) as u16
+    }
+
+    /// Sends a frame as the retransmission of the one that had this sequence number (RFC 4588).
+    pub async fn send_frame_again(&mut self, number: u32, original: u16, index: u16) {
+        let header = HeaderWriter {
+            marker: true,
+            payload_type: sdp::RTX,
+            sequence_number: index,
+            timestamp: number.wrapping_mul(3000),
+            ssrc: HOST_SSRC + 1,
+        };
+        let payload = [&original.to_be_bytes()[..], &frame(number)].concat();
+        self.send_rtp(&header, &[], &payload, index.into()).await;
+    }
+
+    /// The next packet that the node asks for.
+    pub async fn next_asked(&mut self) -> (u32, u16) {
+        self.until("be asked", |peer| peer.asked.pop_front()).await
     }
 
     /// Seals and sends any RTP packet.
@@ -268,6 +292,15 @@ impl Peer {
             .expect("there is room");
         let len = writer.finish();
         self.send_rtcp(&buffer[..len]).await;
+    }
+
+    /// Until the node asks for a keyframe.
+    pub async fn be_asked_for_keyframe(&mut self) {
+        let before = self.keyframes_asked;
+        self.until("be asked for a keyframe", |peer| {
+            (peer.keyframes_asked > before).then_some(())
+        })
+        .await;
     }
 
     /// The next packet that comes.
@@ -345,9 +378,24 @@ impl Peer {
             },
             _ if packet::is_rtcp(datagram) => {
                 let srtp = self.srtp.as_mut().expect("a connection");
-                srtp.receiver.open_rtcp(datagram).expect("authentic RTCP");
+                let len = srtp.receiver.open_rtcp(datagram);
+                self.take_rtcp(&datagram[..len.expect("authentic RTCP")]);
             }
             _ => self.take_rtp(datagram),
+        }
+    }
+
+    fn take_rtcp(&mut self, compound: &[u8]) {
+        for packet in rtcp::packets(compound) {
+            match packet.expect("RTCP") {
+                rtcp::Packet::Nack {
+                    media_ssrc,
+                    entries,
+                    ..
+                } => self.asked.extend(entries.map(|seq| (media_ssrc, seq))),
+                rtcp::Packet::Pli { .. } => self.keyframes_asked += 1,
+                _ => {}
+            }
         }
     }
 
@@ -364,6 +412,17 @@ impl Peer {
             payload: payload.to_vec(),
         });
     }
+}
+
+/// A frame of VP8 that ends with its number; every 32nd is a keyframe.
+fn frame(number: u32) -> Vec<u8> {
+    let is_key = number.is_multiple_of(32);
+    let mut payload = [&[0x10, u8::from(!is_key)][..], &[0; 98]].concat();
+    if is_key {
+        payload[4..11].copy_from_slice(&[0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00]);
+    }
+    payload.extend(number.to_be_bytes());
+    payload
 }
 
 fn srtp(keys: &SrtpKeys) -> Srtp {

@@ -1,4 +1,4 @@
-//! A real node with one shard on loopback, and requests to its router.
+//! A real node on loopback, and requests to its router.
 
 #![allow(dead_code, unreachable_pub)]
 
@@ -64,29 +64,39 @@ impl Harness {
     }
 
     pub fn of(config: HttpConfig, max_sessions: usize) -> Harness {
-        Harness::taking(Rooms::Any, config, max_sessions)
+        Harness::made(1, Rooms::Any, config, max_sessions)
     }
 
     pub fn taking(rooms: Rooms, config: HttpConfig, max_sessions: usize) -> Harness {
+        Harness::made(1, rooms, config, max_sessions)
+    }
+
+    pub fn on_shards(count: usize, config: HttpConfig, max_sessions: usize) -> Harness {
+        Harness::made(count, Rooms::Any, config, max_sessions)
+    }
+
+    fn made(count: usize, rooms: Rooms, config: HttpConfig, max_sessions: usize) -> Harness {
         let identity = Arc::new(Identity::generate().expect("a certificate"));
-        let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let shard = ShardConfig {
-            index: 0,
-            bind,
+        let shards = (0..count).map(|index| ShardConfig {
+            index,
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             core: None,
-        };
-        let bound = Bound::bind(shard).expect("a port");
+        });
+        let bound: Vec<Bound> = shards.map(|s| Bound::bind(s).expect("a port")).collect();
         let parts = NodeParts {
-            shards: vec![(bound.handle(), bound.port())],
+            shards: bound.iter().map(|b| (b.handle(), b.port())).collect(),
             fingerprint: identity.fingerprint(),
             max_sessions,
             rooms,
         };
-        let relays = vec![bound.relay()];
+        let relays: Vec<_> = bound.iter().map(Bound::relay).collect();
         let (tell, events) = tokio::sync::mpsc::unbounded_channel();
-        bound
-            .start(identity, relays, tell.clone(), ShardMetrics::new(0))
-            .expect("a thread");
+        for (index, shard) in bound.into_iter().enumerate() {
+            let (identity, metrics) = (Arc::clone(&identity), ShardMetrics::new(index));
+            shard
+                .start(identity, relays.clone(), tell.clone(), metrics)
+                .expect("a thread");
+        }
         let node = Node::new(parts, events);
         let public = PublicAddresses {
             addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
