@@ -341,3 +341,71 @@ async fn a_drain_is_over_when_all_have_left() {
     assert_eq!(request.send().await.status, StatusCode::OK);
     pod.harness.node.drained().await;
 }
+
+// How clients reach it
+
+#[tokio::test]
+async fn a_node_takes_sessions_once_it_knows_how_clients_reach_it() {
+    let pod = Pod::untold();
+    pod.assign("sale", &assignment("u-1", 1)).await;
+    let ready = pod.request("GET", "/readyz").send().await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(pod.status().await["public"].is_null());
+    let early = pod.publish(&grant("sale", "u-1", Role::Host)).await;
+    early.is_problem(503, "how clients reach it");
+
+    let public = json!({ "addresses": ["192.0.2.1", "2001:db8::1"], "mediaPort": 30000 });
+    assert_eq!(
+        pod.tell(public.clone()).await.status,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(pod.status().await["public"], public);
+    let ready = pod.request("GET", "/readyz").send().await;
+    assert_eq!(ready.status, StatusCode::OK);
+    let host = pod.publish(&grant("sale", "u-1", Role::Host)).await;
+    assert_eq!(host.status, StatusCode::CREATED, "{}", host.body);
+    for candidate in ["192.0.2.1 30000 typ host", "2001:db8::1 30000 typ host"] {
+        assert!(host.body.contains(candidate), "{}", host.body);
+    }
+}
+
+#[tokio::test]
+async fn addresses_that_nobody_could_reach_are_refused() {
+    let pod = Pod::untold();
+    pod.tell(json!({ "addresses": [] }))
+        .await
+        .is_problem(400, "no address");
+    let beyond = json!({ "addresses": ["192.0.2.1"], "mediaPort": 65535 });
+    pod.tell(beyond).await.is_problem(400, "2 shards");
+    let odd = json!({ "addresses": ["example.com"] });
+    pod.tell(odd).await.is_problem(400, "IP address");
+}
+
+// What hosts may send
+
+#[tokio::test]
+async fn a_host_sends_what_its_room_takes() {
+    let pod = Pod::empty();
+    let rules = |codecs: &[&str]| {
+        json!({
+            "uid": "u-1",
+            "generation": 1,
+            "role": { "kind": "origin" },
+            "video": { "codecs": codecs, "maxLayers": 1 },
+        })
+        .to_string()
+    };
+    pod.assign("sale", &rules(&["H264"])).await;
+    let host = pod.publish(&grant("sale", "u-1", Role::Host)).await;
+    assert_eq!(host.status, StatusCode::CREATED, "{}", host.body);
+    assert!(
+        host.body.contains("H264/90000") && !host.body.contains("VP8/90000"),
+        "{}",
+        host.body
+    );
+    assert!(
+        host.body.contains("a=simulcast:recv f\r\n"),
+        "{}",
+        host.body
+    );
+}

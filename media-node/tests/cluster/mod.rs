@@ -23,6 +23,8 @@ pub const ROOM: &str = "/v1/rooms/shop/sale";
 /// Rooms that the node takes.
 pub const MAX_ROOMS: usize = 3;
 
+const ROOMS: Rooms = Rooms::Assigned { most: MAX_ROOMS };
+
 /// A directory of the test's own, gone with it.
 pub struct Dir(PathBuf);
 
@@ -116,6 +118,15 @@ impl Call {
 impl Pod {
     /// Without rooms.
     pub fn empty() -> Pod {
+        Pod::of(|config| Harness::taking(ROOMS, config, 100))
+    }
+
+    /// Just started.
+    pub fn untold() -> Pod {
+        Pod::of(|config| Harness::untold(2, ROOMS, config, 100))
+    }
+
+    fn of(harness: impl FnOnce(HttpConfig) -> Harness) -> Pod {
         let dir = Dir::new();
         let file = dir.put("control.key", SECRET);
         let access = ControlAccess::from_file(&file).expect("good keys");
@@ -123,9 +134,8 @@ impl Pod {
             control: Some(access.clone()),
             ..HttpConfig::default()
         };
-        let rooms = Rooms::Assigned { most: MAX_ROOMS };
         Pod {
-            harness: Harness::taking(rooms, config, 100),
+            harness: harness(config),
             access,
             dir,
         }
@@ -157,6 +167,11 @@ impl Pod {
     pub async fn assign(&self, name: &str, assignment: &str) -> Answer {
         let request = self.request("PUT", &format!("/v1/rooms/shop/{name}"));
         request.operator().body(JSON, assignment.to_owned()).await
+    }
+
+    pub async fn tell(&self, addresses: serde_json::Value) -> Answer {
+        let request = self.request("PUT", "/v1/addresses").operator();
+        request.body(JSON, addresses.to_string()).await
     }
 
     pub async fn end(&self, name: &str, uid: &str) -> Answer {

@@ -76,6 +76,17 @@ impl Harness {
     }
 
     fn made(count: usize, rooms: Rooms, config: HttpConfig, max_sessions: usize) -> Harness {
+        let harness = Harness::untold(count, rooms, config, max_sessions);
+        let public = PublicAddresses {
+            addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
+            media_port: None,
+        };
+        harness.node.tell_addresses(public).expect("an address");
+        harness
+    }
+
+    /// A node that nobody has told how clients reach it.
+    pub fn untold(count: usize, rooms: Rooms, config: HttpConfig, max_sessions: usize) -> Harness {
         let identity = Arc::new(Identity::generate().expect("a certificate"));
         let shards = (0..count).map(|index| ShardConfig {
             index,
@@ -98,11 +109,6 @@ impl Harness {
                 .expect("a thread");
         }
         let node = Node::new(parts, events);
-        let public = PublicAddresses {
-            addresses: vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
-            media_port: None,
-        };
-        node.tell_addresses(public).expect("an address");
         Harness {
             router: router(node.clone(), config),
             node,
