@@ -108,6 +108,23 @@ test('tokens in the address let in, and only they', async ({ startNode, room, op
   await expect(stranger.getByRole('status')).toContainText('does not let you in');
 });
 
+test('who comes without a token may enter one, or the link that has it', async ({ startNode, room, open, hostBrowser, viewerBrowser }) => {
+  const node = await startNode({ args: ['--publish-token', 'for the host', '--watch-token', 'for viewers'] });
+  const page = `${node.url}/rooms/${room}`;
+  const tolerate = /status of 401/;
+  const host = await open(hostBrowser, `${page}/host`, { camera: HD, tolerate });
+  await host.getByRole('button', { name: 'Go live' }).click();
+  await expect(host.getByRole('alert')).toContainText('does not let you in');
+  await host.getByLabel('Token').fill(`${page}/host#token=for+the+host`);
+  await host.keyboard.press('Enter');
+  await expect(host.locator('#badge')).toBeVisible();
+  await expect(host.getByLabel('Token')).toBeHidden();
+  const viewer = await open(viewerBrowser, page, { tolerate });
+  await viewer.getByLabel('Token').fill('for viewers');
+  await viewer.getByRole('button', { name: 'Enter' }).click();
+  await expectLive(viewer);
+});
+
 test('a node that crashes and starts again gets its host and viewers back', async ({ startNode, room, open, hostBrowser, viewerBrowser }) => {
   const node = await startNode();
   // What browsers log about a server that is not there, or that has forgotten the session.

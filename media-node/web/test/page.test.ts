@@ -19,7 +19,8 @@ it('reads the token from the fragment', () => {
 it('takes a pasted token, and one in a pasted link', () => {
   expect(tokenOf(' eyJh.eyJz.c2ln\n')).toBe('eyJh.eyJz.c2ln');
   expect(tokenOf('https://live.example/rooms/shop/sale/host#token=a%2Bb')).toBe('a+b');
-  for (const text of ['', ' ', 'https://live.example/rooms/shop/sale', 'https://live.example/#x', 'two words']) {
+  expect(tokenOf('a node’s own, with spaces')).toBe('a node’s own, with spaces');
+  for (const text of ['', ' ', 'https://live.example/rooms/shop/sale', 'https://live.example/#x']) {
     expect(tokenOf(text)).toBeUndefined();
   }
 });

@@ -19,10 +19,8 @@ export function parseRoute(path: string): Route | undefined {
 /** What somebody who was asked for a token pasted: the token, or the link that has it. */
 export function tokenOf(pasted: string): string | undefined {
   const text = pasted.trim();
-  const fragment = text.indexOf('#');
-  if (fragment >= 0) return tokenIn(text.slice(fragment));
-  // A token has no white space and no slash; an address without a token is none.
-  return /^[^\s/]+$/.test(text) ? text : undefined;
+  if (/^https?:\/\//i.test(text) && URL.canParse(text)) return tokenIn(new URL(text).hash);
+  return text === '' ? undefined : text;
 }
 
 /** The token of `#token=…`. A fragment never leaves the browser, and it is stored nowhere. */
