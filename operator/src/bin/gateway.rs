@@ -73,19 +73,23 @@ async fn run(config: Config) -> Result<(), String> {
         address_limit: config.address_limit,
         token_limit: config.token_limit,
     });
+    let public = listen(config.http, "--http").await?;
+    let admin = listen(config.admin, "--admin").await?;
+    let at = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);
+    let (http_at, admin_at) = (at(&public, config.http), at(&admin, config.admin));
     let public = Server::start(Door {
-        listener: listen(config.http, "--http").await?,
+        listener: public,
         router: gateway.public(config.web_dir.as_deref()),
         tls: certificate(&config)?,
         max_connections: config.max_connections,
     });
     let admin = Server::start(Door {
-        listener: listen(config.admin, "--admin").await?,
+        listener: admin,
         router: gateway.admin(),
         tls: None,
         max_connections: MAX_ADMIN_CONNECTIONS,
     });
-    tracing::info!(http = %config.http, admin = %config.admin, "the gateway is up");
+    tracing::info!(http = %http_at, admin = %admin_at, "the gateway is up");
     let follow = async {
         tokio::join!(
             watches::follow(client, &view, &metrics),

@@ -8,7 +8,8 @@ use showrunner_protocol::token::{
 use super::config::Config;
 use super::pods::Pods;
 
-/// Keys and certificates.
+/// Keys and certificates. Cheap to clone.
+#[derive(Clone)]
 pub struct Keys {
     /// Sign what pods are shown.
     pub control: Files<ControlKeys>,
