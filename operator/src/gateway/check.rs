@@ -49,9 +49,9 @@ mod tests {
             ("/full", StatusCode::SERVICE_UNAVAILABLE),
         ];
         let router = answers
-            .iter()
+            .into_iter()
             .fold(Router::new(), |router, (path, status)| {
-                router.route(&format!("{path}/readyz"), get(async || *status))
+                router.route(&format!("{path}/readyz"), get(async move || status))
             });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
