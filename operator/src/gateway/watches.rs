@@ -47,7 +47,7 @@ pub async fn follow(client: Client, view: &LiveView, metrics: &Metrics) {
 }
 
 /// A kind of resource that the view has.
-pub trait Known: Resource<DynamicType = ()> {
+trait Known: Resource<DynamicType = ()> {
     /// Its name in the view.
     type Name: Eq + Hash + Clone;
     /// The kind in plural, for people.
@@ -112,7 +112,7 @@ impl Known for k8s_openapi::api::core::v1::Pod {
 }
 
 /// Follows the watch of one kind.
-pub struct Follower<K: Known> {
+struct Follower<K: Known> {
     /// What a listing under way has named so far.
     named: HashSet<K::Name>,
     /// Whether there was a whole listing once.
@@ -122,8 +122,7 @@ pub struct Follower<K: Known> {
 
 impl<K: Known> Follower<K> {
     /// That has heard of nothing yet.
-    #[must_use]
-    pub fn new() -> Follower<K> {
+    fn new() -> Follower<K> {
         Follower {
             named: HashSet::new(),
             is_listed: false,
@@ -132,7 +131,7 @@ impl<K: Known> Follower<K> {
     }
 
     /// Takes what the watch says into the view.
-    pub fn take(
+    fn take(
         &mut self,
         view: &LiveView,
         metrics: &Metrics,
