@@ -3,4 +3,18 @@
 //! Each controller has a core that is a pure function from what is observed to what is desired
 //! ([`media_node::desired`], [`live_room::desired`]); what is around it only watches and writes.
 
+pub mod admin;
+pub mod board;
+pub mod cluster;
+pub mod condition;
+pub mod config;
 pub mod gateway;
+pub mod keys;
+pub mod leader;
+pub mod live_room;
+pub mod media_node;
+pub mod metrics;
+pub mod patch;
+pub mod pods;
+pub mod run;
+pub mod world;

@@ -3,28 +3,15 @@
 //! Rooms are packed: the fullest pod that has room for the expected viewers takes the next one, so that others can
 //! empty. Regions are tried in the order in which the room names them.
 
-/// A pod's namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PodId {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl std::fmt::Display for PodId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
+use crate::pods::PodId;
 
 /// A pod that may be there for a room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate<'a> {
     /// Which.
-    pub pod: PodId,
+    pub pod: &'a PodId,
     /// Where its site is.
-    pub region: String,
+    pub region: &'a str,
     /// Whether its site takes rooms of the room's namespace.
     pub is_allowed: bool,
     /// Whether it is ready, answers, and does not drain.
@@ -40,10 +27,10 @@ pub struct Candidate {
 }
 
 /// What a room needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Need {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need<'a> {
     /// In this order; empty: anywhere.
-    pub regions: Vec<String>,
+    pub regions: &'a [String],
     /// Viewers to expect.
     pub viewers: u32,
 }
@@ -58,10 +45,10 @@ pub enum Unplaceable {
     #[error("no MediaNode takes rooms of this namespace: see spec.allowedRooms of the MediaNodes")]
     NotAllowed,
     /// No pod is ready.
-    #[error("no media pod is ready")]
+    #[error("no media pod is ready: see the MediaNodes")]
     NoneReady,
     /// All are full.
-    #[error("all media pods are full")]
+    #[error("all media pods are full: give a MediaNode more replicas")]
     Full,
 }
 
@@ -70,14 +57,14 @@ pub enum Unplaceable {
 /// # Errors
 /// Why there is none.
 pub fn place<'a>(
-    need: &Need,
+    need: Need<'_>,
     sites: &[(&str, bool)],
-    candidates: impl Iterator<Item = &'a Candidate>,
-) -> Result<PodId, Unplaceable> {
+    candidates: impl Iterator<Item = Candidate<'a>>,
+) -> Result<&'a PodId, Unplaceable> {
     is_possible(need, sites)?;
     let mut is_any_ready = false;
     let ready = candidates.filter(|one| one.is_allowed && one.takes_rooms);
-    let wanted = ready.filter_map(|one| Some((region_rank(need, &one.region)?, one)));
+    let wanted = ready.filter_map(|one| Some((region_rank(need, one.region)?, one)));
     let best = wanted
         .inspect(|_| is_any_ready = true)
         .filter(|(_, one)| one.max_rooms.is_none_or(|max| one.rooms < max))
@@ -87,17 +74,17 @@ pub fn place<'a>(
             // Where it fits, the fullest; where it fits nowhere, the one with the most space.
             let space = one.max_sessions - one.sessions;
             let order = if fits { space } else { u32::MAX - space };
-            (!fits, *region, order, &one.pod)
+            (!fits, *region, order, one.pod)
         });
     match best {
-        Some((_, one)) => Ok(one.pod.clone()),
+        Some((_, one)) => Ok(one.pod),
         None if is_any_ready => Err(Unplaceable::Full),
         None => Err(Unplaceable::NoneReady),
     }
 }
 
 /// Whether there are sites for it at all: each with its region, and whether it takes the room's namespace.
-fn is_possible(need: &Need, sites: &[(&str, bool)]) -> Result<(), Unplaceable> {
+fn is_possible(need: Need<'_>, sites: &[(&str, bool)]) -> Result<(), Unplaceable> {
     let near: Vec<bool> = sites
         .iter()
         .filter(|(region, _)| region_rank(need, region).is_some())
@@ -112,7 +99,7 @@ fn is_possible(need: &Need, sites: &[(&str, bool)]) -> Result<(), Unplaceable> {
     Ok(())
 }
 
-fn region_rank(need: &Need, region: &str) -> Option<usize> {
+fn region_rank(need: Need<'_>, region: &str) -> Option<usize> {
     if need.regions.is_empty() {
         return Some(0);
     }
@@ -125,32 +112,56 @@ mod tests {
 
     use super::*;
 
-    fn candidate(name: &str, region: &str, sessions: u32) -> Candidate {
-        Candidate {
-            pod: PodId {
+    #[derive(Clone)]
+    struct Pod {
+        id: PodId,
+        region: String,
+        is_allowed: bool,
+        takes_rooms: bool,
+        rooms: (u32, Option<u32>),
+        sessions: u32,
+    }
+
+    impl Pod {
+        fn candidate(&self) -> Candidate<'_> {
+            Candidate {
+                pod: &self.id,
+                region: &self.region,
+                is_allowed: self.is_allowed,
+                takes_rooms: self.takes_rooms,
+                rooms: self.rooms.0,
+                max_rooms: self.rooms.1,
+                sessions: self.sessions,
+                max_sessions: 100,
+            }
+        }
+    }
+
+    fn candidate(name: &str, region: &str, sessions: u32) -> Pod {
+        Pod {
+            id: PodId {
                 namespace: "media".into(),
                 name: name.into(),
             },
             region: region.into(),
             is_allowed: true,
             takes_rooms: true,
-            rooms: 0,
-            max_rooms: None,
+            rooms: (0, None),
             sessions,
-            max_sessions: 100,
         }
     }
 
-    fn chosen(need: (&[&str], u32), candidates: &[Candidate]) -> Result<String, Unplaceable> {
+    fn chosen((regions, viewers): (&[&str], u32), pods: &[Pod]) -> Result<String, Unplaceable> {
+        let regions: Vec<String> = regions.iter().map(ToString::to_string).collect();
         let need = Need {
-            regions: need.0.iter().map(ToString::to_string).collect(),
-            viewers: need.1,
+            regions: &regions,
+            viewers,
         };
-        let sites: Vec<(&str, bool)> = candidates
+        let sites: Vec<(&str, bool)> = pods
             .iter()
             .map(|one| (one.region.as_str(), one.is_allowed))
             .collect();
-        place(&need, &sites, candidates.iter()).map(|pod| pod.name)
+        place(need, &sites, pods.iter().map(Pod::candidate)).map(|pod| pod.name.clone())
     }
 
     #[test]
@@ -160,8 +171,19 @@ mod tests {
             candidate("b", "eu", 70),
             candidate("c", "eu", 95),
         ];
-        for (viewers, expected) in [(0, "c"), (5, "c"), (6, "b"), (30, "b"), (31, "a"), (90, "a")] {
-            assert_eq!(chosen((&[], viewers), &pods).unwrap(), expected, "{viewers}");
+        for (viewers, expected) in [
+            (0, "c"),
+            (5, "c"),
+            (6, "b"),
+            (30, "b"),
+            (31, "a"),
+            (90, "a"),
+        ] {
+            assert_eq!(
+                chosen((&[], viewers), &pods).unwrap(),
+                expected,
+                "{viewers}"
+            );
         }
     }
 
@@ -173,25 +195,36 @@ mod tests {
 
     #[test]
     fn regions_are_tried_in_order() {
-        let pods = [candidate("a", "us", 95), candidate("b", "eu", 10), candidate("c", "asia", 99)];
+        let pods = [
+            candidate("a", "us", 95),
+            candidate("b", "eu", 10),
+            candidate("c", "asia", 99),
+        ];
         assert_eq!(chosen((&["eu", "us"], 1), &pods).unwrap(), "b");
         assert_eq!(chosen((&["us", "eu"], 1), &pods).unwrap(), "a");
-        assert_eq!(chosen((&["us", "eu"], 50), &pods).unwrap(), "b", "where it fits");
+        assert_eq!(
+            chosen((&["us", "eu"], 50), &pods).unwrap(),
+            "b",
+            "where it fits"
+        );
     }
 
     #[test]
     fn it_says_why_there_is_none() {
         let good = candidate("a", "eu", 10);
-        let not = |change: &dyn Fn(&mut Candidate)| {
+        let not = |change: &dyn Fn(&mut Pod)| {
             let mut one = good.clone();
             change(&mut one);
             chosen((&["eu"], 1), &[one]).unwrap_err()
         };
-        assert_eq!(chosen((&["mars"], 1), &[good.clone()]), Err(Unplaceable::NoSuchRegion("mars".into())));
+        assert_eq!(
+            chosen((&["mars"], 1), &[good.clone()]),
+            Err(Unplaceable::NoSuchRegion("mars".into()))
+        );
         assert_eq!(not(&|one| one.is_allowed = false), Unplaceable::NotAllowed);
         assert_eq!(not(&|one| one.takes_rooms = false), Unplaceable::NoneReady);
         assert_eq!(not(&|one| one.sessions = 100), Unplaceable::Full);
-        assert_eq!(not(&|one| (one.rooms, one.max_rooms) = (3, Some(3))), Unplaceable::Full);
+        assert_eq!(not(&|one| one.rooms = (3, Some(3))), Unplaceable::Full);
         assert_eq!(chosen((&[], 1), &[]), Err(Unplaceable::NoneReady));
     }
 
@@ -203,22 +236,21 @@ mod tests {
             viewers in 0..150u32,
             regions in prop::collection::vec(0..3u8, 0..3),
         ) {
-            let pods: Vec<Candidate> = pods.into_iter().enumerate().map(|(i, pod)| Candidate {
+            let pods: Vec<Pod> = pods.into_iter().enumerate().map(|(i, pod)| Pod {
                 is_allowed: pod.1,
                 takes_rooms: pod.2,
-                rooms: pod.3,
-                max_rooms: Some(2),
+                rooms: (pod.3, Some(2)),
                 ..candidate(&i.to_string(), &pod.0.to_string(), pod.4)
             }).collect();
             let regions: Vec<String> = regions.iter().map(ToString::to_string).collect();
             let names: Vec<&str> = regions.iter().map(String::as_str).collect();
-            let can = |one: &Candidate| one.is_allowed && one.takes_rooms && one.rooms < 2 && one.sessions < 100
+            let can = |one: &Pod| one.is_allowed && one.takes_rooms && one.rooms.0 < 2 && one.sessions < 100
                 && (names.is_empty() || names.contains(&one.region.as_str()));
             match chosen((&names, viewers), &pods) {
                 Ok(name) => {
-                    let one = pods.iter().find(|one| one.pod.name == name).unwrap();
+                    let one = pods.iter().find(|one| one.id.name == name).unwrap();
                     prop_assert!(can(one));
-                    let fits = |one: &Candidate| one.sessions + viewers <= 100;
+                    let fits = |one: &Pod| one.sessions + viewers <= 100;
                     prop_assert!(fits(one) || !pods.iter().any(|one| can(one) && fits(one)));
                 }
                 Err(_) => prop_assert!(!pods.iter().any(can)),

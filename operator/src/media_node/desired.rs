@@ -107,7 +107,7 @@ pub enum Action {
 pub enum DrainReason {
     /// There are more than are wanted.
     ScaleIn,
-    /// It is of an older template, and a newer pod is ready.
+    /// It is of an older template, or its machine is to go, and a newer pod is ready.
     Rollout,
 }
 
@@ -192,7 +192,9 @@ impl<'a> Serving<'a> {
         Serving {
             has_old: all.iter().any(|pod| is_old(pod)),
             // An old pod that isn't ready holds nothing up: it is the first to go.
-            all_ready: all.iter().all(|pod| pod.stage == Stage::Ready || is_old(pod)),
+            all_ready: all
+                .iter()
+                .all(|pod| pod.stage == Stage::Ready || is_old(pod)),
             rollout_waits: pods.iter().any(|pod| is_old(pod) && is_leaving(pod)),
             all,
         }
@@ -257,7 +259,11 @@ impl Plan {
                 Action::Delete { ordinal, why }
             } else {
                 let deadline = now.saturating_add(site.drain_seconds.into());
-                Action::Drain { ordinal, deadline, why }
+                Action::Drain {
+                    ordinal,
+                    deadline,
+                    why,
+                }
             });
         }
     }
@@ -286,7 +292,13 @@ fn rank(site: &Site, pod: &Pod) -> (bool, bool, u32, u32, Reverse<u32>) {
     };
     let is_current = pod.template == site.template;
     let is_ready = pod.stage == Stage::Ready;
-    (is_current, is_ready, sessions, pod.rooms, Reverse(pod.ordinal))
+    (
+        is_current,
+        is_ready,
+        sessions,
+        pod.rooms,
+        Reverse(pod.ordinal),
+    )
 }
 
 fn is_serving(pod: &Pod) -> bool {

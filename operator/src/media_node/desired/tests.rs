@@ -41,7 +41,11 @@ fn draining(ordinal: u32, left: u64, is_aware: bool, sessions: Sessions) -> Pod 
 
 fn drain(ordinal: u32, why: DrainReason) -> Action {
     let deadline = NOW + 600;
-    Action::Drain { ordinal, deadline, why }
+    Action::Drain {
+        ordinal,
+        deadline,
+        why,
+    }
 }
 
 fn delete(ordinal: u32, why: DeleteReason) -> Action {
@@ -62,15 +66,30 @@ fn what_is_done_for_a_site() {
         ("nothing wanted, nothing there", 0, vec![], vec![]),
         ("all are missing", 2, vec![], vec![Create(0), Create(1)]),
         ("as it should be", 2, vec![ready(0, 5), ready(3, 0)], vec![]),
-        ("the lowest free ordinal is taken", 3, vec![ready(0, 5), ready(2, 0)], vec![Create(1)]),
+        (
+            "the lowest free ordinal is taken",
+            3,
+            vec![ready(0, 5), ready(2, 0)],
+            vec![Create(1)],
+        ),
         (
             "a name in use is not taken, even by a pod that is going",
             1,
             vec![pod(0, Stage::Terminating, Unknown)],
             vec![Create(1)],
         ),
-        ("the emptiest goes", 1, vec![ready(0, 5), ready(1, 7)], vec![drain(0, ScaleIn)]),
-        ("of two as empty, the newer", 1, vec![ready(0, 5), ready(1, 5)], vec![drain(1, ScaleIn)]),
+        (
+            "the emptiest goes",
+            1,
+            vec![ready(0, 5), ready(1, 7)],
+            vec![drain(0, ScaleIn)],
+        ),
+        (
+            "of two as empty, the newer",
+            1,
+            vec![ready(0, 5), ready(1, 5)],
+            vec![drain(1, ScaleIn)],
+        ),
         (
             "who serves nobody goes first",
             1,
@@ -83,19 +102,50 @@ fn what_is_done_for_a_site() {
             vec![ready(0, 0), pod(1, Stage::Unready, Impossible)],
             vec![delete(1, NeverRan)],
         ),
-        ("who doesn't answer may have many", 1, vec![ready(0, 9), pod(1, Stage::Ready, Unknown)], vec![
-            drain(0, ScaleIn),
-        ]),
-        ("to none", 0, vec![ready(0, 1), old(ready(1, 2))], vec![drain(1, ScaleIn), drain(0, ScaleIn)]),
-        ("a drained pod with sessions stays", 0, vec![draining(0, 5, true, Count(1))], vec![]),
-        ("and so does one that doesn't answer", 0, vec![draining(0, 5, true, Unknown)], vec![]),
-        ("until its time is over", 0, vec![draining(0, 0, true, Count(9))], vec![delete(0, Deadline)]),
-        ("an empty one goes at once", 0, vec![draining(0, 5, true, Count(0))], vec![delete(0, Drained)]),
+        (
+            "who doesn't answer may have many",
+            1,
+            vec![ready(0, 9), pod(1, Stage::Ready, Unknown)],
+            vec![drain(0, ScaleIn)],
+        ),
+        (
+            "to none",
+            0,
+            vec![ready(0, 1), old(ready(1, 2))],
+            vec![drain(1, ScaleIn), drain(0, ScaleIn)],
+        ),
+        (
+            "a drained pod with sessions stays",
+            0,
+            vec![draining(0, 5, true, Count(1))],
+            vec![],
+        ),
+        (
+            "and so does one that doesn't answer",
+            0,
+            vec![draining(0, 5, true, Unknown)],
+            vec![],
+        ),
+        (
+            "until its time is over",
+            0,
+            vec![draining(0, 0, true, Count(9))],
+            vec![delete(0, Deadline)],
+        ),
+        (
+            "an empty one goes at once",
+            0,
+            vec![draining(0, 5, true, Count(0))],
+            vec![delete(0, Drained)],
+        ),
         (
             "but not before it knows: a session could come",
             0,
             vec![draining(0, 5, false, Count(0))],
-            vec![TellDrain { ordinal: 0, seconds: 5 }],
+            vec![TellDrain {
+                ordinal: 0,
+                seconds: 5,
+            }],
         ),
         (
             "a drained pod doesn't count",
@@ -103,13 +153,27 @@ fn what_is_done_for_a_site() {
             vec![draining(0, 5, true, Count(1))],
             vec![Create(1)],
         ),
-        ("what ended is deleted and made again", 1, vec![ended(10)], vec![delete(0, Ended), Create(1)]),
+        (
+            "what ended is deleted and made again",
+            1,
+            vec![ended(10)],
+            vec![delete(0, Ended), Create(1)],
+        ),
         ("but not at once", 1, vec![ended(9)], vec![]),
-        ("rollout: one more", 2, vec![old(ready(0, 5)), old(ready(1, 6))], vec![Create(2)]),
+        (
+            "rollout: one more",
+            2,
+            vec![old(ready(0, 5)), old(ready(1, 6))],
+            vec![Create(2)],
+        ),
         (
             "rollout: wait until it is ready",
             2,
-            vec![old(ready(0, 5)), old(ready(1, 6)), pod(2, Stage::Unready, Unknown)],
+            vec![
+                old(ready(0, 5)),
+                old(ready(1, 6)),
+                pod(2, Stage::Unready, Unknown),
+            ],
             vec![],
         ),
         (
@@ -121,7 +185,11 @@ fn what_is_done_for_a_site() {
         (
             "rollout: no other while one is going",
             2,
-            vec![old(ready(0, 9)), old(draining(1, 5, true, Count(1))), ready(2, 0)],
+            vec![
+                old(ready(0, 9)),
+                old(draining(1, 5, true, Count(1))),
+                ready(2, 0),
+            ],
             vec![],
         ),
         (
@@ -144,7 +212,11 @@ fn what_is_done_for_a_site() {
         ),
     ];
     for (story, replicas, pods, expected) in table {
-        assert_eq!(plan(&site(replicas), &pods, NOW).actions, expected, "{story}");
+        assert_eq!(
+            plan(&site(replicas), &pods, NOW).actions,
+            expected,
+            "{story}"
+        );
     }
 }
 
@@ -270,7 +342,10 @@ impl World {
     fn act(&mut self, site: &Site, action: Action) -> Result<(), TestCaseError> {
         let now = self.now;
         if let Action::Create(ordinal) = action {
-            prop_assert!(self.pods.iter().all(|pod| pod.ordinal != ordinal), "a name twice");
+            prop_assert!(
+                self.pods.iter().all(|pod| pod.ordinal != ordinal),
+                "a name twice"
+            );
             self.pods.push(Pod {
                 template: site.template.clone(),
                 created: now,

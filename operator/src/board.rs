@@ -1,0 +1,237 @@
+//! Who is to look at what when something happens: news of watches and of pods come in here, rooms and sites to look at
+//! go out to the controllers, while there are some.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use showrunner_crds::{LiveRoom, MediaNode};
+use tokio::sync::Notify;
+
+use crate::cluster::names::label;
+use crate::cluster::watch::News;
+use crate::live_room::reconcile::{Rooms, reference};
+use crate::pods::sight::Changes;
+use crate::pods::{PodId, is_ended, is_leaving, is_ready, site_of};
+use crate::world::{Bell, World};
+
+/// Passes on what happens.
+#[derive(Default)]
+pub struct Board {
+    world: OnceLock<Arc<World>>,
+    /// Rooms to look at.
+    pub rooms: Bell<LiveRoom>,
+    /// Sites to look at.
+    pub sites: Bell<MediaNode>,
+    /// Rung when rooms that wait may find a pod.
+    pub retry: Notify,
+    keeper: Mutex<Option<Arc<Rooms>>>,
+    generations: Mutex<HashMap<String, i64>>,
+}
+
+impl Board {
+    /// From now on it knows what there is.
+    pub fn connect(&self, world: Arc<World>) {
+        // Whoever was first has the same.
+        let _ = self.world.set(world);
+    }
+
+    /// From now on this keeps the rooms; none: nobody does.
+    pub fn keeper(&self, keeper: Option<Arc<Rooms>>) {
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
+    }
+
+    /// Of a room.
+    pub fn room(&self, news: News<'_, LiveRoom>) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        match news {
+            News::Changed(room) => self.rooms.ring(ObjectRef::from_obj(room)),
+            News::Gone(room) => {
+                if let Some(keeper) = self.kept() {
+                    keeper.forget(room);
+                }
+                self.retry.notify_one();
+            }
+            News::All => {
+                let rooms = world.rooms.all();
+                if let Some(keeper) = self.kept() {
+                    let uids: std::collections::HashSet<String> =
+                        rooms.iter().filter_map(|room| room.uid()).collect();
+                    keeper.retain(|uid| uids.contains(uid.as_str()));
+                }
+                for room in rooms {
+                    self.rooms.ring(ObjectRef::from_obj(&*room));
+                }
+            }
+        }
+    }
+
+    /// Of a site.
+    pub fn site(&self, news: News<'_, MediaNode>) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        match news {
+            News::Changed(site) => {
+                self.sites.ring(ObjectRef::from_obj(site));
+                // A new status is nothing to rooms that wait.
+                let (uid, generation) = (
+                    site.uid().unwrap_or_default(),
+                    site.metadata.generation.unwrap_or(0),
+                );
+                let mut generations = self
+                    .generations
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                if generations.insert(uid, generation) == Some(generation) {
+                    return;
+                }
+            }
+            News::Gone(site) => {
+                let mut generations = self
+                    .generations
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                generations.remove(&site.uid().unwrap_or_default());
+            }
+            News::All => {
+                for site in world.sites.all() {
+                    self.sites.ring(ObjectRef::from_obj(&*site));
+                }
+            }
+        }
+        self.pods_changed(world);
+    }
+
+    /// Of a pod, by the API server.
+    pub fn pod(&self, news: News<'_, Pod>) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        match news {
+            News::Changed(pod) => {
+                self.ring_site_of(pod);
+                if is_leaving(pod) || is_ended(pod) || !is_ready(pod) {
+                    world.fleet.changed();
+                    self.ring_rooms_on(world, &PodId::of(pod));
+                } else {
+                    self.pods_changed(world);
+                }
+            }
+            News::Gone(pod) => {
+                self.ring_site_of(pod);
+                world.fleet.changed();
+                self.ring_rooms_on(world, &PodId::of(pod));
+            }
+            News::All => {
+                self.ring_all(world);
+                self.pods_changed(world);
+            }
+        }
+    }
+
+    /// Of a machine.
+    pub fn machine(&self, news: News<'_, Node>) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        match news {
+            News::Changed(machine) | News::Gone(machine) => {
+                let name = machine.metadata.name.as_ref();
+                for pod in world.pods.all() {
+                    if pod
+                        .spec
+                        .as_ref()
+                        .is_some_and(|spec| spec.node_name.as_ref() == name)
+                    {
+                        self.ring_site_of(&pod);
+                    }
+                }
+            }
+            News::All => self.ring_sites(world),
+        }
+    }
+
+    /// Of a pod's Service.
+    pub fn service(&self, news: News<'_, Service>) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        match news {
+            News::Changed(service) | News::Gone(service) => {
+                if let (Some(namespace), Some(site)) =
+                    (service.namespace(), service.labels().get(label::MEDIA_NODE))
+                {
+                    self.sites.ring(ObjectRef::new(site).within(&namespace));
+                }
+            }
+            News::All => self.ring_sites(world),
+        }
+    }
+
+    /// Of a namespace.
+    pub fn namespace(&self, _: News<'_, Namespace>) {
+        if let Some(world) = self.world.get() {
+            self.pods_changed(world);
+        }
+    }
+
+    /// Of a pod, by itself.
+    pub fn heard(&self, pod: &PodId, changes: &Changes) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        for room in &changes.rooms {
+            self.rooms.ring(reference(room));
+        }
+        if changes.is_other || changes.is_lost {
+            self.ring_rooms_on(world, pod);
+            self.pods_changed(world);
+        }
+        if let Some(pod) = world.pods.get(Some(&pod.namespace), &pod.name) {
+            self.ring_site_of(&pod);
+        }
+    }
+
+    fn kept(&self) -> Option<Arc<Rooms>> {
+        self.keeper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn pods_changed(&self, world: &World) {
+        world.fleet.changed();
+        self.retry.notify_one();
+    }
+
+    fn ring_site_of(&self, pod: &Pod) {
+        if let (Some(namespace), Some(site)) = (pod.namespace(), site_of(pod)) {
+            self.sites.ring(ObjectRef::new(site).within(&namespace));
+        }
+    }
+
+    fn ring_rooms_on(&self, world: &World, pod: &PodId) {
+        let rooms: Vec<_> = world.fleet.ledger().rooms_on(pod).map(reference).collect();
+        for room in rooms {
+            self.rooms.ring(room);
+        }
+    }
+
+    fn ring_sites(&self, world: &World) {
+        for site in world.sites.all() {
+            self.sites.ring(ObjectRef::from_obj(&*site));
+        }
+    }
+
+    fn ring_all(&self, world: &World) {
+        self.ring_sites(world);
+        for room in world.rooms.all() {
+            self.rooms.ring(ObjectRef::from_obj(&*room));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Takes off objects what nobody here needs, before they are kept in memory.
+
+use k8s_openapi::api::core::v1::{Namespace, Node, NodeSpec, NodeStatus, Pod, PodSpec, Service};
+use kube::ResourceExt;
+use showrunner_crds::{LiveRoom, MediaNode};
+
+/// What `kubectl apply` keeps for itself: as large as the object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Of a room.
+pub fn room(room: &mut LiveRoom) {
+    room.annotations_mut().remove(LAST_APPLIED);
+}
+
+/// Of a site.
+pub fn site(site: &mut MediaNode) {
+    site.annotations_mut().remove(LAST_APPLIED);
+}
+
+/// Of a pod: what it is made from is not looked at again.
+pub fn pod(pod: &mut Pod) {
+    let node_name = pod.spec.take().and_then(|spec| spec.node_name);
+    pod.spec = Some(PodSpec {
+        node_name,
+        ..PodSpec::default()
+    });
+}
+
+/// Of a Service.
+pub fn service(service: &mut Service) {
+    service.annotations_mut().remove(LAST_APPLIED);
+}
+
+/// Of a machine: all but whether it is to go, and its addresses.
+pub fn machine(machine: &mut Node) {
+    machine.metadata.annotations = None;
+    machine.metadata.labels = None;
+    machine.spec = machine.spec.take().map(|spec| NodeSpec {
+        unschedulable: spec.unschedulable,
+        taints: spec.taints,
+        ..NodeSpec::default()
+    });
+    machine.status = machine.status.take().map(|status| NodeStatus {
+        addresses: status.addresses,
+        ..NodeStatus::default()
+    });
+}
+
+/// Of a namespace: all but its labels.
+pub fn namespace(namespace: &mut Namespace) {
+    namespace.metadata.annotations = None;
+    (namespace.spec, namespace.status) = (None, None);
+}

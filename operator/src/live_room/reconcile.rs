@@ -1,0 +1,787 @@
+//! Does for a room what is to be done.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action as Next;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use showrunner_crds::condition;
+use showrunner_crds::live_room::{Endpoints, Phase, PodReference};
+use showrunner_crds::{LiveRoom, LiveRoomStatus};
+use showrunner_protocol::RoomName;
+use showrunner_protocol::control::{RoomAssignment, RoomStatus};
+use showrunner_protocol::room::RoomUid;
+
+use super::assignment::assignment;
+use super::desired::{self, State, Step, Why, decide};
+use super::fleet::Wish;
+use super::placement::{Need, Unplaceable};
+use super::status::{self, Facts, OnPod, Outcome};
+use super::{host_token, strays};
+use crate::cluster::events::Happening;
+use crate::cluster::names::{MANAGER, ROOM_FINALIZER};
+use crate::cluster::write::WriteError;
+use crate::metrics::Metrics;
+use crate::patch::merge_patch;
+use crate::pods::control::ControlError;
+use crate::pods::sight::Sight;
+use crate::pods::{self, PodId, address, is_leaving, is_ready, site_of};
+use crate::run::back_off;
+use crate::world::{World, now};
+
+/// How long a pod may take to end a room that was deleted.
+const END_PATIENCE: i64 = 10;
+/// Counts of one room alone are not written more often than this.
+const COUNTS_EVERY: Duration = Duration::from_secs(5);
+/// Counts of all rooms that are written each second.
+const COUNTS_PER_SECOND: f64 = 40.0;
+/// Rest of a room that no pod takes now. It is also looked at when pods change.
+const WAIT_FOR_PODS: Duration = Duration::from_secs(30);
+/// Rest of a room that no site takes. It is also looked at when sites change.
+const WAIT_FOR_SITES: Duration = Duration::from_secs(300);
+/// A pod that does not want a room is not asked again for this long.
+const AVOID_FOR: Duration = Duration::from_secs(30);
+/// Rest until a write of ours is seen.
+const SEE_SOON: Duration = Duration::from_secs(2);
+
+/// Keeps rooms.
+pub struct Rooms {
+    world: Arc<World>,
+    memory: Mutex<HashMap<RoomUid, Memory>>,
+    waiting: Mutex<HashSet<RoomName>>,
+    counts: Mutex<(f64, Instant)>,
+}
+
+/// What is remembered of a room between two looks: nothing that a new leader would miss.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    /// What is watched is older than what was written, up to this version.
+    version: u64,
+    status_written: Option<Instant>,
+    token_due: Option<Instant>,
+    not: Option<(PodId, Instant)>,
+    failures: u32,
+}
+
+/// A room as it is worked on.
+struct Work<'a> {
+    room: &'a LiveRoom,
+    name: RoomName,
+    uid: RoomUid,
+    old: LiveRoomStatus,
+}
+
+/// A pod that a room is on.
+struct Origin {
+    id: PodId,
+    pod: Option<Arc<Pod>>,
+    sight: Option<Arc<Sight>>,
+}
+
+impl Rooms {
+    /// Of this world, with the books made from what is watched.
+    #[must_use]
+    pub fn new(world: Arc<World>) -> Rooms {
+        let rooms = Rooms {
+            world,
+            memory: Mutex::default(),
+            waiting: Mutex::default(),
+            counts: Mutex::new((COUNTS_PER_SECOND, Instant::now())),
+        };
+        let mut ledger = rooms.world.fleet.ledger();
+        ledger.retain(|_| false);
+        for room in rooms.world.rooms.all() {
+            if let Some(work) = Work::of(&room)
+                && let Some(origin) = &work.old.origin
+            {
+                ledger.book(&work.uid, &work.name, &id_of(origin), demand(&room));
+            }
+        }
+        drop(ledger);
+        rooms
+    }
+
+    /// One look at a room, and what follows from it.
+    ///
+    /// # Errors
+    /// If something can't be written.
+    pub async fn reconcile(&self, room: &LiveRoom) -> Result<Next, WriteError> {
+        let Some(work) = Work::of(room) else {
+            tracing::error!(
+                "LiveRoom {} has a name or uid that can't be used",
+                room.name_any()
+            );
+            return Ok(Next::await_change());
+        };
+        if !self.world.hand.may_write() {
+            return Err(WriteError::NotLeader);
+        }
+        // What was written is on its way here: it is looked at then.
+        let seen = version(room);
+        if self.remember(&work.uid, |memory| seen < memory.version) {
+            return Ok(Next::requeue(SEE_SOON));
+        }
+        let origin = self.origin(&work);
+        let step = decide(observe(room, &work, origin.as_ref()), now());
+        match step {
+            Step::Finish => self.finish(&work, origin).await,
+            Step::End => self.end(&work, origin).await,
+            Step::Stay | Step::Place(_) => {
+                let why = match step {
+                    Step::Place(why) => Some(why),
+                    _ => None,
+                };
+                self.keep(&work, origin, why).await
+            }
+        }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.world.metrics
+    }
+
+    /// A room is gone for good.
+    pub fn forget(&self, room: &LiveRoom) {
+        if let Some(work) = Work::of(room) {
+            self.drop(&work);
+        }
+    }
+
+    /// Only these rooms are there.
+    pub fn retain(&self, is_there: impl Fn(&RoomUid) -> bool) {
+        self.world.fleet.ledger().retain(&is_there);
+        self.memory().retain(|uid, _| is_there(uid));
+    }
+
+    /// How long to rest after a failure.
+    #[must_use]
+    pub fn back_off(&self, room: &LiveRoom) -> Duration {
+        let Some(work) = Work::of(room) else {
+            return WAIT_FOR_SITES;
+        };
+        back_off(self.remember(&work.uid, |memory| {
+            memory.failures = memory.failures.saturating_add(1);
+            memory.failures
+        }))
+    }
+
+    /// The rooms that have no pod.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<RoomName> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().cloned().collect()
+    }
+
+    /// Ends the rooms of a pod that should not be there.
+    pub async fn end_strays(&self, id: &PodId) {
+        let pod = self.world.pods.get(Some(&id.namespace), &id.name);
+        let Some((pod, address)) = pod.and_then(|pod| address(&pod).map(|address| (pod, address)))
+        else {
+            return;
+        };
+        let Some(sight) = pod.uid().and_then(|uid| self.world.sights.get(id, &uid)) else {
+            return;
+        };
+        let found = strays::strays(sight.rooms.values(), is_leaving(&pod), |name, uid| {
+            self.known(id, name, uid)
+        });
+        for (name, uid) in found {
+            if !self.world.hand.may_write() {
+                return;
+            }
+            match self.world.control.end(address, &name, &uid).await {
+                Ok(()) => {
+                    tracing::info!(pod = %id, room = String::from(name), "ended a room that does not belong there")
+                }
+                Err(error) => {
+                    tracing::warn!(pod = %id, "a room that does not belong there can't be ended: {error}")
+                }
+            }
+        }
+    }
+
+    fn known(&self, pod: &PodId, name: &RoomName, uid: &RoomUid) -> strays::Known {
+        if self
+            .world
+            .rooms
+            .is_unreadable(name.namespace(), name.name())
+        {
+            return strays::Known::Here;
+        }
+        let room = self.world.rooms.get(Some(name.namespace()), name.name());
+        let Some(room) = room.filter(|room| room.uid().as_deref() == Some(uid.as_str())) else {
+            return strays::Known::Gone;
+        };
+        let is_over = room
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase == Some(Phase::Ended));
+        match self.world.fleet.ledger().pod_of(uid) {
+            Some(booked) if booked == pod => strays::Known::Here,
+            Some(_) => strays::Known::Elsewhere,
+            None if is_over => strays::Known::Gone,
+            None => strays::Known::Here,
+        }
+    }
+
+    /// Where a room is: by the books, which know of it first, or by its status.
+    fn origin(&self, work: &Work<'_>) -> Option<Origin> {
+        let booked = self.world.fleet.ledger().pod_of(&work.uid).cloned();
+        let not = self.not(&work.uid);
+        let said = work
+            .old
+            .origin
+            .as_ref()
+            .map(id_of)
+            .filter(|id| Some(id) != not.as_ref());
+        Some(self.find(booked.or(said)?))
+    }
+
+    fn find(&self, id: PodId) -> Origin {
+        let pod = self.world.pods.get(Some(&id.namespace), &id.name);
+        let uid = pod.as_ref().and_then(|pod| pod.uid());
+        let sight = uid.and_then(|uid| self.world.sights.get(&id, &uid));
+        Origin { id, pod, sight }
+    }
+
+    /// A room that is to be on a pod.
+    async fn keep(
+        &self,
+        work: &Work<'_>,
+        origin: Option<Origin>,
+        why: Option<Why>,
+    ) -> Result<Next, WriteError> {
+        let is_elsewhere_full = |why: Why| why.may_stay() && origin.is_some();
+        let chosen = match why {
+            None => origin.ok_or(Unplaceable::NoneReady),
+            Some(why) => match self.place(work, origin.as_ref()) {
+                Ok(id) => Ok(self.find(id)),
+                Err(_) if is_elsewhere_full(why) => origin.ok_or(Unplaceable::NoneReady),
+                Err(unplaceable) => Err(unplaceable),
+            },
+        };
+        let version = self.add_finalizer(work).await?;
+        match chosen {
+            Ok(origin) => self.serve(work, origin, why, version).await,
+            Err(unplaceable) => self.wait(work, why, unplaceable, version).await,
+        }
+    }
+
+    fn place(&self, work: &Work<'_>, from: Option<&Origin>) -> Result<PodId, Unplaceable> {
+        let not = self.not(&work.uid);
+        let wish = Wish {
+            uid: &work.uid,
+            name: &work.name,
+            need: Need {
+                regions: &work.room.spec.regions,
+                viewers: demand(work.room),
+            },
+            not: not.as_ref().or(from.map(|from| &from.id)),
+        };
+        let placed = self.world.fleet.place(&self.world, &wish);
+        self.world.metrics.placed(match &placed {
+            Ok(_) => "placed",
+            Err(unplaceable) => status::waits(unplaceable),
+        });
+        placed
+    }
+
+    /// The pod that does not want a room.
+    fn not(&self, uid: &RoomUid) -> Option<PodId> {
+        let clock = Instant::now();
+        self.remember(uid, |memory| {
+            memory
+                .not
+                .take_if(|(_, at)| clock.saturating_duration_since(*at) >= AVOID_FOR);
+            memory.not.clone().map(|(pod, _)| pod)
+        })
+    }
+
+    async fn wait(
+        &self,
+        work: &Work<'_>,
+        why: Option<Why>,
+        unplaceable: Unplaceable,
+        version: Option<String>,
+    ) -> Result<Next, WriteError> {
+        self.world.fleet.ledger().release(&work.uid);
+        self.set_waiting(work, true);
+        let rest = match unplaceable {
+            Unplaceable::NoSuchRegion(_) | Unplaceable::NotAllowed => WAIT_FOR_SITES,
+            Unplaceable::NoneReady | Unplaceable::Full => WAIT_FOR_PODS,
+        };
+        let late = self
+            .say(work, Outcome::Waits(unplaceable), why, None, version)
+            .await?;
+        Ok(Next::requeue(self.next_turn(work, rest.min(late))))
+    }
+
+    /// Tells the pod of the room, if it does not know, writes the Secret of the host, if it is time, and says so.
+    async fn serve(
+        &self,
+        work: &Work<'_>,
+        origin: Origin,
+        why: Option<Why>,
+        version: Option<String>,
+    ) -> Result<Next, WriteError> {
+        self.set_waiting(work, false);
+        let wanted = assignment(work.room, &work.uid);
+        let report = origin
+            .sight
+            .as_ref()
+            .and_then(|sight| sight.rooms.get(&work.name))
+            .cloned();
+        let report = report.filter(|report| report.uid.as_ref() == Some(&work.uid));
+        let knows = report.as_ref().is_some_and(|report| {
+            report
+                .generation
+                .is_some_and(|known| known >= wanted.generation)
+        });
+        let (told, secret) = tokio::join!(
+            async {
+                if knows && !is_lost(&origin) {
+                    Ok(())
+                } else {
+                    self.assign(&origin, work, &wanted).await
+                }
+            },
+            self.renew_token(work),
+        );
+        let (reference, on) = match (self.reference(work, &origin), told) {
+            (Some(reference), Ok(())) => (reference, OnPod::Has(report.as_ref())),
+            (Some(reference), Err(ControlError::Refused(code, why))) => {
+                // It has no place for it, or is to go: another may have.
+                if code == 503 {
+                    self.remember(&work.uid, |memory| {
+                        memory.not = Some((origin.id.clone(), Instant::now()))
+                    });
+                    self.world.fleet.ledger().release(&work.uid);
+                    self.world.fleet.changed();
+                }
+                (reference, OnPod::Refused(why))
+            }
+            (Some(reference), Err(ControlError::Unreachable(why) | ControlError::NoKeys(why))) => {
+                (reference, OnPod::Unreachable(why))
+            }
+            // The pod went in the meantime.
+            (None, _) => return Ok(Next::requeue(Duration::from_secs(1))),
+        };
+        let is_good = matches!(on, OnPod::Has(_));
+        let given_up = matches!(on, OnPod::Refused(_))
+            && self.world.fleet.ledger().pod_of(&work.uid).is_none();
+        let secret = secret?;
+        let late = if given_up {
+            // Not said: it is about to be somewhere else.
+            Duration::ZERO
+        } else {
+            self.say(work, Outcome::On(reference, on), why, Some(secret), version)
+                .await?
+        };
+        if is_good {
+            self.remember(&work.uid, |memory| memory.failures = 0);
+            return Ok(Next::requeue(self.next_turn(work, late)));
+        }
+        let rest = self.back_off(work.room);
+        Ok(Next::requeue(self.next_turn(work, rest)))
+    }
+
+    async fn assign(
+        &self,
+        origin: &Origin,
+        work: &Work<'_>,
+        wanted: &RoomAssignment,
+    ) -> Result<(), ControlError> {
+        let address = origin.pod.as_ref().and_then(|pod| address(pod));
+        let address =
+            address.ok_or_else(|| ControlError::Unreachable("it has no address".to_owned()))?;
+        self.world
+            .control
+            .assign(address, &work.name, wanted)
+            .await?;
+        if let Some(uid) = origin.pod.as_ref().and_then(|pod| pod.uid()) {
+            let known = RoomStatus {
+                uid: Some(work.uid.clone()),
+                generation: Some(wanted.generation),
+                ..RoomStatus::of(work.name.clone())
+            };
+            self.world.sights.assigned(&origin.id, &uid, known);
+        }
+        Ok(())
+    }
+
+    /// Writes the Secret of the host if it is time. Returns its name.
+    async fn renew_token(&self, work: &Work<'_>) -> Result<String, WriteError> {
+        let name = host_token::secret_name(work.name.name());
+        let interval = host_token::interval(self.world.rooms.len());
+        let clock = Instant::now();
+        let is_new = work.old.host_token_secret.is_none();
+        let is_due = self.remember(&work.uid, |memory| {
+            let first = if is_new {
+                Duration::ZERO
+            } else {
+                host_token::first_turn(&work.uid, interval)
+            };
+            *memory.token_due.get_or_insert(clock + first) <= clock
+        });
+        let Some(keys) = self.world.keys().filter(|_| is_due) else {
+            return Ok(name);
+        };
+        let life = host_token::life(self.world.config.token_seconds, interval);
+        let url = self.endpoints(work).publish;
+        let secret = host_token::secret(
+            work.room,
+            (&work.name, &work.uid),
+            &keys.tokens,
+            (now(), life),
+            &url,
+        );
+        if let Some(secret) = secret {
+            let api: Api<Secret> = Api::namespaced(self.world.hand.client(), work.name.namespace());
+            let params = PatchParams::apply(MANAGER).force();
+            self.world
+                .hand
+                .write("secrets", api.patch(&name, &params, &Patch::Apply(&secret)))
+                .await?;
+        }
+        self.remember(&work.uid, |memory| {
+            memory.token_due = Some(clock + interval)
+        });
+        Ok(name)
+    }
+
+    /// Writes the status, if it says something new. Returns how long it waits with what is not urgent.
+    async fn say(
+        &self,
+        work: &Work<'_>,
+        outcome: Outcome<'_>,
+        why: Option<Why>,
+        secret: Option<String>,
+        version: Option<String>,
+    ) -> Result<Duration, WriteError> {
+        let start = work
+            .room
+            .spec
+            .schedule
+            .as_ref()
+            .and_then(|schedule| schedule.start.as_ref());
+        let now = Timestamp::now();
+        let facts = Facts {
+            generation: work.room.metadata.generation,
+            outcome,
+            is_early: start.is_some_and(|start| start.0 > now),
+            endpoints: self.endpoints(work),
+            host_token_secret: secret.or_else(|| work.old.host_token_secret.clone()),
+            now,
+        };
+        let new = status::next(&work.old, &facts);
+        let Some(patch) = merge_patch(&work.old, &new) else {
+            return Ok(Duration::MAX);
+        };
+        if !status::is_urgent(&work.old, &new) && !self.may_count(&work.uid) {
+            return Ok(COUNTS_EVERY);
+        }
+        let mut patch = json!({"status": patch});
+        if work.old.origin != new.origin {
+            // Who decides by what is not so any more decides again.
+            let version = version.or_else(|| work.room.resource_version());
+            patch["metadata"] = json!({"resourceVersion": version});
+        }
+        let api = self.api(work);
+        let (name, params, patch) = (
+            work.name.name(),
+            PatchParams::default(),
+            Patch::Merge(&patch),
+        );
+        let written = api.patch_status(name, &params, &patch);
+        let written = self.world.hand.write("liverooms/status", written).await?;
+        let version = self::version(&written);
+        self.remember(&work.uid, |memory| {
+            memory.version = version;
+            memory.status_written = Some(Instant::now());
+        });
+        for happening in status::happenings(&work.old, &new, why) {
+            self.world.reports.tell(work.room, happening);
+        }
+        Ok(Duration::MAX)
+    }
+
+    /// Whether counts of a room may be written now: not too often for it, nor for all together.
+    fn may_count(&self, uid: &RoomUid) -> bool {
+        let clock = Instant::now();
+        let written = self.remember(uid, |memory| memory.status_written);
+        if written.is_some_and(|at| clock.saturating_duration_since(at) < COUNTS_EVERY) {
+            return false;
+        }
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = clock.saturating_duration_since(counts.1).as_secs_f64();
+        counts.0 = (counts.0 + passed * COUNTS_PER_SECOND).min(COUNTS_PER_SECOND);
+        counts.1 = clock;
+        let may = counts.0 >= 1.0;
+        if may {
+            counts.0 -= 1.0;
+        }
+        may
+    }
+
+    /// So that a room that is deleted is taken off its pod before it is gone. Returns the new version, if it was added.
+    async fn add_finalizer(&self, work: &Work<'_>) -> Result<Option<String>, WriteError> {
+        let finalizers = work.room.finalizers();
+        if finalizers.iter().any(|one| one == ROOM_FINALIZER) {
+            return Ok(None);
+        }
+        let mut finalizers = finalizers.to_vec();
+        finalizers.push(ROOM_FINALIZER.to_owned());
+        let written = self.write_finalizers(work, &finalizers).await?;
+        let version = self::version(&written);
+        self.remember(&work.uid, |memory| memory.version = version);
+        Ok(written.resource_version())
+    }
+
+    async fn write_finalizers(
+        &self,
+        work: &Work<'_>,
+        finalizers: &[String],
+    ) -> Result<LiveRoom, WriteError> {
+        let patch = json!({"metadata": {
+            "resourceVersion": work.room.resource_version(),
+            "finalizers": finalizers,
+        }});
+        let api = self.api(work);
+        let params = PatchParams::default();
+        self.world
+            .hand
+            .write(
+                "liverooms",
+                api.patch(work.name.name(), &params, &Patch::Merge(&patch)),
+            )
+            .await
+    }
+
+    /// A room that is over.
+    async fn end(&self, work: &Work<'_>, origin: Option<Origin>) -> Result<Next, WriteError> {
+        self.set_waiting(work, false);
+        if let Some(origin) = origin {
+            // One that does not answer is asked again when it does: its room is a stray then.
+            if let Err(error) = self.end_on(&origin, work).await {
+                tracing::warn!(pod = %origin.id, "a room that is over can't be ended: {error}");
+            }
+        }
+        self.world.fleet.release(&work.uid);
+        let version = self.add_finalizer(work).await?;
+        self.say(work, Outcome::Ended, None, None, version).await?;
+        Ok(Next::await_change())
+    }
+
+    /// A room that was deleted.
+    async fn finish(&self, work: &Work<'_>, origin: Option<Origin>) -> Result<Next, WriteError> {
+        let finalizers = work.room.finalizers();
+        if !finalizers.iter().any(|one| one == ROOM_FINALIZER) {
+            self.drop(work);
+            return Ok(Next::await_change());
+        }
+        if let Some(origin) = origin
+            && let Err(error) = self.end_on(&origin, work).await
+        {
+            let deleted = work.room.metadata.deletion_timestamp.as_ref();
+            let waited = deleted.map_or(END_PATIENCE, |at| {
+                Timestamp::now().as_second() - at.0.as_second()
+            });
+            if waited < END_PATIENCE {
+                return Ok(Next::requeue(Duration::from_secs(1)));
+            }
+            let note = format!(
+                "pod {} did not say that it ended the room: {error}",
+                origin.id.name
+            );
+            self.world.reports.tell(
+                work.room,
+                Happening::warning(condition::room::POD_UNREACHABLE, "End", note),
+            );
+        }
+        let others: Vec<String> = finalizers
+            .iter()
+            .filter(|one| *one != ROOM_FINALIZER)
+            .cloned()
+            .collect();
+        match self.write_finalizers(work, &others).await {
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => self.drop(work),
+        }
+        Ok(Next::await_change())
+    }
+
+    /// Ends a room on its pod; one that is gone has ended it.
+    async fn end_on(&self, origin: &Origin, work: &Work<'_>) -> Result<(), ControlError> {
+        let Some(address) = origin.pod.as_ref().and_then(|pod| address(pod)) else {
+            return Ok(());
+        };
+        self.world.control.end(address, &work.name, &work.uid).await
+    }
+
+    fn drop(&self, work: &Work<'_>) {
+        self.memory().remove(&work.uid);
+        self.set_waiting(work, false);
+        self.world.fleet.release(&work.uid);
+    }
+
+    fn set_waiting(&self, work: &Work<'_>, is_waiting: bool) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_waiting {
+            waiting.insert(work.name.clone());
+        } else {
+            waiting.remove(&work.name);
+        }
+    }
+
+    /// When time alone changes something, or the Secret is to be written; not later than `rest` from now.
+    fn next_turn(&self, work: &Work<'_>, rest: Duration) -> Duration {
+        let clock = Instant::now();
+        let token = self.remember(&work.uid, |memory| memory.token_due);
+        let token = token.map(|due| due.saturating_duration_since(clock));
+        let schedule = work.room.spec.schedule.as_ref();
+        let times = schedule
+            .into_iter()
+            .flat_map(|schedule| [&schedule.start, &schedule.end]);
+        let now = Timestamp::now();
+        let times = times.flatten().filter(|time| time.0 > now).map(|time| {
+            let seconds = (time.0.as_second() - now.as_second()).max(0);
+            Duration::from_secs(u64::try_from(seconds).unwrap_or(0) + 1)
+        });
+        let least = Duration::from_millis(200);
+        times
+            .chain(token)
+            .fold(rest, Duration::min)
+            .clamp(least, Duration::from_secs(3600))
+    }
+
+    fn reference(&self, work: &Work<'_>, origin: &Origin) -> Option<PodReference> {
+        let known = work
+            .old
+            .origin
+            .as_ref()
+            .filter(|known| id_of(known) == origin.id);
+        if let Some(known) = known {
+            return Some(known.clone());
+        }
+        let pod = origin.pod.as_ref()?;
+        Some(PodReference {
+            namespace: origin.id.namespace.clone(),
+            media_node: site_of(pod)?.to_owned(),
+            pod: origin.id.name.clone(),
+            region: pod
+                .labels()
+                .get(crate::cluster::names::label::REGION)?
+                .clone(),
+        })
+    }
+
+    fn endpoints(&self, work: &Work<'_>) -> Endpoints {
+        let url = self.world.config.public_url.trim_end_matches('/');
+        let (namespace, room) = (work.name.namespace(), work.name.name());
+        let of = |what| format!("{url}/{what}/{namespace}/{room}");
+        Endpoints {
+            publish: of("whip"),
+            watch: of("whep"),
+            page: of("rooms"),
+        }
+    }
+
+    fn api(&self, work: &Work<'_>) -> Api<LiveRoom> {
+        Api::namespaced(self.world.hand.client(), work.name.namespace())
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, HashMap<RoomUid, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember<R>(&self, uid: &RoomUid, change: impl FnOnce(&mut Memory) -> R) -> R {
+        change(self.memory().entry(uid.clone()).or_default())
+    }
+}
+
+impl Work<'_> {
+    fn of(room: &LiveRoom) -> Option<Work<'_>> {
+        Some(Work {
+            room,
+            name: RoomName::new(&room.namespace()?, &room.name_any()).ok()?,
+            uid: RoomUid::new(&room.uid()?).ok()?,
+            old: room.status.clone().unwrap_or_default(),
+        })
+    }
+}
+
+/// The reference of a room, as controllers name it.
+#[must_use]
+pub fn reference(name: &RoomName) -> ObjectRef<LiveRoom> {
+    ObjectRef::new(name.name()).within(name.namespace())
+}
+
+fn observe(room: &LiveRoom, work: &Work<'_>, origin: Option<&Origin>) -> desired::Room {
+    let schedule = room.spec.schedule.as_ref();
+    let end = schedule.and_then(|schedule| schedule.end.as_ref());
+    desired::Room {
+        is_deleted: room.metadata.deletion_timestamp.is_some(),
+        end: end.map(|end| u64::try_from(end.0.as_second()).unwrap_or(0)),
+        pod: origin.map(|origin| {
+            let sight = origin.sight.as_ref();
+            let report = sight.and_then(|sight| sight.rooms.get(&work.name));
+            desired::Pod {
+                state: state(origin),
+                has_host: report.is_some_and(|report| report.publishers > 0),
+            }
+        }),
+    }
+}
+
+fn state(origin: &Origin) -> State {
+    let Some(pod) = origin.pod.as_ref().filter(|pod| !pods::is_ended(pod)) else {
+        return State::Gone;
+    };
+    let is_being_deleted = pod.metadata.deletion_timestamp.is_some();
+    // One that has an address and was not asked yet may well answer.
+    let was_asked = origin.sight.is_some() || address(pod).is_none();
+    if is_lost(origin) && was_asked && (is_being_deleted || !is_ready(pod)) {
+        State::Lost
+    } else if is_leaving(pod) {
+        State::Leaving
+    } else {
+        State::Serving
+    }
+}
+
+fn is_lost(origin: &Origin) -> bool {
+    origin
+        .sight
+        .as_ref()
+        .is_none_or(|sight| sight.is_lost(Instant::now()))
+}
+
+fn id_of(origin: &PodReference) -> PodId {
+    PodId {
+        namespace: origin.namespace.clone(),
+        name: origin.pod.clone(),
+    }
+}
+
+/// Viewers to make room for.
+fn demand(room: &LiveRoom) -> u32 {
+    room.spec
+        .schedule
+        .as_ref()
+        .map_or(0, |schedule| schedule.expected_viewers)
+}
+
+/// Versions of one kind grow with each write.
+fn version(room: &LiveRoom) -> u64 {
+    room.resource_version()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or(u64::MAX)
+}

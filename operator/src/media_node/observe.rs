@@ -1,0 +1,306 @@
+//! What a pod is, by all that is known of it. Pure.
+
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
+use kube::ResourceExt;
+use showrunner_crds::condition::site;
+
+use super::desired::{self, Sessions, Stage};
+use super::template::ordinal;
+use crate::cluster::names::annotation;
+use crate::pods::sight::Sight;
+use crate::pods::{drain_deadline, is_ended, is_ready};
+
+/// Taints that machines have when they are to go, by who empties them.
+const LEAVING: [&str; 3] = [
+    "node.kubernetes.io/unschedulable",
+    "karpenter.sh/disrupted",
+    "ToBeDeletedByClusterAutoscaler",
+];
+
+/// A pod of a site as the plan needs it; none if it has a name that the site does not give.
+#[must_use]
+pub fn pod(
+    site: &str,
+    pod: &Pod,
+    sight: Option<&Sight>,
+    machine: Option<&Node>,
+    now: Instant,
+) -> Option<desired::Pod> {
+    // One on a machine that is to go is replaced like one of an older template: another first, then its drain.
+    let template = if machine.is_some_and(is_to_go) {
+        String::new()
+    } else {
+        pod.annotations()
+            .get(annotation::TEMPLATE)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let created = pod
+        .creation_timestamp()
+        .map_or(0, |time| time.0.as_second());
+    Some(desired::Pod {
+        ordinal: ordinal(site, &pod.name_any())?,
+        template,
+        created: u64::try_from(created).unwrap_or(0),
+        stage: stage(pod, sight),
+        sessions: sessions(pod, sight, now),
+        rooms: sight.map_or(0, |sight| {
+            u32::try_from(sight.rooms.len()).unwrap_or(u32::MAX)
+        }),
+    })
+}
+
+fn stage(pod: &Pod, sight: Option<&Sight>) -> Stage {
+    if pod.metadata.deletion_timestamp.is_some() {
+        Stage::Terminating
+    } else if is_ended(pod) {
+        Stage::Ended
+    } else if let Some(deadline) = drain_deadline(pod) {
+        let status = sight.and_then(|sight| sight.status.as_ref());
+        let is_aware = status.is_some_and(|status| status.draining);
+        Stage::Draining { deadline, is_aware }
+    } else if is_ready(pod) {
+        Stage::Ready
+    } else {
+        Stage::Unready
+    }
+}
+
+fn sessions(pod: &Pod, sight: Option<&Sight>, now: Instant) -> Sessions {
+    let status = sight
+        .filter(|sight| !sight.is_lost(now))
+        .and_then(|sight| sight.status.as_ref());
+    match status {
+        Some(status) => Sessions::Count(status.sessions),
+        None if containers(pod).all(has_never_run) => Sessions::Impossible,
+        None => Sessions::Unknown,
+    }
+}
+
+fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    statuses.into_iter().flatten()
+}
+
+fn has_never_run(container: &ContainerStatus) -> bool {
+    let state = container.state.as_ref();
+    let runs = state.is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+    let ran = container
+        .last_state
+        .as_ref()
+        .is_some_and(|state| state.terminated.is_some());
+    !runs && !ran && container.restart_count == 0
+}
+
+fn is_to_go(machine: &Node) -> bool {
+    let Some(spec) = &machine.spec else {
+        return false;
+    };
+    let mut taints = spec.taints.iter().flatten();
+    spec.unschedulable == Some(true) || taints.any(|taint| LEAVING.contains(&taint.key.as_str()))
+}
+
+/// What keeps a pod from running that does not pass by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// In a word.
+    pub reason: &'static str,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// What is wrong with a pod, as the scheduler and the kubelet say.
+#[must_use]
+pub fn trouble(pod: &Pod) -> Option<Trouble> {
+    let name = pod.name_any();
+    if pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    let unscheduled = conditions.into_iter().flatten().find(|one| {
+        one.type_ == "PodScheduled"
+            && one.status == "False"
+            && one.reason.as_deref() == Some("Unschedulable")
+    });
+    if let Some(condition) = unscheduled {
+        let why = condition.message.clone().unwrap_or_default();
+        return Some(Trouble {
+            reason: site::UNSCHEDULABLE,
+            message: format!("no machine takes pod {name}: {why}"),
+        });
+    }
+    containers(pod).find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let why = waiting.message.clone().unwrap_or_default();
+        match waiting.reason.as_deref()? {
+            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+                Some(Trouble {
+                    reason: site::IMAGE_PULL,
+                    message: format!(
+                        "the image {} of pod {name} can't be pulled: {why}",
+                        container.image
+                    ),
+                })
+            }
+            "CrashLoopBackOff" => Some(Trouble {
+                reason: site::CRASH_LOOP,
+                message: format!(
+                    "pod {name} ends again and again: see kubectl logs --previous {name}"
+                ),
+            }),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use showrunner_protocol::control::PodStatus;
+
+    use super::*;
+    use crate::pods::PodId;
+    use crate::pods::sight::Sights;
+
+    fn object(meta: Value, status: Value) -> Pod {
+        let mut pod = json!({"metadata": {"name": "eu-0"}, "status": status});
+        pod["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .extend(meta.as_object().cloned().unwrap());
+        serde_json::from_value(pod).unwrap()
+    }
+
+    fn seen(status: PodStatus) -> std::sync::Arc<Sight> {
+        let (sights, id) = (
+            Sights::default(),
+            PodId {
+                namespace: "m".into(),
+                name: "eu-0".into(),
+            },
+        );
+        sights.answered(&id, "u", status);
+        sights.get(&id, "u").unwrap()
+    }
+
+    #[test]
+    fn where_a_pod_is_in_its_life() {
+        let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        let drains = json!({"annotations": {annotation::DRAIN_DEADLINE: "99"}});
+        for (meta, status, draining, expected) in [
+            (json!({}), json!({}), false, Stage::Unready),
+            (json!({}), ready.clone(), false, Stage::Ready),
+            (
+                drains.clone(),
+                ready.clone(),
+                false,
+                Stage::Draining {
+                    deadline: 99,
+                    is_aware: false,
+                },
+            ),
+            (
+                drains.clone(),
+                ready.clone(),
+                true,
+                Stage::Draining {
+                    deadline: 99,
+                    is_aware: true,
+                },
+            ),
+            (
+                json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                ready,
+                false,
+                Stage::Terminating,
+            ),
+            (drains, json!({"phase": "Failed"}), true, Stage::Ended),
+        ] {
+            let sight = seen(PodStatus {
+                draining,
+                ..PodStatus::default()
+            });
+            let pod = object(meta, status);
+            let pod = super::pod("eu", &pod, Some(&sight), None, Instant::now()).unwrap();
+            assert_eq!(pod.stage, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_its_sessions() {
+        let of = |status: Value, sight: Option<&Sight>| {
+            super::pod(
+                "eu",
+                &object(json!({}), status),
+                sight,
+                None,
+                Instant::now(),
+            )
+            .unwrap()
+            .sessions
+        };
+        let container = |state: Value, restarts: i32| {
+            json!({"containerStatuses": [{"name": "media-node", "image": "i", "imageID": "", "ready": false,
+                "restartCount": restarts, "state": state}]})
+        };
+        let sight = seen(PodStatus {
+            sessions: 7,
+            ..PodStatus::default()
+        });
+        let waiting = json!({"waiting": {"reason": "ImagePullBackOff"}});
+        let running = json!({"running": {}});
+        assert_eq!(of(json!({}), None), Sessions::Impossible);
+        assert_eq!(
+            of(container(waiting.clone(), 0), None),
+            Sessions::Impossible
+        );
+        assert_eq!(of(container(waiting, 2), None), Sessions::Unknown);
+        assert_eq!(of(container(running.clone(), 0), None), Sessions::Unknown);
+        assert_eq!(of(container(running, 0), Some(&sight)), Sessions::Count(7));
+    }
+
+    #[test]
+    fn a_pod_on_a_machine_that_is_to_go_is_replaced() {
+        let pod = object(
+            json!({"annotations": {annotation::TEMPLATE: "t"}}),
+            json!({}),
+        );
+        let template = |machine: Value| {
+            let machine: Node = serde_json::from_value(machine).unwrap();
+            super::pod("eu", &pod, None, Some(&machine), Instant::now())
+                .unwrap()
+                .template
+        };
+        assert_eq!(template(json!({"spec": {}})), "t");
+        assert_eq!(template(json!({"spec": {"unschedulable": true}})), "");
+        let taint = json!({"spec": {"taints": [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]}});
+        assert_eq!(template(taint), "");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let waiting = |reason: &str| {
+            json!({"containerStatuses": [{"name": "media-node", "image": "i:1", "imageID": "", "ready": false,
+                "restartCount": 0, "state": {"waiting": {"reason": reason, "message": "why"}}}]})
+        };
+        let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "full"}]});
+        for (status, reason) in [
+            (waiting("ImagePullBackOff"), Some(site::IMAGE_PULL)),
+            (waiting("CrashLoopBackOff"), Some(site::CRASH_LOOP)),
+            (waiting("ContainerCreating"), None),
+            (unscheduled, Some(site::UNSCHEDULABLE)),
+            (json!({}), None),
+        ] {
+            let found = trouble(&object(json!({}), status)).map(|trouble| trouble.reason);
+            assert_eq!(found, reason);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What all parts of the operator share: what is watched, what pods say, and how to write.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use kube::runtime::reflector::ObjectRef;
+use showrunner_crds::{LiveRoom, MediaNode};
+use tokio::sync::{mpsc, watch};
+
+use crate::cluster::events::Reports;
+use crate::cluster::watch::{Kind, Watched};
+use crate::cluster::write::Hand;
+use crate::config::Config;
+use crate::keys::Keyring;
+use crate::live_room::fleet::Fleet;
+use crate::metrics::Metrics;
+use crate::pods::control::Control;
+use crate::pods::sight::Sights;
+
+/// All of it.
+pub struct World {
+    /// What the operator was told at its start.
+    pub config: Config,
+    /// All rooms.
+    pub rooms: Watched<LiveRoom>,
+    /// All sites.
+    pub sites: Watched<MediaNode>,
+    /// All media pods.
+    pub pods: Watched<Pod>,
+    /// All machines.
+    pub machines: Watched<Node>,
+    /// The Services of media pods.
+    pub services: Watched<Service>,
+    /// All namespaces, for their labels.
+    pub namespaces: Watched<Namespace>,
+    /// What pods last said.
+    pub sights: Arc<Sights>,
+    /// Calls pods.
+    pub control: Control,
+    /// The keys of the moment.
+    pub keyring: watch::Receiver<Option<Arc<Keyring>>>,
+    /// Places rooms.
+    pub fleet: Fleet,
+    /// Writes.
+    pub hand: Hand,
+    /// Takes Events.
+    pub reports: Reports,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+impl World {
+    /// The keys of the moment, once there are some.
+    #[must_use]
+    pub fn keys(&self) -> Option<Arc<Keyring>> {
+        self.keyring.borrow().clone()
+    }
+
+    /// Waits until all that is watched was read once.
+    pub async fn completed(&self) {
+        self.rooms.completed().await;
+        self.sites.completed().await;
+        self.pods.completed().await;
+        self.machines.completed().await;
+        self.services.completed().await;
+        self.namespaces.completed().await;
+    }
+
+    /// Whether all that is watched was read once.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.rooms.is_complete()
+            && self.sites.is_complete()
+            && self.pods.is_complete()
+            && self.machines.is_complete()
+            && self.services.is_complete()
+            && self.namespaces.is_complete()
+    }
+}
+
+/// Seconds since 1970.
+#[must_use]
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+/// Passes on which objects of a kind are to be looked at: to a controller while there is one.
+#[derive(Debug)]
+pub struct Bell<K: Kind>(Mutex<Option<mpsc::UnboundedSender<ObjectRef<K>>>>);
+
+impl<K: Kind> Default for Bell<K> {
+    fn default() -> Bell<K> {
+        Bell(Mutex::default())
+    }
+}
+
+impl<K: Kind> Bell<K> {
+    /// Has one looked at.
+    pub fn ring(&self, object: ObjectRef<K>) {
+        let listener = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(listener) = &*listener {
+            // A controller that is about to stop needs nothing any more.
+            let _ = listener.send(object);
+        }
+    }
+
+    /// From now on they come here.
+    pub fn listen(&self) -> mpsc::UnboundedReceiver<ObjectRef<K>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
+    /// From now on nobody listens.
+    pub fn hang_up(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
