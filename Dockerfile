@@ -1,3 +1,4 @@
+# syntax=docker/dockerfile:1
 # One image for all parts: media-node, operator and gateway, and the room page.
 #
 #   docker build --tag registry.example.com/showrunner:0.1.0 .

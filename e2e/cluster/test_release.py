@@ -94,7 +94,7 @@ class Release(unittest.TestCase):
 
     def may(self, account: str, verb: str, resource: str, namespace: str = SHOP) -> bool:
         run = self.cluster.run(
-            "kubectl", "auth", "can-i", verb, resource, "--namespace", namespace,
+            "kubectl", "auth", "can-i", verb, *resource.split(), "--namespace", namespace,
             f"--as=system:serviceaccount:{SYSTEM}:showrunner-{account}",
         )  # fmt: skip
         return run.stdout.strip() == "yes"
@@ -102,7 +102,7 @@ class Release(unittest.TestCase):
     def test_accounts_may_do_what_they_must_and_no_more(self) -> None:
         for account, verb, resource in [
             ("operator", "watch", "liverooms"),
-            ("operator", "patch", "liverooms/status"),
+            ("operator", "patch", "liverooms --subresource=status"),
             ("operator", "create", "pods"),
             ("operator", "patch", "secrets"),
             ("gateway", "watch", "liverooms"),
@@ -118,14 +118,14 @@ class Release(unittest.TestCase):
             ("operator", "get", "configmaps"),
             ("operator", "patch", "medianodes"),
             ("operator", "delete", "liverooms"),
-            ("operator", "create", "pods/exec"),
+            ("operator", "create", "pods --subresource=exec"),
             ("operator", "create", "deployments.apps"),
             ("operator", "create", "clusterrolebindings"),
             ("operator", "impersonate", "users"),
             ("gateway", "get", "secrets"),
             ("gateway", "create", "secrets"),
             ("gateway", "patch", "liverooms"),
-            ("gateway", "patch", "liverooms/status"),
+            ("gateway", "patch", "liverooms --subresource=status"),
             ("gateway", "delete", "pods"),
             ("gateway", "get", "nodes"),
         ]:
@@ -159,7 +159,7 @@ class Release(unittest.TestCase):
         notes = self.cluster.helm("get", "notes", "showrunner", "--namespace", SYSTEM)
         self.assertIn("kubectl apply --filename=-", notes)
         self.assertIn("http://rooms.test/rooms/default/sale", notes)
-        example = notes.split("<<YAML\n")[1].split("  YAML\n")[0]
+        example = notes.split("<<YAML\n")[1].split("\nYAML\n")[0]
         self.cluster.kubectl("create", "--dry-run=server", "--validate=strict", "--filename=-", given=example)
 
 

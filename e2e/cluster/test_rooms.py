@@ -11,6 +11,7 @@ from showrunner import MEDIA_NAMESPACE, SHOP, SYSTEM, Host, showrunner
 
 sys.path.append(str(ROOT / "e2e/native"))
 from peer import Watcher  # noqa: E402
+from test_gstreamer import H264  # noqa: E402
 
 SDP = {"Content-Type": "application/sdp"}
 
@@ -89,7 +90,7 @@ class Rooms(unittest.TestCase):
 
     def test_a_room_that_is_deleted_says_good_bye(self) -> None:
         with self.live.room("ending") as room, self.live.host(room):
-            with Watcher("encoding-name=H264", "rtph264depay ! avdec_h264") as watcher:
+            with Watcher(H264, "rtph264depay ! avdec_h264") as watcher:
                 watcher.negotiate(f"{self.live.base}/whep/{SHOP}/{room}")
                 wish = urllib.request.Request(
                     f"{watcher.session}/events",
@@ -119,24 +120,20 @@ class Rooms(unittest.TestCase):
 
     def test_secrets_that_are_deleted_are_made_again(self) -> None:
         with self.live.room("kept") as room:
-            for namespace, name in [
+            secrets = [
                 (SHOP, "kept-host-token"),
                 (MEDIA_NAMESPACE, "showrunner-media-pods"),
                 (SYSTEM, "showrunner-gateway"),
                 (SYSTEM, "showrunner-control"),
                 (SYSTEM, "showrunner-token-keys"),
-            ]:
-                with self.subTest(name):
-                    old = self.cluster.get("Secret", name, namespace)["metadata"]["uid"]
-                    self.cluster.kubectl("--namespace", namespace, "delete", "secret", name)
-
-                    def is_new() -> bool:
-                        secret = self.cluster.get("Secret", name, namespace)
-                        return secret is not None and secret["metadata"]["uid"] != old
-
-                    until(f"{name} is made again", is_new)
+            ]
+            token = self.live.token(room)
+            for namespace, name in secrets:
+                self.cluster.kubectl("--namespace", namespace, "delete", "secret", name)
+            for namespace, name in secrets:
+                until(f"{name} is made again", lambda: self.cluster.get("Secret", name, namespace))
             # With the same keys in them: the token of before is as good as the one of now, and pods still listen.
-            with self.live.host(room):
+            with Host(self.live.base, f"{SHOP}/{room}", token):
                 self.live.watch(room, seconds=2, viewers=1)
 
     def test_who_else_writes_is_put_up_with(self) -> None:

@@ -154,6 +154,20 @@ class Sites(unittest.TestCase):
             self.live.watch(room, seconds=1, viewers=1)
             self.assertEqual(self.cluster.get("Pod", origin, MEDIA_NAMESPACE)["metadata"]["uid"], uid)
 
+    def test_nobody_is_cut_off_by_a_machine_that_is_to_go(self) -> None:
+        with self.live.room("cordoned") as room, self.live.host(room):
+            before = {pod["metadata"]["uid"] for pod in self.live.pods()}
+            self.cluster.kubectl("cordon", "node1")
+            try:
+                # There is no other machine: who is on this one stays, and what is needed is said.
+                self.live.await_condition("MediaNode", "site", "Degraded", MEDIA_NAMESPACE, reason="Unschedulable")
+                self.live.watch(room, seconds=2, viewers=1)
+                self.assertLessEqual(before, {pod["metadata"]["uid"] for pod in self.live.pods()})
+            finally:
+                self.cluster.kubectl("uncordon", "node1")
+            self.ready()
+            self.live.await_condition("MediaNode", "site", "Degraded", MEDIA_NAMESPACE, status="False")
+
 
 def is_serving(pod: dict) -> bool:
     conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", [])}
