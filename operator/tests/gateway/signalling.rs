@@ -1,10 +1,7 @@
 //! What clients see: WHIP and WHEP by the letter, with addresses of the gateway alone.
 
 use axum::http::StatusCode;
-<<<<<<< HEAD
 use futures_util::FutureExt;
-=======
->>>>>>> chart
 use showrunner_operator::gateway::address::{Address, Part};
 use showrunner_protocol::RoomName;
 use showrunner_protocol::token::Role;
@@ -16,11 +13,8 @@ const JSON: &str = "application/json";
 const EVENTS: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 const LAYER: &str = "urn:ietf:params:whep:ext:core:layer";
 
-<<<<<<< HEAD
 /// The events that viewers here ask for.
 const WANTED: &str = "[\"active\",\"viewercount\",\"reconnect\"]";
-=======
->>>>>>> chart
 /// New credentials, for an ICE restart.
 const RESTART: &str = "a=ice-options:trickle\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
     a=ice-ufrag:ysXw\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k\r\n";
@@ -82,12 +76,7 @@ async fn a_viewer_waits_then_watches_and_hears_of_the_room() {
 
     let chosen = cluster.request("POST", &layer).body(JSON, "{}").await;
     assert_eq!(chosen.status, StatusCode::OK, "{chosen:?}");
-<<<<<<< HEAD
     let made = cluster.request("POST", &events).body(JSON, WANTED).await;
-=======
-    let wanted = "[\"active\",\"viewercount\",\"reconnect\"]";
-    let made = cluster.request("POST", &events).body(JSON, wanted).await;
->>>>>>> chart
     assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
     let stream = made.location().to_owned();
     assert!(is_part_of_a_session(&stream, Part::Stream(0)) || stream.starts_with(&events));
@@ -106,11 +95,7 @@ async fn a_draining_pods_viewers_are_told_to_come_again() {
     cluster.publish().await;
     pod.connected().await;
     let events = cluster.watch().await.link(EVENTS);
-<<<<<<< HEAD
     let made = cluster.request("POST", &events).body(JSON, WANTED).await;
-=======
-    let made = cluster.request("POST", &events).body(JSON, "[]").await;
->>>>>>> chart
     let mut stream = cluster.request("GET", made.location()).stream().await;
     stream.event("viewercount").await;
     pod.node.drain(std::time::Duration::ZERO);
@@ -334,29 +319,16 @@ async fn one_that_leaves_says_so_and_answers_until_it_ends() {
     cluster.publish().await;
     pod.connected().await;
     let events = cluster.watch().await.link(EVENTS);
-<<<<<<< HEAD
     let made = cluster.request("POST", &events).body(JSON, WANTED).await;
-=======
-    let made = cluster.request("POST", &events).body(JSON, "[]").await;
->>>>>>> chart
     let mut stream = cluster.request("GET", made.location()).stream().await;
     stream.event("viewercount").await;
 
     cluster.gateway.leave();
     assert_eq!(cluster.ready().await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(cluster.watch().await.status, StatusCode::CREATED);
-<<<<<<< HEAD
     while let Some(event) = stream.next().now_or_never() {
         assert!(event.is_some(), "the stream has ended");
     }
     cluster.gateway.end_streams();
     while stream.next().await.is_some() {}
-=======
-    stream.event("viewercount").await;
-    cluster.gateway.end_streams();
-    while stream.next().await.is_some() {}
-    // Another gateway takes the stream up where this one left it.
-    let mut again = cluster.request("GET", made.location()).stream().await;
-    assert!(again.next().await.is_none());
->>>>>>> chart
 }
