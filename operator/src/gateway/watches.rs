@@ -24,13 +24,16 @@ use super::metrics::Metrics;
 use super::observed;
 use super::view::View;
 
+/// How long one watch lasts. A server that is gone without a word is noticed soon after.
+const WATCH_SECONDS: u32 = 60;
+
 /// Keeps the view up to date for ever.
 pub async fn follow(client: Client, view: &LiveView, metrics: &Metrics) {
     let rooms = Api::<DeserializeGuard<LiveRoom>>::all(client.clone());
-    let mut rooms = pin!(watcher(rooms, watcher::Config::default()).default_backoff());
+    let all = watcher::Config::default().timeout(WATCH_SECONDS);
+    let mut rooms = pin!(watcher(rooms, all.clone()).default_backoff());
     let pods = Api::<DeserializeGuard<k8s_openapi::api::core::v1::Pod>>::all(client);
-    let of_media = watcher::Config::default().labels(observed::MEDIA_PODS);
-    let mut pods = pin!(watcher(pods, of_media).default_backoff());
+    let mut pods = pin!(watcher(pods, all.labels(observed::MEDIA_PODS)).default_backoff());
     let mut of_rooms = Follower::<LiveRoom>::new();
     let mut of_pods = Follower::<k8s_openapi::api::core::v1::Pod>::new();
     loop {

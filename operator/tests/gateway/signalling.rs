@@ -151,6 +151,23 @@ async fn it_says_why_a_room_can_not_be_joined() {
 }
 
 #[tokio::test]
+async fn nothing_is_over_before_it_has_heard_what_there_is() {
+    let cluster = Cluster::unheard(&[], |_| {});
+    assert_eq!(cluster.ready().await, StatusCode::SERVICE_UNAVAILABLE);
+    let early = cluster.watch().await;
+    early.is_problem(503, "not heard");
+    early.says_when_to_retry();
+    cluster.put_room(|_| {});
+    let session = format!("{SESSIONS}/abc");
+    let early = cluster.request("DELETE", &session).send().await;
+    early.is_problem(503, "not heard");
+    cluster.view.complete();
+    assert_eq!(cluster.ready().await, StatusCode::OK);
+    let late = cluster.request("DELETE", &session).send().await;
+    late.is_problem(404, "ended");
+}
+
+#[tokio::test]
 async fn what_a_pod_refuses_its_client_hears() {
     let (cluster, _pod) = Cluster::with_room().await;
     let token = cluster.token(Role::Host);
@@ -313,8 +330,6 @@ async fn the_page_is_there_for_every_room_and_strict() {
 #[tokio::test]
 async fn one_that_leaves_says_so_and_answers_until_it_ends() {
     let (cluster, pod) = Cluster::with_room().await;
-    assert_eq!(cluster.ready().await, StatusCode::SERVICE_UNAVAILABLE);
-    cluster.view.complete();
     assert_eq!(cluster.ready().await, StatusCode::OK);
     cluster.publish().await;
     pod.connected().await;
