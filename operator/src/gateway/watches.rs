@@ -23,6 +23,7 @@ use super::live_view::LiveView;
 use super::metrics::Metrics;
 use super::observed;
 use super::view::View;
+use crate::cluster::names::label;
 
 /// How long one watch lasts. A server that is gone without a word is noticed soon after.
 const WATCH_SECONDS: u32 = 60;
@@ -33,7 +34,8 @@ pub async fn follow(client: Client, view: &LiveView, metrics: &Metrics) {
     let all = watcher::Config::default().timeout(WATCH_SECONDS);
     let mut rooms = pin!(watcher(rooms, all.clone()).default_backoff());
     let pods = Api::<DeserializeGuard<k8s_openapi::api::core::v1::Pod>>::all(client);
-    let mut pods = pin!(watcher(pods, all.labels(observed::MEDIA_PODS)).default_backoff());
+    let of_media = all.labels(&format!("{}={}", label::COMPONENT, label::MEDIA_POD));
+    let mut pods = pin!(watcher(pods, of_media).default_backoff());
     let mut of_rooms = Follower::<LiveRoom>::new();
     let mut of_pods = Follower::<k8s_openapi::api::core::v1::Pod>::new();
     loop {
