@@ -18,10 +18,14 @@ fi
 mapfile -t targets < <(cargo fuzz list --fuzz-dir media-node/fuzz)
 cargo fuzz build --fuzz-dir media-node/fuzz
 
+# What real clients send, for a target to begin with.
+declare -A seeds=([offer]=media-node/sdp/tests/offers [fragment]=media-node/fuzz/seeds/fragment)
+
 run_target() {
   local target=$1 log=$logs/$1.log
   mkdir -p "$logs/corpus/$target"
-  if cargo fuzz run --fuzz-dir media-node/fuzz "$target" "$logs/corpus/$target" -- \
+  # shellcheck disable=SC2086 # none, or one directory
+  if cargo fuzz run --fuzz-dir media-node/fuzz "$target" "$logs/corpus/$target" ${seeds[$target]:-} -- \
     -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 >"$log" 2>&1; then
     echo "$target: ok, $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s"
   else

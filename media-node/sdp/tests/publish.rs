@@ -293,7 +293,7 @@ fn a_room_chooses_among_the_codecs_that_are_offered() {
     assert_eq!(chosen(&[]), Ok(Some(Codec::Vp8)));
     assert_eq!(chosen(&[Codec::H264, Codec::Vp8]), Ok(Some(Codec::H264)));
     assert_eq!(chosen(&[Codec::Vp9]), Ok(Some(Codec::Vp9)));
-    let vp8_only = without(CHROMIUM_WHIP, "H264/90000");
+    let vp8_only = bent(CHROMIUM_WHIP, "H264/90000", "mystery/90000");
     let rules = PublishRules {
         codecs: vec![Codec::H264],
         max_layers: None,

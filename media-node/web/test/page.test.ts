@@ -33,6 +33,7 @@ it('names layers by their lines, also upright', () => {
 
 it('says what to do about a refusal', () => {
   expect(serverProblem(new HttpError(401, 'no token', undefined))).toContain('new link');
+  expect(serverProblem(new HttpError(404, 'no room', undefined))).toContain('over');
   expect(serverProblem(new HttpError(422, 'two video tracks', undefined))).toContain('two video tracks');
   expect(serverProblem(new TypeError('Failed to fetch'))).toContain('network');
 });

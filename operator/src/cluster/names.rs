@@ -6,6 +6,8 @@ pub const MANAGER: &str = "showrunner-operator";
 pub const ROOM_FINALIZER: &str = "showrunner.dev/room";
 /// The port of a pod where it is told its rooms, and where signalling comes in.
 pub const POD_HTTPS_PORT: u16 = 8443;
+/// The name of that port.
+pub const POD_HTTPS: &str = "https";
 /// The Secret with what pods need to be trusted, in each namespace that has pods.
 pub const PODS_SECRET: &str = "showrunner-media-pods";
 

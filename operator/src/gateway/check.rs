@@ -44,10 +44,15 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_ready_gateway_passes() {
-        let answer = |status: StatusCode| get(async move || status);
-        let router = Router::new()
-            .route("/well/readyz", answer(StatusCode::OK))
-            .route("/full/readyz", answer(StatusCode::SERVICE_UNAVAILABLE));
+        let answers = [
+            ("/well", StatusCode::OK),
+            ("/full", StatusCode::SERVICE_UNAVAILABLE),
+        ];
+        let router = answers
+            .into_iter()
+            .fold(Router::new(), |router, (path, status)| {
+                router.route(&format!("{path}/readyz"), get(async move || status))
+            });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async { axum::serve(listener, router).await });

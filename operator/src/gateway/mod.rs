@@ -33,6 +33,7 @@ mod session;
 pub mod view;
 pub mod watches;
 
+use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -68,6 +69,7 @@ use self::view::Room;
 
 /// When to ask again for what takes a moment.
 const RETRY_SOON: Duration = Duration::from_secs(1);
+const NOT_COMPLETE: &str = "the gateway has not heard from the API server yet";
 /// Addresses and tokens that limits remember: some megabytes.
 const LIMITER_CAPACITY: usize = 65_536;
 
@@ -175,10 +177,19 @@ impl Gateway {
         &self.0.region
     }
 
+    /// That there is no such thing; as long as the view is not complete, who knows.
+    fn not_found(&self, detail: impl Into<Cow<'static, str>>) -> Problem {
+        if self.view().is_complete() {
+            Problem::not_found(detail)
+        } else {
+            Problem::unavailable(NOT_COMPLETE, RETRY_SOON)
+        }
+    }
+
     /// A room that is on.
     fn room(&self, name: &RoomName) -> Result<Arc<Room>, Problem> {
         let room = self.view().read(|view| view.room(name));
-        let room = room.ok_or_else(|| Problem::not_found(format!("there is no room {name}")))?;
+        let room = room.ok_or_else(|| self.not_found(format!("there is no room {name}")))?;
         if room.is_over(now()) {
             return Err(Problem::not_found(format!("the show in {name} is over")));
         }
@@ -278,7 +289,7 @@ async fn ready(State(gateway): State<Gateway>) -> axum::response::Response {
     let detail = if !gateway.life().is_serving() {
         "the gateway is about to end"
     } else if !gateway.view().is_complete() {
-        "the gateway has not heard from the API server yet"
+        NOT_COMPLETE
     } else {
         return "ready\n".into_response();
     };

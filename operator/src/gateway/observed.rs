@@ -12,14 +12,7 @@ use showrunner_protocol::room::RoomUid;
 use super::access::{Access, Admission};
 use super::address::PodName;
 use super::view::{Pod, Room};
-
-/// The label by which media pods are found.
-pub const MEDIA_PODS: &str = "app.kubernetes.io/component=media-pod";
-const REGION: &str = "showrunner.dev/region";
-/// There once a pod drains.
-const DRAIN_DEADLINE: &str = "showrunner.dev/drain-deadline";
-/// The port that a pod's signalling listens on.
-const PORT: &str = "https";
+use crate::cluster::names::{POD_HTTPS, annotation, label};
 
 /// The name of a room's resource.
 #[must_use]
@@ -83,11 +76,14 @@ pub fn pod(resource: &core::Pod) -> Option<Pod> {
         return None;
     }
     let ip: IpAddr = status.pod_ip.as_deref()?.parse().ok()?;
-    let region = metadata.labels.as_ref().and_then(|all| all.get(REGION));
+    let region = metadata
+        .labels
+        .as_ref()
+        .and_then(|all| all.get(label::REGION));
     let is_draining = metadata
         .annotations
         .as_ref()
-        .is_some_and(|all| all.contains_key(DRAIN_DEADLINE));
+        .is_some_and(|all| all.contains_key(annotation::DRAIN_DEADLINE));
     Some(Pod {
         address: (ip, signalling_port(resource)?).into(),
         region: region.cloned().unwrap_or_default(),
@@ -100,7 +96,7 @@ fn signalling_port(resource: &core::Pod) -> Option<u16> {
     let ports = containers.iter().filter_map(|c| c.ports.as_ref()).flatten();
     let port = ports
         .into_iter()
-        .find(|port| port.name.as_deref() == Some(PORT))?;
+        .find(|port| port.name.as_deref() == Some(POD_HTTPS))?;
     u16::try_from(port.container_port).ok()
 }
 

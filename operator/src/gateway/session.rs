@@ -48,7 +48,7 @@ async fn call(
     request: &PodRequest,
 ) -> Result<Called, Problem> {
     let address = gateway.view().read(|view| view.address(&session.pod));
-    let address = address
-        .ok_or_else(|| Problem::not_found("the session has ended: its media pod is gone"))?;
+    let address =
+        address.ok_or_else(|| gateway.not_found("the session has ended: its media pod is gone"))?;
     Ok(gateway.call(&session.pod, address, request).await)
 }

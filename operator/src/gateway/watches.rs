@@ -23,13 +23,18 @@ use super::live_view::LiveView;
 use super::metrics::Metrics;
 use super::observed;
 use super::view::View;
+use crate::cluster::names::label;
+
+/// How long one watch lasts. A server that is gone without a word is noticed soon after.
+const WATCH_SECONDS: u32 = 60;
 
 /// Keeps the view up to date for ever.
 pub async fn follow(client: Client, view: &LiveView, metrics: &Metrics) {
     let rooms = Api::<DeserializeGuard<LiveRoom>>::all(client.clone());
-    let mut rooms = pin!(watcher(rooms, watcher::Config::default()).default_backoff());
+    let all = watcher::Config::default().timeout(WATCH_SECONDS);
+    let mut rooms = pin!(watcher(rooms, all.clone()).default_backoff());
     let pods = Api::<DeserializeGuard<k8s_openapi::api::core::v1::Pod>>::all(client);
-    let of_media = watcher::Config::default().labels(observed::MEDIA_PODS);
+    let of_media = all.labels(&format!("{}={}", label::COMPONENT, label::MEDIA_POD));
     let mut pods = pin!(watcher(pods, of_media).default_backoff());
     let mut of_rooms = Follower::<LiveRoom>::new();
     let mut of_pods = Follower::<k8s_openapi::api::core::v1::Pod>::new();
@@ -47,7 +52,7 @@ pub async fn follow(client: Client, view: &LiveView, metrics: &Metrics) {
 }
 
 /// A kind of resource that the view has.
-pub trait Known: Resource<DynamicType = ()> {
+trait Known: Resource<DynamicType = ()> {
     /// Its name in the view.
     type Name: Eq + Hash + Clone;
     /// The kind in plural, for people.
@@ -112,7 +117,7 @@ impl Known for k8s_openapi::api::core::v1::Pod {
 }
 
 /// Follows the watch of one kind.
-pub struct Follower<K: Known> {
+struct Follower<K: Known> {
     /// What a listing under way has named so far.
     named: HashSet<K::Name>,
     /// Whether there was a whole listing once.
@@ -122,8 +127,7 @@ pub struct Follower<K: Known> {
 
 impl<K: Known> Follower<K> {
     /// That has heard of nothing yet.
-    #[must_use]
-    pub fn new() -> Follower<K> {
+    fn new() -> Follower<K> {
         Follower {
             named: HashSet::new(),
             is_listed: false,
@@ -132,7 +136,7 @@ impl<K: Known> Follower<K> {
     }
 
     /// Takes what the watch says into the view.
-    pub fn take(
+    fn take(
         &mut self,
         view: &LiveView,
         metrics: &Metrics,

@@ -14,7 +14,7 @@ use kube::{Resource, ResourceExt};
 use showrunner_crds::MediaNode;
 use showrunner_crds::media_node::{ImagePullPolicy, Mode};
 
-use crate::cluster::names::{MANAGER, POD_HTTPS_PORT, PODS_SECRET, annotation, label};
+use crate::cluster::names::{MANAGER, POD_HTTPS, POD_HTTPS_PORT, PODS_SECRET, annotation, label};
 
 /// The user that media-node runs as: `nonroot`, as most images have it.
 const USER: i64 = 65532;
@@ -23,7 +23,6 @@ const GRACE: i64 = 30;
 /// How long a machine may be gone, in seconds.
 const MACHINE_PATIENCE: i64 = 30;
 const KEYS_DIR: &str = "/etc/showrunner";
-const HTTPS: &str = "https";
 
 /// The pod with this ordinal.
 #[must_use]
@@ -223,7 +222,7 @@ fn ports(site: &MediaNode) -> Vec<ContainerPort> {
         host_port: on_host.then_some(number.into()),
         host_ip: None,
     };
-    let https = port(HTTPS.to_owned(), POD_HTTPS_PORT, "TCP", https_on_host);
+    let https = port(POD_HTTPS.to_owned(), POD_HTTPS_PORT, "TCP", https_on_host);
     let media = media_ports(reach.media_port, reach.shards).flat_map(|(shard, number)| {
         [
             port(format!("udp-{shard}"), number, "UDP", uses_host_ports),
@@ -242,7 +241,7 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
-            port: IntOrString::String(HTTPS.to_owned()),
+            port: IntOrString::String(POD_HTTPS.to_owned()),
             scheme: Some("HTTPS".to_owned()),
             ..HTTPGetAction::default()
         }),

@@ -38,7 +38,7 @@ impl Pod {
             .enable_all()
             .build()
             .unwrap();
-        let (keys, chain, key) = ("control-keys", "tls.crt", "tls.key").map(|f| dir.path(f));
+        let [keys, chain, key] = ["control-keys", "tls.crt", "tls.key"].map(|f| dir.path(f));
         let started = runtime.spawn(serve(keys, chain, key, bind));
         let (node, shard, address) = started.await.unwrap();
         Pod {

@@ -169,6 +169,13 @@ impl Cluster {
 
     /// With further flags, and files that those name.
     pub(crate) fn prepared(flags: &[&str], prepare: impl FnOnce(&Dir)) -> Cluster {
+        let cluster = Cluster::unheard(flags, prepare);
+        cluster.view.complete();
+        cluster
+    }
+
+    /// Whose watches have not said yet what there is.
+    pub(crate) fn unheard(flags: &[&str], prepare: impl FnOnce(&Dir)) -> Cluster {
         let dir = Dir::new();
         let key = TokenKey::new();
         write_certificates(&dir);

@@ -162,7 +162,8 @@ async fn forged_tokens_are_refused() {
 async fn a_token_does_not_outlive_its_room() {
     let (cluster, pod) = Cluster::with_room().await;
     let token = cluster.token(Role::Host);
-    assert_eq!(publish(&cluster, &token).await.status, StatusCode::CREATED);
+    let describe = cluster.request("GET", WHIP).token(&token).send().await;
+    assert_eq!(describe.status, StatusCode::NO_CONTENT, "{describe:?}");
     cluster.put_room(|room| {
         room.origin = Some(pod_name("eu-0"));
         room.has_ended = true;
@@ -177,7 +178,8 @@ async fn a_token_does_not_outlive_its_room() {
     });
     is_refused(&publish(&cluster, &token).await, 403, INSUFFICIENT);
     let token = cluster.token_of(&room(), &next, Role::Host, now());
-    assert_eq!(publish(&cluster, &token).await.status, StatusCode::CREATED);
+    let answer = publish(&cluster, &token).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
 }
 
 #[tokio::test]

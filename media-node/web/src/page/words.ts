@@ -46,6 +46,7 @@ export function serverProblem(error: Error): string {
     if (error.status === 401 || error.status === 403) {
       return 'The server does not let you in. Ask for a new link: yours may be incomplete or out of date. If you have a token, enter it here.';
     }
+    if (error.status === 404) return 'There is no show here: it may be over, or the link may be wrong.';
     if (error.status === 503) return `The server is busy: ${error.message}. Trying again.`;
     return `The server refused: ${error.message}.`;
   }
