@@ -90,6 +90,9 @@ impl Board {
                 if generations.insert(uid, generation) == Some(generation) {
                     return;
                 }
+                drop(generations);
+                // It may take other rooms than before.
+                self.ring_rooms_of(world, site);
             }
             News::Gone(site) => {
                 let mut generations = self
@@ -173,11 +176,21 @@ impl Board {
         }
     }
 
-    /// Of a namespace.
-    pub fn namespace(&self, _: News<'_, Namespace>) {
-        if let Some(world) = self.world.get() {
-            self.pods_changed(world);
+    /// Of a namespace: sites may take its rooms now, or not any more.
+    pub fn namespace(&self, news: News<'_, Namespace>) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        if let News::Changed(namespace) = news {
+            let rooms = world.rooms.all();
+            for room in rooms
+                .iter()
+                .filter(|room| room.namespace() == namespace.metadata.name)
+            {
+                self.rooms.ring(ObjectRef::from_obj(&**room));
+            }
         }
+        self.pods_changed(world);
     }
 
     /// Of a pod, by itself.
@@ -192,7 +205,10 @@ impl Board {
             self.ring_rooms_on(world, pod);
             self.pods_changed(world);
         }
-        if let Some(pod) = world.pods.get(Some(&pod.namespace), &pod.name) {
+        // Who counts sessions can wait, but not who waits for the last one to go.
+        if let Some(pod) = world.pods.get(Some(&pod.namespace), &pod.name)
+            && (changes.is_other || changes.is_lost || is_leaving(&pod))
+        {
             self.ring_site_of(&pod);
         }
     }
@@ -219,6 +235,16 @@ impl Board {
         let rooms: Vec<_> = world.fleet.ledger().rooms_on(pod).map(reference).collect();
         for room in rooms {
             self.rooms.ring(room);
+        }
+    }
+
+    fn ring_rooms_of(&self, world: &World, site: &MediaNode) {
+        let (namespace, name) = (site.namespace(), site.name_any());
+        let pods = world.pods.all();
+        let is_own =
+            |pod: &Pod| pod.namespace() == namespace && site_of(pod) == Some(name.as_str());
+        for pod in pods.iter().filter(|pod| is_own(pod)) {
+            self.ring_rooms_on(world, &PodId::of(pod));
         }
     }
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::runtime::controller::{Action as Next, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use showrunner_crds::live_room::Phase;
 use showrunner_crds::{LiveRoom, MediaNode};
 use showrunner_door::Door;
@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::pods::control::Control;
 use crate::pods::poll::poll;
 use crate::pods::sight::Sights;
-use crate::pods::{PodId, is_leaving, is_ready};
+use crate::pods::{PodId, address, is_leaving, is_ready};
 use crate::world::World;
 
 /// Sites that are worked on at the same time.
@@ -42,6 +42,10 @@ const SITES_AT_A_TIME: u16 = 8;
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Rooms that wait are not looked at more often than this, however much happens.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
+/// How often it is looked whether all pods were asked how they are, and for how long at most.
+const ASK_REST: Duration = Duration::from_millis(50);
+const ASK_PATIENCE: Duration = Duration::from_secs(4);
+/// How often what there is is counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 const MAX_ADMIN_CONNECTIONS: usize = 64;
 /// How long open requests for metrics may take when the operator ends.
@@ -225,6 +229,7 @@ async fn control(world: &Arc<World>, board: &Board) {
     if keyring.wait_for(Option::is_some).await.is_err() {
         return;
     }
+    all_asked(world).await;
     let rooms = Arc::new(Rooms::new(Arc::clone(world)));
     let sites = Arc::new(Sites::new(Arc::clone(world)));
     let (room_bell, site_bell) = (board.rooms.listen(), board.sites.listen());
@@ -251,6 +256,24 @@ async fn control(world: &Arc<World>, board: &Board) {
         sweep(world, &rooms),
     )
     .await;
+}
+
+/// Waits until each pod was asked how it is, so that nothing is said of rooms that nobody has looked for.
+async fn all_asked(world: &World) {
+    let is_asked = |pod: &Pod| {
+        let sight = pod
+            .uid()
+            .and_then(|uid| world.sights.get(&PodId::of(pod), &uid));
+        sight.is_some() || address(pod).is_none()
+    };
+    let asked = async {
+        while !world.pods.all().iter().all(|pod| is_asked(pod)) {
+            tokio::time::sleep(ASK_REST).await;
+        }
+    };
+    if tokio::time::timeout(ASK_PATIENCE, asked).await.is_err() {
+        tracing::warn!("some media pods were not asked yet how they are");
+    }
 }
 
 /// A controller of what is watched already, that begins with all there is.
