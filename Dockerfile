@@ -22,7 +22,7 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --package media-node --package showrunner-operator \
-    && install -D --target-directory=/out target/release/media-node target/release/operator target/release/gateway
+    && install -D --strip --target-directory=/out target/release/media-node target/release/operator target/release/gateway
 
 # glibc, certificates of public authorities, and a user without rights (65532). No shell.
 FROM gcr.io/distroless/cc-debian13:nonroot
