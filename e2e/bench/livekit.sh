@@ -16,10 +16,10 @@ work=$(mktemp -d)
 mkdir -p "$bin"
 if [[ ! -x $bin/livekit-server-$version ]]; then
   # `go install` at a version takes the dependencies that LiveKit itself pins.
-  GOBIN=$bin chrt --other 0 nice go install "github.com/livekit/livekit-server/cmd/server@$version" >&2
+  GOBIN=$bin nice go install "github.com/livekit/livekit-server/cmd/server@$version" >&2
   mv "$bin/server" "$bin/livekit-server-$version"
 fi
-chrt --other 0 nice go -C e2e/bench/livekit build -o "$bin/livekit-load" . >&2
+nice go -C e2e/bench/livekit build -o "$bin/livekit-load" . >&2
 
 make_namespaces
 key=bench

@@ -43,15 +43,14 @@ remove_namespaces() {
 in_node() { exec ip netns exec "$NODE_NS" "$@"; }
 in_client() { exec ip netns exec "$CLIENT_NS" "$@"; }
 
-# in_client, for a load: it runs when nothing else wants the core. Clients stand for other machines'
-# programs; on this one, each would else take the core from the server in the midst of sending.
-# A script that was started at a real-time priority (`chrt --fifo 2`), as on a machine that does
-# other work, has its server there and its clients right below.
+# in_client, for a load: its threads wait until a core is free. Each datagram that comes in would
+# else have its receiver take the core from the server that shares it, in the midst of sending. A
+# script that runs at a real-time priority has its server there, and its clients right below.
 load_in_client() {
   if is_real_time; then
     in_client chrt --fifo 1 "$@"
   else
-    in_client chrt --idle 0 "$@"
+    in_client chrt --batch 0 "$@"
   fi
 }
 

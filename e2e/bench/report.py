@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Turns what forward.sh measured into `name: value` lines and docs/benchmarks.md.
 
-    report.py rooms-for-load SHARE   how many rooms of 50 viewers load the machine that much
-    report.py write SECONDS          print the figures and write the page
+    report.py rooms-for-load SHARE LOAD   how many rooms of 50 viewers load the machine that much, by that load
+    report.py write SECONDS               print the figures and write the page
 """
 
 import json
@@ -62,9 +62,9 @@ def share_of_machine(name: str) -> float:
     return (measured["node_cpu_cores"] + measured["load_cpu_cores"]) / (os.cpu_count() or 1)
 
 
-def rooms_for_load(share: float) -> int:
+def rooms_for_load(share: float, name: str) -> int:
     """Node and clients share this machine, so the load that is asked for is that of both together."""
-    viewers = load("20x15")["joined"] * share / share_of_machine("20x15")
+    viewers = load(name)["joined"] * share / share_of_machine(name)
     return max(1, round(viewers / 50))
 
 
@@ -85,7 +85,7 @@ def figures() -> dict[str, str]:
         "first_frame_ms_p95": f"{main['first_frame_ms_p95']:.0f}",
         "residence_load_percent": f"{100 * share_of_machine('residence'):.0f}",
         "residence_ms_p99": residence("residence"),
-        "residence_ms_p99_1000": residence("1000"),
+        "residence_ms_p99_1000": residence("crowd"),
     }
     livekit = RESULTS / "livekit.txt"
     if livekit.exists():
@@ -103,18 +103,24 @@ LOADS = {
     "1000": "1 room × 1,000 viewers",
     "20x15": "20 rooms × 15 viewers",
     "joins": "1 room, 600 viewers who join at 200 a second",
-    "residence": "rooms of 50 viewers, as many as load the machine to 70 %",
+    "crowd": "1 room × 1,000 viewers, at real-time priorities",
+    "residence": "rooms of 50 viewers, as many as load the machine to 70 %, at real-time priorities",
 }
 
 
 def surroundings() -> str:
     """How the bench shared the machine: forward.sh, which starts this, hands its priority down."""
     if os.sched_getscheduler(0) == os.SCHED_FIFO:
-        return (
-            " The machine did other work meanwhile, so node and clients had real-time priorities, "
-            "the node the higher one (`chrt --fifo 2 e2e/bench/forward.sh`)."
-        )
-    return " Clients run when the node has nothing to do (`SCHED_IDLE`)."
+        return " For residence alone, node and clients run at real-time priorities, the node at the higher one, so that nothing else on the machine shows in it."
+    return " The system allowed no real-time priorities, so whatever else ran on the machine shows in the residence."
+
+
+def overload(lines: dict[str, str]) -> str:
+    """A warning where LiveKit was not served as it needs, so that nobody takes it for its best."""
+    loss = float(lines.get("livekit_loss_percent", 0))
+    if loss < 1:
+        return ""
+    return f" It lost {loss:.0f} % of them to other work of this machine: its figures are to be taken again on one that has none."
 
 
 def page(lines: dict[str, str], seconds: str) -> str:
@@ -147,14 +153,14 @@ Node and clients run on the same cores, in two network namespaces that a veth pa
 - `join_ms_p99`: from the POST to the end of the DTLS handshake, at 200 joins a second; both ends' handshakes run on these cores.
 - `first_frame_ms_p95`: from the POST to the first decodable frame, at 50 joins a second.
 - `residence_ms_p99`: from a packet's arrival at the node to its departure to a viewer, by the node's histogram, with as many rooms of 50 viewers as should load the machine to 70 %, node and clients together; `residence_load_percent` is what they used in the end. In a room of 1,000 (`residence_ms_p99_1000`) a frame is 7,600 packets, and the last viewer's leaves when those of all others have been sealed and sent.
-- `livekit_*`: LiveKit 1.11.0 in the same namespaces, with the same files, and viewers on its own Go SDK. {lines.get('livekit_viewers', 'Its')} viewers, since its clients take more of the machine than ours: with more of them the machine, not the server, is the limit. Its CPU time is divided by the packets that its viewers received.
+- `livekit_*`: LiveKit 1.11.0 in the same namespaces, with the same files, and viewers on its own Go SDK. {lines.get('livekit_viewers', 'Its')} viewers, since its clients take more of the machine than ours: with more of them the machine, not the server, is the limit. Its CPU time is divided by the packets that its viewers received.{overload(lines)}
 """
 
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["rooms-for-load", share]:
-            print(rooms_for_load(float(share)))
+        case ["rooms-for-load", share, name]:
+            print(rooms_for_load(float(share), name))
         case ["write", seconds]:
             lines = figures()
             PAGE.write_text(page(lines, seconds))

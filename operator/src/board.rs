@@ -25,8 +25,10 @@ pub struct Board {
     pub rooms: Bell<LiveRoom>,
     /// Sites to look at.
     pub sites: Bell<MediaNode>,
-    /// Rung when rooms that wait may find a pod.
-    pub retry: Notify,
+    /// Rung when rooms that wait for a pod may find one.
+    pub pods: Notify,
+    /// Rung when rooms that wait for a site may find one.
+    pub sites_changed: Notify,
     keeper: Mutex<Option<Arc<Rooms>>>,
     generations: Mutex<HashMap<String, i64>>,
 }
@@ -54,7 +56,7 @@ impl Board {
                 if let Some(keeper) = self.kept() {
                     keeper.forget(room);
                 }
-                self.retry.notify_one();
+                self.pods.notify_one();
             }
             News::All => {
                 let rooms = world.rooms.all();
@@ -90,6 +92,9 @@ impl Board {
                 if generations.insert(uid, generation) == Some(generation) {
                     return;
                 }
+                drop(generations);
+                // It may take other rooms than before.
+                self.ring_rooms_of(world, site);
             }
             News::Gone(site) => {
                 let mut generations = self
@@ -104,6 +109,7 @@ impl Board {
                 }
             }
         }
+        self.sites_changed.notify_one();
         self.pods_changed(world);
     }
 
@@ -173,11 +179,22 @@ impl Board {
         }
     }
 
-    /// Of a namespace.
-    pub fn namespace(&self, _: News<'_, Namespace>) {
-        if let Some(world) = self.world.get() {
-            self.pods_changed(world);
+    /// Of a namespace: sites may take its rooms now, or not any more.
+    pub fn namespace(&self, news: News<'_, Namespace>) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        if let News::Changed(namespace) = news {
+            let rooms = world.rooms.all();
+            for room in rooms
+                .iter()
+                .filter(|room| room.namespace() == namespace.metadata.name)
+            {
+                self.rooms.ring(ObjectRef::from_obj(&**room));
+            }
         }
+        self.sites_changed.notify_one();
+        self.pods_changed(world);
     }
 
     /// Of a pod, by itself.
@@ -192,7 +209,10 @@ impl Board {
             self.ring_rooms_on(world, pod);
             self.pods_changed(world);
         }
-        if let Some(pod) = world.pods.get(Some(&pod.namespace), &pod.name) {
+        // Who counts sessions can wait, but not who waits for the last one to go.
+        if let Some(pod) = world.pods.get(Some(&pod.namespace), &pod.name)
+            && (changes.is_other || changes.is_lost || is_leaving(&pod))
+        {
             self.ring_site_of(&pod);
         }
     }
@@ -206,7 +226,7 @@ impl Board {
 
     fn pods_changed(&self, world: &World) {
         world.fleet.changed();
-        self.retry.notify_one();
+        self.pods.notify_one();
     }
 
     fn ring_site_of(&self, pod: &Pod) {
@@ -219,6 +239,16 @@ impl Board {
         let rooms: Vec<_> = world.fleet.ledger().rooms_on(pod).map(reference).collect();
         for room in rooms {
             self.rooms.ring(room);
+        }
+    }
+
+    fn ring_rooms_of(&self, world: &World, site: &MediaNode) {
+        let (namespace, name) = (site.namespace(), site.name_any());
+        let pods = world.pods.all();
+        let is_own =
+            |pod: &Pod| pod.namespace() == namespace && site_of(pod) == Some(name.as_str());
+        for pod in pods.iter().filter(|pod| is_own(pod)) {
+            self.ring_rooms_on(world, &PodId::of(pod));
         }
     }
 

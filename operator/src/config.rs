@@ -27,7 +27,7 @@ pub struct Config {
     pub name: String,
 
     /// Names this replica among the others: the name of its pod.
-    #[arg(long, env = "SHOWRUNNER_IDENTITY", value_name = "NAME")]
+    #[arg(long, env = "SHOWRUNNER_POD_NAME", value_name = "NAME")]
     pub identity: String,
 
     /// The image of media pods, if their MediaNode names none.

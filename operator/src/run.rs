@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::runtime::controller::{Action as Next, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use showrunner_crds::live_room::Phase;
 use showrunner_crds::{LiveRoom, MediaNode};
 use showrunner_door::Door;
@@ -27,13 +27,13 @@ use crate::config::Config;
 use crate::keys::Keeper;
 use crate::leader::{Candidate, Leadership};
 use crate::live_room::fleet::Fleet;
-use crate::live_room::reconcile::{Rooms, reference};
+use crate::live_room::reconcile::{For, Rooms, reference};
 use crate::media_node::reconcile::Sites;
 use crate::metrics::Metrics;
 use crate::pods::control::Control;
 use crate::pods::poll::poll;
 use crate::pods::sight::Sights;
-use crate::pods::{PodId, is_leaving, is_ready};
+use crate::pods::{PodId, address, is_leaving, is_ready};
 use crate::world::World;
 
 /// Sites that are worked on at the same time.
@@ -42,6 +42,12 @@ const SITES_AT_A_TIME: u16 = 8;
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Rooms that wait are not looked at more often than this, however much happens.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
+/// Nor than this for each of them.
+const RETRY_REST: Duration = Duration::from_micros(500);
+/// How often it is looked whether all pods were asked how they are, and for how long at most.
+const ASK_REST: Duration = Duration::from_millis(50);
+const ASK_PATIENCE: Duration = Duration::from_secs(4);
+/// How often what there is is counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 const MAX_ADMIN_CONNECTIONS: usize = 64;
 /// How long open requests for metrics may take when the operator ends.
@@ -225,6 +231,7 @@ async fn control(world: &Arc<World>, board: &Board) {
     if keyring.wait_for(Option::is_some).await.is_err() {
         return;
     }
+    all_asked(world).await;
     let rooms = Arc::new(Rooms::new(Arc::clone(world)));
     let sites = Arc::new(Sites::new(Arc::clone(world)));
     let (room_bell, site_bell) = (board.rooms.listen(), board.sites.listen());
@@ -251,6 +258,24 @@ async fn control(world: &Arc<World>, board: &Board) {
         sweep(world, &rooms),
     )
     .await;
+}
+
+/// Waits until each pod was asked how it is, so that nothing is said of rooms that nobody has looked for.
+async fn all_asked(world: &World) {
+    let is_asked = |pod: &Pod| {
+        let sight = pod
+            .uid()
+            .and_then(|uid| world.sights.get(&PodId::of(pod), &uid));
+        sight.is_some() || address(pod).is_none()
+    };
+    let asked = async {
+        while !world.pods.all().iter().all(|pod| is_asked(pod)) {
+            tokio::time::sleep(ASK_REST).await;
+        }
+    };
+    if tokio::time::timeout(ASK_PATIENCE, asked).await.is_err() {
+        tracing::warn!("some media pods were not asked yet how they are");
+    }
 }
 
 /// A controller of what is watched already, that begins with all there is.
@@ -318,17 +343,20 @@ fn complain<K: Kind>(kind: &str, object: &K, done: &Result<Next, WriteError>) {
     }
 }
 
-/// Has rooms that wait looked at when they may find a pod.
+/// Has rooms that wait looked at when they may find what they wait for.
 async fn retry(world: &World, board: &Board, rooms: &Rooms) {
     loop {
-        tokio::select! {
-            () = board.retry.notified() => {}
-            () = world.fleet.freed() => {}
-        }
-        for name in rooms.waiting() {
+        let what = tokio::select! {
+            () = board.sites_changed.notified() => For::Sites,
+            () = board.pods.notified() => For::Pods,
+            () = world.fleet.freed() => For::Pods,
+        };
+        let waiting = rooms.waiting(what);
+        let many = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+        for name in waiting {
             board.rooms.ring(reference(&name));
         }
-        tokio::time::sleep(RETRY_EVERY).await;
+        tokio::time::sleep(RETRY_EVERY.max(RETRY_REST.saturating_mul(many))).await;
     }
 }
 

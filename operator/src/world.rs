@@ -6,13 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::runtime::reflector::ObjectRef;
 use showrunner_crds::{LiveRoom, MediaNode};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::cluster::events::Reports;
 use crate::cluster::watch::{Kind, Watched};
 use crate::cluster::write::Hand;
 use crate::config::Config;
-use crate::keys::Keyring;
+use crate::keys::{Keyring, Keys};
 use crate::live_room::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::pods::control::Control;
@@ -39,7 +39,7 @@ pub struct World {
     /// Calls pods.
     pub control: Control,
     /// The keys of the moment.
-    pub keyring: watch::Receiver<Option<Arc<Keyring>>>,
+    pub keyring: Keys,
     /// Places rooms.
     pub fleet: Fleet,
     /// Writes.

@@ -9,6 +9,10 @@ use showrunner_operator::run::run;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// The client of the API server tells of every failed request by itself; those that matter are told of where they are
+/// made.
+const DEFAULT_LOG: &str = "info,kube_client::client::builder=off";
+
 fn main() -> ExitCode {
     let config = Config::parse();
     start_logging(config.log_format);
@@ -43,7 +47,7 @@ async fn until_told(config: Config) -> Result<(), String> {
 }
 
 fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

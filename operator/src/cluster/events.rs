@@ -20,7 +20,7 @@ const PACE: Duration = Duration::from_millis(25);
 const MAX_NOTE: usize = 1000;
 
 /// What happened to an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Happening {
     /// Whether somebody should look at it.
     pub is_warning: bool,
@@ -30,6 +30,8 @@ pub struct Happening {
     pub action: &'static str,
     /// In a sentence.
     pub note: String,
+    /// Another object that it is about.
+    pub related: Option<ObjectReference>,
 }
 
 impl Happening {
@@ -41,7 +43,15 @@ impl Happening {
             reason,
             action,
             note,
+            related: None,
         }
+    }
+
+    /// Which is about another object, too: without it, several are counted as one.
+    #[must_use]
+    pub fn about<K: Resource<DynamicType = ()>>(mut self, other: &K) -> Happening {
+        self.related = Some(other.object_ref(&()));
+        self
     }
 
     /// Something that somebody should look at.
@@ -52,6 +62,7 @@ impl Happening {
             reason,
             action,
             note,
+            related: None,
         }
     }
 }
@@ -123,6 +134,6 @@ fn event(happening: Happening) -> Event {
         reason: happening.reason.to_owned(),
         note: Some(note),
         action: happening.action.to_owned(),
-        secondary: None,
+        secondary: happening.related,
     }
 }

@@ -17,11 +17,11 @@ pub fn site(site: &mut MediaNode) {
     site.annotations_mut().remove(LAST_APPLIED);
 }
 
-/// Of a pod: what it is made from is not looked at again.
+/// Of a pod: of what it is made from, only where it is and what it tolerates is looked at again.
 pub fn pod(pod: &mut Pod) {
-    let node_name = pod.spec.take().and_then(|spec| spec.node_name);
-    pod.spec = Some(PodSpec {
-        node_name,
+    pod.spec = pod.spec.take().map(|spec| PodSpec {
+        node_name: spec.node_name,
+        tolerations: spec.tolerations,
         ..PodSpec::default()
     });
 }

@@ -6,16 +6,23 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::{StreamExt, pin_mut};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_api};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+
+/// How long one request of a watch lasts, in seconds: a connection that broke without a word is noticed by then.
+const WATCH_SECONDS: u32 = 60;
+const SHORTEST_REST: Duration = Duration::from_millis(500);
+const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// A kind that can be watched here.
 pub trait Kind:
@@ -152,6 +159,26 @@ pub fn watch<K: Kind>(
     (watched, keeper.run(api, config, tell))
 }
 
+/// Rests between attempts while the API server is away. It is to be noticed within seconds when it is back.
+#[derive(Default)]
+struct Rests(u32);
+
+impl Iterator for Rests {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let rest = SHORTEST_REST.saturating_mul(2u32.saturating_pow(self.0));
+        self.0 = self.0.saturating_add(1);
+        Some(rest.min(LONGEST_REST))
+    }
+}
+
+impl Backoff for Rests {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
 struct Keeper<K: Kind> {
     writer: Writer<K>,
     watched: Watched<K>,
@@ -168,7 +195,8 @@ impl<K: Kind> Keeper<K> {
         config: watcher::Config,
         tell: impl Fn(News<'_, K>) + Send + 'static,
     ) {
-        let events = watch_api(api, config).default_backoff();
+        let config = config.timeout(WATCH_SECONDS);
+        let events = watch_api(api, config).backoff(Rests::default());
         pin_mut!(events);
         while let Some(event) = events.next().await {
             match event {
@@ -278,4 +306,109 @@ fn complain<K: Kind>((namespace, name): &Key, error: &str) {
 #[must_use]
 pub fn reference<K: Kind>(object: &K) -> reflector::ObjectRef<K> {
     ObjectRef::from_obj(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use showrunner_crds::LiveRoom;
+
+    use super::*;
+
+    fn object(name: &str, spec: Value) -> DeserializeGuard<LiveRoom> {
+        let object = json!({
+            "apiVersion": "showrunner.dev/v1alpha1",
+            "kind": "LiveRoom",
+            "metadata": {"name": name, "namespace": "shop", "managedFields": [{"manager": "x"}]},
+            "spec": spec,
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn good(name: &str) -> DeserializeGuard<LiveRoom> {
+        object(name, json!({"title": "good"}))
+    }
+
+    fn bad(name: &str) -> DeserializeGuard<LiveRoom> {
+        object(name, json!({"title": ["not", "a", "title"]}))
+    }
+
+    fn keeper() -> Keeper<LiveRoom> {
+        let writer = Writer::new(());
+        let (is_complete, complete) = watch::channel(false);
+        let watched = Watched {
+            store: writer.as_reader(),
+            unreadable: Arc::default(),
+            is_complete: complete,
+        };
+        Keeper {
+            writer,
+            watched,
+            found: BTreeSet::new(),
+            slim: |_| {},
+            is_complete,
+        }
+    }
+
+    /// What is known of each, after events.
+    fn known(keeper: &Keeper<LiveRoom>, name: &str) -> (bool, bool) {
+        let watched = &keeper.watched;
+        let is_there = watched.get(Some("shop"), name).is_some();
+        (is_there, watched.is_unreadable("shop", name))
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_stops_nothing_and_stays_as_it_was() {
+        let mut keeper = keeper();
+        let told = Mutex::new(0);
+        let tell = |_: News<'_, LiveRoom>| *told.lock().unwrap() += 1;
+        for event in [
+            Event::Init,
+            Event::InitApply(good("a")),
+            Event::InitApply(bad("b")),
+            Event::InitApply(good("c")),
+            Event::InitDone,
+        ] {
+            keeper.take(event, &tell);
+        }
+        assert!(keeper.watched.is_complete());
+        assert_eq!(known(&keeper, "a"), (true, false));
+        assert_eq!(known(&keeper, "b"), (false, true));
+        assert_eq!(known(&keeper, "c"), (true, false));
+        keeper.take(Event::Apply(bad("a")), &tell);
+        assert_eq!(known(&keeper, "a"), (true, true), "as it was");
+        keeper.take(Event::Apply(good("b")), &tell);
+        assert_eq!(known(&keeper, "b"), (true, false), "mended");
+        for event in [Event::Init, Event::InitApply(bad("a")), Event::InitDone] {
+            keeper.take(event, &tell);
+        }
+        assert_eq!(
+            known(&keeper, "a"),
+            (true, true),
+            "as it was, after a new start"
+        );
+        assert_eq!(known(&keeper, "b"), (false, false), "gone in the meantime");
+        keeper.take(Event::Delete(bad("a")), &tell);
+        assert_eq!(known(&keeper, "a"), (false, false));
+        assert_eq!(*told.lock().unwrap(), 4);
+    }
+
+    #[test]
+    fn what_nobody_needs_is_not_kept() {
+        let mut keeper = keeper();
+        for event in [Event::Init, Event::InitDone, Event::Apply(good("a"))] {
+            keeper.take(event, &|_| {});
+        }
+        let kept = keeper.watched.get(Some("shop"), "a").unwrap();
+        assert_eq!(kept.metadata.managed_fields, None);
+    }
+
+    #[test]
+    fn rests_grow_to_a_few_seconds() {
+        let rests: Vec<f32> = Rests::default()
+            .take(6)
+            .map(|rest| rest.as_secs_f32())
+            .collect();
+        assert_eq!(rests, [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]);
+    }
 }

@@ -8,26 +8,31 @@ use axum::http::{HeaderMap, Method, Request, Response};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceExt};
 
-/// A pod is next door: who does not take a connection within this time is gone.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+/// A pod is next door: who does not take a connection, with its handshake, within this time is gone.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a pod may take for the head of its answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
 /// How long a connection is kept for the next request: less than pods keep it, so that none is closed under a request.
 const IDLE: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+
 /// How to reach pods.
 #[derive(Clone)]
 pub struct Pods {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
 }
 
 /// A request to a pod. It can be sent again.
@@ -95,7 +100,6 @@ impl Pods {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_PATIENCE));
         tcp.set_keepalive(Some(KEEP_ALIVE));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
@@ -103,6 +107,12 @@ impl Pods {
             .with_server_name_resolver(FixedServerNameResolver::new(server))
             .enable_http1()
             .wrap_connector(tcp);
+        // A process that hangs still gets its connections from the kernel: only the handshake tells.
+        let connector = tower::service_fn(move |pod: Uri| {
+            let connecting = connector.clone().oneshot(pod);
+            async move { tokio::time::timeout(CONNECT_PATIENCE, connecting).await? }
+        });
+        let connector = Connector::new(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())

@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use tokio::sync::{Notify, watch};
 
 use super::material::{Control, Data, JWKS, KeyError, Tokens};
-use super::{Keyring, Source, source};
+use super::{Keyring, Keys, Source, source};
 use crate::cluster::names::{MANAGER, annotation, label};
 use crate::cluster::watch::{Watched, watch as watch_objects};
 use crate::cluster::write::{Hand, WriteError};
@@ -49,11 +49,7 @@ impl Keeper {
         hand: Hand,
         metrics: Metrics,
         (namespace, name): (&str, &str),
-    ) -> (
-        Keeper,
-        watch::Receiver<Option<Arc<Keyring>>>,
-        Vec<BoxFuture<'static, ()>>,
-    ) {
+    ) -> (Keeper, Keys, Vec<BoxFuture<'static, ()>>) {
         let changed = Arc::new(Notify::new());
         let mut watches = Vec::new();
         let secrets = ["control", "token-keys", "gateway"].map(|part| {

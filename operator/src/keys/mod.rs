@@ -14,7 +14,13 @@ pub mod material;
 pub use keeper::Keeper;
 pub use material::{Control, Data, KeyError, Tokens};
 
+use std::sync::Arc;
+
 use showrunner_protocol::token::{ControlKeys, SecretKey};
+use tokio::sync::watch;
+
+/// The keys of the moment, once there are some.
+pub type Keys = watch::Receiver<Option<Arc<Keyring>>>;
 
 /// The keys that are in use.
 #[derive(Clone)]

@@ -130,7 +130,9 @@ impl Candidate {
             Ok(()) if !was_leader => tracing::info!("this replica leads"),
             Ok(()) => {}
             Err(error) => {
-                tracing::warn!("the Lease can't be renewed or read: {error}");
+                if !self.must_look {
+                    tracing::warn!("the Lease can't be renewed or read: {error}");
+                }
                 // What it says now is anybody's guess.
                 self.must_look = true;
                 if was_leader && !self.is_leader() {

@@ -27,7 +27,7 @@ pub enum State {
     Gone,
     /// It has not answered for a while, and the kubelet doesn't say that it is ready.
     Lost,
-    /// It is to go, and takes no new sessions.
+    /// It is to go and takes no new sessions, or the room may not be there any more.
     Leaving,
     /// It serves, as far as is known.
     Serving,
@@ -55,7 +55,7 @@ pub enum Why {
     Gone,
     /// Its pod seems gone. If there is no other, it may come back.
     Lost,
-    /// Its pod is to go, and no host is on it. If there is no other, it stays for now.
+    /// Its pod is to go or not for it any more, and no host is on it. If there is no other, it stays for now.
     Leaving,
 }
 

@@ -218,7 +218,7 @@ mod tests {
             chosen((&["eu"], 1), &[one]).unwrap_err()
         };
         assert_eq!(
-            chosen((&["mars"], 1), &[good.clone()]),
+            chosen((&["mars"], 1), std::slice::from_ref(&good)),
             Err(Unplaceable::NoSuchRegion("mars".into()))
         );
         assert_eq!(not(&|one| one.is_allowed = false), Unplaceable::NotAllowed);

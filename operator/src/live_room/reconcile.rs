@@ -1,6 +1,6 @@
 //! Does for a room what is to be done.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,9 @@ use super::placement::{Need, Unplaceable};
 use super::status::{self, Facts, OnPod, Outcome};
 use super::{host_token, strays};
 use crate::cluster::events::Happening;
-use crate::cluster::names::{MANAGER, ROOM_FINALIZER};
+use crate::cluster::names::{MANAGER, ROOM_FINALIZER, label};
 use crate::cluster::write::WriteError;
+use crate::media_node::allow::takes;
 use crate::metrics::Metrics;
 use crate::patch::merge_patch;
 use crate::pods::control::ControlError;
@@ -47,6 +48,8 @@ const WAIT_FOR_PODS: Duration = Duration::from_secs(30);
 const WAIT_FOR_SITES: Duration = Duration::from_secs(300);
 /// A pod that does not want a room is not asked again for this long.
 const AVOID_FOR: Duration = Duration::from_secs(30);
+/// Rest after the Secret of a host could not be written.
+const TOKEN_REST: Duration = Duration::from_secs(60);
 /// Rest until a write of ours is seen.
 const SEE_SOON: Duration = Duration::from_secs(2);
 
@@ -54,8 +57,17 @@ const SEE_SOON: Duration = Duration::from_secs(2);
 pub struct Rooms {
     world: Arc<World>,
     memory: Mutex<HashMap<RoomUid, Memory>>,
-    waiting: Mutex<HashSet<RoomName>>,
+    waiting: Mutex<HashMap<RoomName, For>>,
     counts: Mutex<(f64, Instant)>,
+}
+
+/// What a room waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// A pod with space.
+    Pods,
+    /// A site that takes it.
+    Sites,
 }
 
 /// What is remembered of a room between two looks: nothing that a new leader would miss.
@@ -128,7 +140,7 @@ impl Rooms {
             return Ok(Next::requeue(SEE_SOON));
         }
         let origin = self.origin(&work);
-        let step = decide(observe(room, &work, origin.as_ref()), now());
+        let step = decide(self.observe(&work, origin.as_ref()), now());
         match step {
             Step::Finish => self.finish(&work, origin).await,
             Step::End => self.end(&work, origin).await,
@@ -173,11 +185,12 @@ impl Rooms {
         }))
     }
 
-    /// The rooms that have no pod.
+    /// The rooms that wait for this.
     #[must_use]
-    pub fn waiting(&self) -> Vec<RoomName> {
+    pub fn waiting(&self, for_what: For) -> Vec<RoomName> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.iter().cloned().collect()
+        let wanted = waiting.iter().filter(|(_, what)| **what == for_what);
+        wanted.map(|(name, _)| name.clone()).collect()
     }
 
     /// Ends the rooms of a pod that should not be there.
@@ -232,6 +245,56 @@ impl Rooms {
         }
     }
 
+    fn observe(&self, work: &Work<'_>, origin: Option<&Origin>) -> desired::Room {
+        let room = work.room;
+        let schedule = room.spec.schedule.as_ref();
+        let end = schedule.and_then(|schedule| schedule.end.as_ref());
+        desired::Room {
+            is_deleted: room.metadata.deletion_timestamp.is_some(),
+            end: end.map(|end| u64::try_from(end.0.as_second()).unwrap_or(0)),
+            pod: origin.map(|origin| {
+                let sight = origin.sight.as_ref();
+                let report = sight.and_then(|sight| sight.rooms.get(&work.name));
+                desired::Pod {
+                    state: self.state(work, origin),
+                    has_host: report.is_some_and(|report| report.publishers > 0),
+                }
+            }),
+        }
+    }
+
+    fn state(&self, work: &Work<'_>, origin: &Origin) -> State {
+        let Some(pod) = origin.pod.as_ref().filter(|pod| !pods::is_ended(pod)) else {
+            return State::Gone;
+        };
+        let is_being_deleted = pod.metadata.deletion_timestamp.is_some();
+        // One that has an address and was not asked yet may well answer.
+        let was_asked = origin.sight.is_some() || address(pod).is_none();
+        if is_lost(origin) && was_asked && (is_being_deleted || !is_ready(pod)) {
+            State::Lost
+        } else if is_leaving(pod) || !self.is_wanted(work, pod) {
+            State::Leaving
+        } else {
+            State::Serving
+        }
+    }
+
+    /// Whether a room may be on a pod, by its own spec and the site's, as they are now.
+    fn is_wanted(&self, work: &Work<'_>, pod: &Pod) -> bool {
+        let regions = &work.room.spec.regions;
+        let region = pod.labels().get(label::REGION);
+        let is_in_region =
+            regions.is_empty() || region.is_none_or(|region| regions.contains(region));
+        let (own, site) = (pod.namespace().unwrap_or_default(), site_of(pod));
+        let site = site.and_then(|site| self.world.sites.get(Some(&own), site));
+        let namespace = work.name.namespace();
+        let labels = self.world.namespaces.get(None, namespace);
+        let labels = labels.as_ref().map(|namespace| namespace.labels());
+        let is_allowed =
+            site.is_none_or(|site| takes(&site.spec.allowed_rooms, &own, namespace, labels));
+        is_in_region && is_allowed
+    }
+
     /// Where a room is: by the books, which know of it first, or by its status.
     fn origin(&self, work: &Work<'_>) -> Option<Origin> {
         let booked = self.world.fleet.ledger().pod_of(&work.uid).cloned();
@@ -259,15 +322,23 @@ impl Rooms {
         origin: Option<Origin>,
         why: Option<Why>,
     ) -> Result<Next, WriteError> {
-        let is_elsewhere_full = |why: Why| why.may_stay() && origin.is_some();
+        let mut waits = None;
         let chosen = match why {
             None => origin.ok_or(Unplaceable::NoneReady),
-            Some(why) => match self.place(work, origin.as_ref()) {
-                Ok(id) => Ok(self.find(id)),
-                Err(_) if is_elsewhere_full(why) => origin.ok_or(Unplaceable::NoneReady),
-                Err(unplaceable) => Err(unplaceable),
+            Some(why) => match (self.place(work, origin.as_ref()), origin) {
+                (Ok(id), _) => Ok(self.find(id)),
+                // It stays until another has space for it.
+                (Err(_), Some(origin)) if why.may_stay() => {
+                    waits = Some(For::Pods);
+                    Ok(origin)
+                }
+                (Err(unplaceable), _) => Err(unplaceable),
             },
         };
+        if let Err(unplaceable) = &chosen {
+            waits = Some(waits_for(unplaceable));
+        }
+        self.set_waiting(work, waits);
         let version = self.add_finalizer(work).await?;
         match chosen {
             Ok(origin) => self.serve(work, origin, why, version).await,
@@ -313,10 +384,9 @@ impl Rooms {
         version: Option<String>,
     ) -> Result<Next, WriteError> {
         self.world.fleet.ledger().release(&work.uid);
-        self.set_waiting(work, true);
-        let rest = match unplaceable {
-            Unplaceable::NoSuchRegion(_) | Unplaceable::NotAllowed => WAIT_FOR_SITES,
-            Unplaceable::NoneReady | Unplaceable::Full => WAIT_FOR_PODS,
+        let rest = match waits_for(&unplaceable) {
+            For::Sites => WAIT_FOR_SITES,
+            For::Pods => WAIT_FOR_PODS,
         };
         let late = self
             .say(work, Outcome::Waits(unplaceable), why, None, version)
@@ -332,7 +402,6 @@ impl Rooms {
         why: Option<Why>,
         version: Option<String>,
     ) -> Result<Next, WriteError> {
-        self.set_waiting(work, false);
         let wanted = assignment(work.room, &work.uid);
         let report = origin
             .sight
@@ -377,12 +446,11 @@ impl Rooms {
         let is_good = matches!(on, OnPod::Has(_));
         let given_up = matches!(on, OnPod::Refused(_))
             && self.world.fleet.ledger().pod_of(&work.uid).is_none();
-        let secret = secret?;
         let late = if given_up {
             // Not said: it is about to be somewhere else.
             Duration::ZERO
         } else {
-            self.say(work, Outcome::On(reference, on), why, Some(secret), version)
+            self.say(work, Outcome::On(reference, on), why, secret, version)
                 .await?
         };
         if is_good {
@@ -417,8 +485,31 @@ impl Rooms {
         Ok(())
     }
 
-    /// Writes the Secret of the host if it is time. Returns its name.
-    async fn renew_token(&self, work: &Work<'_>) -> Result<String, WriteError> {
+    /// Writes the Secret of the host if it is time. Returns its name, if there is one. A room without is open all the
+    /// same.
+    async fn renew_token(&self, work: &Work<'_>) -> Option<String> {
+        match self.write_token(work).await {
+            Ok(name) => name,
+            Err(error) => {
+                self.remember(&work.uid, |memory| {
+                    memory.token_due = Some(Instant::now() + TOKEN_REST)
+                });
+                if error.status().is_some() {
+                    let note = format!(
+                        "the Secret of its host can't be written: {}",
+                        error.message()
+                    );
+                    self.world.reports.tell(
+                        work.room,
+                        Happening::warning("SecretRefused", "Write", note),
+                    );
+                }
+                work.old.host_token_secret.clone()
+            }
+        }
+    }
+
+    async fn write_token(&self, work: &Work<'_>) -> Result<Option<String>, WriteError> {
         let name = host_token::secret_name(work.name.name());
         let interval = host_token::interval(self.world.rooms.len());
         let clock = Instant::now();
@@ -432,7 +523,7 @@ impl Rooms {
             *memory.token_due.get_or_insert(clock + first) <= clock
         });
         let Some(keys) = self.world.keys().filter(|_| is_due) else {
-            return Ok(name);
+            return Ok(work.old.host_token_secret.clone());
         };
         let life = host_token::life(self.world.config.token_seconds, interval);
         let url = self.endpoints(work).publish;
@@ -443,18 +534,20 @@ impl Rooms {
             (now(), life),
             &url,
         );
-        if let Some(secret) = secret {
-            let api: Api<Secret> = Api::namespaced(self.world.hand.client(), work.name.namespace());
-            let params = PatchParams::apply(MANAGER).force();
-            self.world
-                .hand
-                .write("secrets", api.patch(&name, &params, &Patch::Apply(&secret)))
-                .await?;
-        }
+        let Some(secret) = secret else {
+            tracing::error!("a token can't be signed: the system has no randomness");
+            return Ok(work.old.host_token_secret.clone());
+        };
+        let api: Api<Secret> = Api::namespaced(self.world.hand.client(), work.name.namespace());
+        let params = PatchParams::apply(MANAGER).force();
+        self.world
+            .hand
+            .write("secrets", api.patch(&name, &params, &Patch::Apply(&secret)))
+            .await?;
         self.remember(&work.uid, |memory| {
             memory.token_due = Some(clock + interval)
         });
-        Ok(name)
+        Ok(Some(name))
     }
 
     /// Writes the status, if it says something new. Returns how long it waits with what is not urgent.
@@ -567,7 +660,7 @@ impl Rooms {
 
     /// A room that is over.
     async fn end(&self, work: &Work<'_>, origin: Option<Origin>) -> Result<Next, WriteError> {
-        self.set_waiting(work, false);
+        self.set_waiting(work, None);
         if let Some(origin) = origin {
             // One that does not answer is asked again when it does: its room is a stray then.
             if let Err(error) = self.end_on(&origin, work).await {
@@ -628,17 +721,16 @@ impl Rooms {
 
     fn drop(&self, work: &Work<'_>) {
         self.memory().remove(&work.uid);
-        self.set_waiting(work, false);
+        self.set_waiting(work, None);
         self.world.fleet.release(&work.uid);
     }
 
-    fn set_waiting(&self, work: &Work<'_>, is_waiting: bool) {
+    fn set_waiting(&self, work: &Work<'_>, waits: Option<For>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_waiting {
-            waiting.insert(work.name.clone());
-        } else {
-            waiting.remove(&work.name);
-        }
+        match waits {
+            Some(what) => waiting.insert(work.name.clone(), what),
+            None => waiting.remove(&work.name),
+        };
     }
 
     /// When time alone changes something, or the Secret is to be written; not later than `rest` from now.
@@ -676,10 +768,7 @@ impl Rooms {
             namespace: origin.id.namespace.clone(),
             media_node: site_of(pod)?.to_owned(),
             pod: origin.id.name.clone(),
-            region: pod
-                .labels()
-                .get(crate::cluster::names::label::REGION)?
-                .clone(),
+            region: pod.labels().get(label::REGION)?.clone(),
         })
     }
 
@@ -724,36 +813,10 @@ pub fn reference(name: &RoomName) -> ObjectRef<LiveRoom> {
     ObjectRef::new(name.name()).within(name.namespace())
 }
 
-fn observe(room: &LiveRoom, work: &Work<'_>, origin: Option<&Origin>) -> desired::Room {
-    let schedule = room.spec.schedule.as_ref();
-    let end = schedule.and_then(|schedule| schedule.end.as_ref());
-    desired::Room {
-        is_deleted: room.metadata.deletion_timestamp.is_some(),
-        end: end.map(|end| u64::try_from(end.0.as_second()).unwrap_or(0)),
-        pod: origin.map(|origin| {
-            let sight = origin.sight.as_ref();
-            let report = sight.and_then(|sight| sight.rooms.get(&work.name));
-            desired::Pod {
-                state: state(origin),
-                has_host: report.is_some_and(|report| report.publishers > 0),
-            }
-        }),
-    }
-}
-
-fn state(origin: &Origin) -> State {
-    let Some(pod) = origin.pod.as_ref().filter(|pod| !pods::is_ended(pod)) else {
-        return State::Gone;
-    };
-    let is_being_deleted = pod.metadata.deletion_timestamp.is_some();
-    // One that has an address and was not asked yet may well answer.
-    let was_asked = origin.sight.is_some() || address(pod).is_none();
-    if is_lost(origin) && was_asked && (is_being_deleted || !is_ready(pod)) {
-        State::Lost
-    } else if is_leaving(pod) {
-        State::Leaving
-    } else {
-        State::Serving
+fn waits_for(unplaceable: &Unplaceable) -> For {
+    match unplaceable {
+        Unplaceable::NoSuchRegion(_) | Unplaceable::NotAllowed => For::Sites,
+        Unplaceable::NoneReady | Unplaceable::Full => For::Pods,
     }
 }
 

@@ -29,7 +29,7 @@ pub fn pod(
     now: Instant,
 ) -> Option<desired::Pod> {
     // One on a machine that is to go is replaced like one of an older template: another first, then its drain.
-    let template = if machine.is_some_and(is_to_go) {
+    let template = if machine.is_some_and(|machine| is_to_go(machine, pod)) {
         String::new()
     } else {
         pod.annotations()
@@ -97,12 +97,30 @@ fn has_never_run(container: &ContainerStatus) -> bool {
     !runs && !ran && container.restart_count == 0
 }
 
-fn is_to_go(machine: &Node) -> bool {
+/// Whether a machine is to go, as far as a pod minds: one that tolerates that might be put there again at once.
+fn is_to_go(machine: &Node, pod: &Pod) -> bool {
     let Some(spec) = &machine.spec else {
         return false;
     };
-    let mut taints = spec.taints.iter().flatten();
-    spec.unschedulable == Some(true) || taints.any(|taint| LEAVING.contains(&taint.key.as_str()))
+    // Whoever marks a machine so has it tainted a moment later.
+    let marked = (spec.unschedulable == Some(true)).then_some(LEAVING[0]);
+    let taints = spec.taints.iter().flatten().map(|taint| taint.key.as_str());
+    let mut leaving = marked
+        .into_iter()
+        .chain(taints)
+        .filter(|key| LEAVING.contains(key));
+    leaving.any(|key| !tolerates(pod, key))
+}
+
+fn tolerates(pod: &Pod, taint: &str) -> bool {
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_ref());
+    tolerations
+        .into_iter()
+        .flatten()
+        .any(|one| match one.key.as_deref() {
+            None | Some("") => one.operator.as_deref() == Some("Exists"),
+            Some(key) => key == taint,
+        })
 }
 
 /// What keeps a pod from running that does not pass by itself.
@@ -283,6 +301,30 @@ mod tests {
         assert_eq!(template(json!({"spec": {"unschedulable": true}})), "");
         let taint = json!({"spec": {"taints": [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]}});
         assert_eq!(template(taint), "");
+    }
+
+    #[test]
+    fn a_pod_that_does_not_mind_stays_where_it_would_be_put_again() {
+        let machine: Node =
+            serde_json::from_value(json!({"spec": {"unschedulable": true}})).unwrap();
+        for (toleration, expected) in [
+            (json!({"operator": "Exists"}), "t"),
+            (
+                json!({"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}),
+                "t",
+            ),
+            (json!({"key": "other", "operator": "Exists"}), ""),
+        ] {
+            let mut pod = object(
+                json!({"annotations": {annotation::TEMPLATE: "t"}}),
+                json!({}),
+            );
+            pod.spec =
+                serde_json::from_value(json!({"containers": [], "tolerations": [toleration]}))
+                    .unwrap();
+            let observed = super::pod("eu", &pod, None, Some(&machine), Instant::now()).unwrap();
+            assert_eq!(observed.template, expected, "{toleration}");
+        }
     }
 
     #[test]

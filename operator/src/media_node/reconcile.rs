@@ -29,8 +29,8 @@ use crate::patch::merge_patch;
 use crate::pods::{self, PodId, sight::Sight};
 use crate::world::{World, now};
 
-/// How often a site is looked at if nothing is heard.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How often a site is looked at if nothing is heard, for its counts above all.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Rest before something that did not work is tried again.
 const REST: Duration = Duration::from_secs(5);
 /// Counts alone are not written more often than this.
@@ -121,7 +121,6 @@ impl Sites {
         let refused = self.act(site, &namespace, &plan, &known).await?;
         self.keep_services(site, &namespace, &known).await?;
         let unreached = self.tell_addresses(site, &known).await;
-        let is_troubled = refused.is_some() || unreached.is_some();
         let mut troubles: Vec<Trouble> = refused
             .into_iter()
             .chain(known.iter().filter_map(|one| observe::trouble(&one.pod)))
@@ -130,8 +129,8 @@ impl Sites {
         for trouble in &mut troubles {
             trouble.message = trouble.message.chars().take(MAX_MESSAGE).collect();
         }
-        let is_late = self.say(site, &namespace, &plan, troubles).await?;
-        Ok(Next::requeue(rest(&plan, is_troubled, is_late)))
+        self.say(site, &namespace, &plan, troubles).await?;
+        Ok(Next::requeue(rest(&plan)))
     }
 
     /// What is counted.
@@ -256,11 +255,12 @@ impl Sites {
             .write("pods", api.create(&params, &pod))
             .await;
         let refused = match created {
-            Ok(_) => {
+            Ok(made) => {
                 let note = format!("pod {} is made", pod.name_any());
-                self.world
-                    .reports
-                    .tell(site, Happening::normal("PodCreated", "Create", note));
+                self.world.reports.tell(
+                    site,
+                    Happening::normal("PodCreated", "Create", note).about(&made),
+                );
                 None
             }
             // It is there, and will be seen.
@@ -306,9 +306,10 @@ impl Sites {
             DrainReason::Rollout => "it is of an older template, or its machine is to go",
         };
         let note = format!("pod {} drains: {why}", known.id.name);
-        self.world
-            .reports
-            .tell(site, Happening::normal("PodDrains", "Drain", note));
+        self.world.reports.tell(
+            site,
+            Happening::normal("PodDrains", "Drain", note).about(&*known.pod),
+        );
         if let Some(address) = pods::address(&known.pod) {
             let seconds = u32::try_from(deadline.saturating_sub(now())).unwrap_or(u32::MAX);
             // The plan has it told again until it says that it drains.
@@ -354,9 +355,10 @@ impl Sites {
         } else {
             Happening::normal
         };
-        self.world
-            .reports
-            .tell(site, happening("PodDeleted", "Delete", note));
+        self.world.reports.tell(
+            site,
+            happening("PodDeleted", "Delete", note).about(&*known.pod),
+        );
         Ok(())
     }
 
@@ -459,14 +461,14 @@ impl Sites {
         trouble
     }
 
-    /// Writes the status, if it says something new. Returns whether it waits with what is not urgent.
+    /// Writes the status, if it says something new. What is not urgent waits.
     async fn say(
         &self,
         site: &MediaNode,
         namespace: &str,
         plan: &Plan,
         troubles: Vec<Trouble>,
-    ) -> Result<bool, WriteError> {
+    ) -> Result<(), WriteError> {
         let old = site.status.clone().unwrap_or_default();
         let facts = Facts {
             generation: site.metadata.generation,
@@ -478,7 +480,7 @@ impl Sites {
         };
         let new = status::next(&old, &facts);
         let Some(patch) = merge_patch(&old, &new) else {
-            return Ok(false);
+            return Ok(());
         };
         let clock = Instant::now();
         let is_recent = self.remember(site, |memory| {
@@ -487,7 +489,7 @@ impl Sites {
                 .is_some_and(|at| clock.saturating_duration_since(at) < COUNTS_EVERY)
         });
         if is_recent && !status::is_urgent(&old, &new) {
-            return Ok(true);
+            return Ok(());
         }
         let api: Api<MediaNode> = Api::namespaced(self.world.hand.client(), namespace);
         let patch = json!({"status": patch});
@@ -515,7 +517,7 @@ impl Sites {
                 Happening::warning(trouble.reason, "Observe", trouble.message.clone()),
             );
         }
-        Ok(false)
+        Ok(())
     }
 
     /// The disruption budget is not watched, and seldom gone.
@@ -580,22 +582,15 @@ impl Sites {
 }
 
 /// When to look again.
-fn rest(plan: &Plan, is_troubled: bool, is_late: bool) -> Duration {
+fn rest(plan: &Plan) -> Duration {
+    let is_telling = |action: &Action| matches!(action, Action::TellDrain { .. });
+    if plan.actions.iter().any(is_telling) {
+        return Duration::from_secs(1);
+    }
     let until = plan
         .wake_at
         .map(|at| Duration::from_secs(at.saturating_sub(now()).max(1)));
-    let is_telling = plan
-        .actions
-        .iter()
-        .any(|action| matches!(action, Action::TellDrain { .. }));
-    let soon = if is_telling {
-        Duration::from_secs(1)
-    } else if is_troubled || is_late {
-        REST
-    } else {
-        LOOK_EVERY
-    };
-    until.map_or(soon, |until| until.min(soon))
+    until.map_or(LOOK_EVERY, |until| until.min(LOOK_EVERY))
 }
 
 /// Whether a Service has what is wanted of it, whatever others and the API server added.

@@ -16,10 +16,9 @@ use showrunner_protocol::control::{
 };
 use showrunner_protocol::room::RoomUid;
 use showrunner_protocol::token::{CREDENTIAL_SECONDS, Caller};
-use tokio::sync::watch;
 
 use crate::gateway::pods::{PodRequest, Pods};
-use crate::keys::Keyring;
+use crate::keys::{Keyring, Keys};
 use crate::metrics::Metrics;
 
 /// How long a pod may take for all of an answer.
@@ -32,7 +31,7 @@ const USE_CREDENTIAL: u64 = CREDENTIAL_SECONDS as u64 / 3;
 /// Calls pods.
 #[derive(Clone)]
 pub struct Control {
-    keyring: watch::Receiver<Option<Arc<Keyring>>>,
+    keyring: Keys,
     client: Arc<Mutex<Option<Client>>>,
     metrics: Metrics,
 }
@@ -63,7 +62,7 @@ pub enum ControlError {
 impl Control {
     /// With the keys that there are at each time.
     #[must_use]
-    pub fn new(keyring: watch::Receiver<Option<Arc<Keyring>>>, metrics: Metrics) -> Control {
+    pub fn new(keyring: Keys, metrics: Metrics) -> Control {
         Control {
             keyring,
             client: Arc::default(),

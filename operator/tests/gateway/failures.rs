@@ -1,8 +1,11 @@
 //! Pods that die, come back, drain or are not what they seem.
 
+use std::net::Ipv4Addr;
+
 use axum::http::StatusCode;
 use showrunner_operator::gateway::poll;
 use showrunner_protocol::room::RoomUid;
+use tokio::net::TcpListener;
 
 use crate::pod::Pod;
 use crate::support::{Cluster, SDP, SESSIONS, VIEWER, WHEP, pod_name};
@@ -30,6 +33,18 @@ async fn on_two_pods() -> (Cluster, Pod, Pod) {
 async fn a_join_goes_to_another_pod_if_one_just_died() {
     let (cluster, origin, _edge) = on_two_pods().await;
     origin.kill().await;
+    let answer = cluster.watch().await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    assert!(answer.location().contains("/media.eu-1/"));
+    assert_eq!(cluster.metric(UNREACHABLE).await, 1);
+}
+
+#[tokio::test]
+async fn a_join_goes_to_another_pod_if_one_hangs() {
+    let (cluster, _origin, _edge) = on_two_pods().await;
+    // Its kernel takes connections, and nobody shakes hands.
+    let hung = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    cluster.put_pod("eu-0", hung.local_addr().unwrap());
     let answer = cluster.watch().await;
     assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
     assert!(answer.location().contains("/media.eu-1/"));

@@ -11,7 +11,7 @@ pub(super) fn inspect(payload: &[u8]) -> Option<PayloadInfo> {
     // N: the first packet of a coded video sequence.
     let starts_keyframe = aggregation & 0x08 != 0;
     let continues = aggregation & 0x80 != 0;
-    let count = aggregation >> 4 & 0x03;
+    let count = usize::from(aggregation >> 4 & 0x03);
     let size = if starts_keyframe && !continues {
         first_size(rest, count)
     } else {
@@ -25,7 +25,7 @@ pub(super) fn inspect(payload: &[u8]) -> Option<PayloadInfo> {
 }
 
 /// The size in the first sequence header among the payload's elements.
-fn first_size(mut rest: &[u8], count: u8) -> Option<(u16, u16)> {
+fn first_size(mut rest: &[u8], count: usize) -> Option<(u16, u16)> {
     let mut index = 0;
     while !rest.is_empty() {
         index += 1;
@@ -150,5 +150,11 @@ mod tests {
     fn other_packets_start_nothing() {
         assert!(!inspect(&[0x10, 0x30, 1]).unwrap().starts_keyframe);
         assert_eq!(inspect(&[]), None);
+    }
+
+    #[test]
+    fn elements_may_be_empty_and_as_many_as_fit() {
+        let payload = [&[0x08][..], &[0; 1400]].concat(); // W = 0, N = 1
+        assert_eq!(inspect(&payload).unwrap().size, None);
     }
 }
