@@ -14,6 +14,12 @@ class Outages(unittest.TestCase):
     def operators(self) -> list[str]:
         return [pod["metadata"]["name"] for pod in self.live.pods("operator")]
 
+    def addresses(self) -> dict[str, str]:
+        """Of both operators, by name."""
+        found = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in self.live.pods("operator")}
+        self.assertEqual(len(found), 2)
+        return found
+
     def leading(self, pods: dict[str, str]) -> list[str]:
         """Which of the operators (their names and addresses) say that they write."""
         found = []
@@ -26,29 +32,36 @@ class Outages(unittest.TestCase):
                 found.append(name)
         return found
 
-    def test_the_other_operator_takes_over_from_one_that_is_killed(self) -> None:
-        pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in self.live.pods("operator")}
-        self.assertEqual(len(pods), 2)
+    def test_an_operator_that_is_killed_in_the_middle_of_its_work_goes_on(self) -> None:
+        pods = self.addresses()
         leader = until("one leads", lambda: self.leading(pods))[0]
         process = self.live.process(leader, "operator", SYSTEM)
-        names = [f"takeover-{number}" for number in range(20)]
+        names = [f"killed-{number}" for number in range(20)]
         try:
-            # In the middle of its work.
             for name in names:
                 self.live.make_room(name)
                 if name == names[5]:
                     self.cluster.script("exec", "--", "kill", "-KILL", process)
-
-            def next_leaders() -> list[str]:
-                now = self.leading(pods)
-                self.assertLessEqual(len(now), 1, "two write at once")
-                return [name for name in now if name != leader]
-
-            until("another leads", next_leaders)
             for name in names:
                 self.live.await_condition("LiveRoom", name, "Ready")
+                self.assertLessEqual(len(self.leading(pods)), 1, "two write at once")
         finally:
             self.cluster.kubectl("--namespace", SHOP, "delete", "lr", *names, "--timeout=120s")
+
+    def test_an_operator_that_hangs_is_replaced_and_does_not_come_between(self) -> None:
+        pods = self.addresses()
+        leader = until("one leads", lambda: self.leading(pods))[0]
+        others = {name: address for name, address in pods.items() if name != leader}
+        process = self.live.process(leader, "operator", SYSTEM)
+        self.cluster.script("exec", "--", "kill", "-STOP", process)
+        try:
+            until("another leads", lambda: self.leading(others))
+            with self.live.room("meanwhile"):
+                pass
+        finally:
+            self.cluster.script("exec", "--", "kill", "-CONT", process)
+        until("it has noticed", lambda: self.leading(pods) == [*others])
+        self.assertEqual(self.live.leader(), next(iter(others)))
 
     def test_an_operator_that_leaves_hands_over(self) -> None:
         leader = self.live.leader()

@@ -160,8 +160,8 @@ pub fn watch<K: Kind>(
 }
 
 /// Rests between attempts while the API server is away. It is to be noticed within seconds when it is back.
-#[derive(Default)]
-struct Rests(u32);
+#[derive(Debug, Default)]
+pub struct Rests(u32);
 
 impl Iterator for Rests {
     type Item = Duration;

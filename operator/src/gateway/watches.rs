@@ -24,6 +24,7 @@ use super::metrics::Metrics;
 use super::observed;
 use super::view::View;
 use crate::cluster::names::label;
+use crate::cluster::watch::Rests;
 
 /// How long one watch lasts. A server that is gone without a word is noticed soon after.
 const WATCH_SECONDS: u32 = 60;
@@ -32,10 +33,10 @@ const WATCH_SECONDS: u32 = 60;
 pub async fn follow(client: Client, view: &LiveView, metrics: &Metrics) {
     let rooms = Api::<DeserializeGuard<LiveRoom>>::all(client.clone());
     let all = watcher::Config::default().timeout(WATCH_SECONDS);
-    let mut rooms = pin!(watcher(rooms, all.clone()).default_backoff());
+    let mut rooms = pin!(watcher(rooms, all.clone()).backoff(Rests::default()));
     let pods = Api::<DeserializeGuard<k8s_openapi::api::core::v1::Pod>>::all(client);
     let of_media = all.labels(&format!("{}={}", label::COMPONENT, label::MEDIA_POD));
-    let mut pods = pin!(watcher(pods, of_media).default_backoff());
+    let mut pods = pin!(watcher(pods, of_media).backoff(Rests::default()));
     let mut of_rooms = Follower::<LiveRoom>::new();
     let mut of_pods = Follower::<k8s_openapi::api::core::v1::Pod>::new();
     loop {
