@@ -192,8 +192,11 @@ class Showrunner:
         found = self.cluster.get("LiveRoom", room, SHOP) or {}
         return found.get("status", {}).get("origin", {}).get("pod")
 
-    def pods(self, component: str = "media-pod", namespace: str = MEDIA_NAMESPACE) -> list[dict]:
+    def pods(self, component: str, namespace: str = SYSTEM) -> list[dict]:
         return self.cluster.list("Pod", namespace, f"app.kubernetes.io/component={component}")
+
+    def media_pods(self, site: str = "site", namespace: str = MEDIA_NAMESPACE) -> list[dict]:
+        return self.cluster.list("Pod", namespace, f"showrunner.dev/media-node={site}")
 
     def process(self, pod: str, program: str, namespace: str = MEDIA_NAMESPACE) -> str:
         """The process of a pod's program, by its number in the cluster's namespace."""

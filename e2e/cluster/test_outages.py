@@ -12,7 +12,7 @@ class Outages(unittest.TestCase):
         self.cluster = self.live.cluster
 
     def operators(self) -> list[str]:
-        return [pod["metadata"]["name"] for pod in self.live.pods("operator", SYSTEM)]
+        return [pod["metadata"]["name"] for pod in self.live.pods("operator")]
 
     def leading(self, pods: dict[str, str]) -> list[str]:
         """Which of the operators (their names and addresses) say that they write."""
@@ -27,7 +27,7 @@ class Outages(unittest.TestCase):
         return found
 
     def test_the_other_operator_takes_over_from_one_that_is_killed(self) -> None:
-        pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in self.live.pods("operator", SYSTEM)}
+        pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in self.live.pods("operator")}
         self.assertEqual(len(pods), 2)
         leader = until("one leads", lambda: self.leading(pods))[0]
         process = self.live.process(leader, "operator", SYSTEM)
@@ -90,10 +90,10 @@ class Outages(unittest.TestCase):
     def test_a_gateway_is_lost_without_anybody_noticing(self) -> None:
         with self.live.room("doors") as room, self.live.host(room):
             audience = self.live.audience(room, 8, 3)
-            gateway = self.live.pods("gateway", SYSTEM)[0]["metadata"]["name"]
+            gateway = self.live.pods("gateway")[0]["metadata"]["name"]
             self.cluster.kubectl("--namespace", SYSTEM, "delete", "pod", gateway)
             self.live.content(audience)
-            until("there are two again", lambda: len(self.live.pods("gateway", SYSTEM)) == 2)
+            until("there are two again", lambda: len(self.live.pods("gateway")) == 2)
             self.live.watch(room, seconds=1, viewers=2)
 
 

@@ -18,7 +18,7 @@ class Sites(unittest.TestCase):
         self.live.await_condition("MediaNode", "site", "Ready", MEDIA_NAMESPACE)
 
     def names(self) -> set[str]:
-        return {pod["metadata"]["name"] for pod in self.live.pods()}
+        return {pod["metadata"]["name"] for pod in self.live.media_pods()}
 
     def make_site(self, name: str, namespace: str, **spec: object) -> None:
         self.live.create({**SITE, "metadata": {"name": name, "namespace": namespace}, "spec": {**ALONE, **spec}})
@@ -67,7 +67,7 @@ class Sites(unittest.TestCase):
 
     def test_a_new_template_comes_one_pod_at_a_time(self) -> None:
         with self.live.room("rolled") as room:
-            before = {pod["metadata"]["uid"] for pod in self.live.pods()}
+            before = {pod["metadata"]["uid"] for pod in self.live.media_pods()}
             path = f"/apis/showrunner.dev/v1alpha1/namespaces/{MEDIA_NAMESPACE}/medianodes/site"
             self.cluster.merge("MediaNode", "site", {"spec": {"template": {"labels": {"round": "2"}}}}, MEDIA_NAMESPACE)
 
@@ -75,7 +75,7 @@ class Sites(unittest.TestCase):
 
             def is_over() -> bool:
                 nonlocal fewest, most
-                pods = self.live.pods()
+                pods = self.live.media_pods()
                 serve = [pod for pod in pods if is_serving(pod)]
                 fewest, most = min(fewest, len(serve)), max(most, len(pods))
                 return not before & {pod["metadata"]["uid"] for pod in pods} and len(serve) == 2
@@ -98,7 +98,7 @@ class Sites(unittest.TestCase):
             self.make_site("small", "tight", replicas=2)
             said = self.live.await_condition("MediaNode", "small", "Degraded", "tight", reason="PodRefused")
             self.assertIn("quota", said["message"])
-            self.assertEqual(len(self.live.pods(namespace="tight")), 1)
+            self.assertEqual(len(self.live.media_pods("small", "tight")), 1)
             self.cluster.kubectl("--namespace", "tight", "delete", "quota", "few")
             self.live.await_condition("MediaNode", "small", "Ready", "tight")
             self.live.await_condition("MediaNode", "small", "Degraded", "tight", status="False")
@@ -156,13 +156,13 @@ class Sites(unittest.TestCase):
 
     def test_nobody_is_cut_off_by_a_machine_that_is_to_go(self) -> None:
         with self.live.room("cordoned") as room, self.live.host(room):
-            before = {pod["metadata"]["uid"] for pod in self.live.pods()}
+            before = {pod["metadata"]["uid"] for pod in self.live.media_pods()}
             self.cluster.kubectl("cordon", "node1")
             try:
                 # There is no other machine: who is on this one stays, and what is needed is said.
                 self.live.await_condition("MediaNode", "site", "Degraded", MEDIA_NAMESPACE, reason="Unschedulable")
                 self.live.watch(room, seconds=2, viewers=1)
-                self.assertLessEqual(before, {pod["metadata"]["uid"] for pod in self.live.pods()})
+                self.assertLessEqual(before, {pod["metadata"]["uid"] for pod in self.live.media_pods()})
             finally:
                 self.cluster.kubectl("uncordon", "node1")
             self.ready()

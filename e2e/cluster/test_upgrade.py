@@ -36,7 +36,7 @@ class Upgrade(unittest.TestCase):
     def test_1_an_upgrade_reaches_definitions_and_no_viewer(self) -> None:
         with self.live.room("upgraded") as room, self.live.host(room), tempfile.TemporaryDirectory() as directory:
             uid = self.cluster.get("LiveRoom", room, SHOP)["metadata"]["uid"]
-            pods = {pod["metadata"]["uid"] for pod in self.live.pods()}
+            pods = {pod["metadata"]["uid"] for pod in self.live.media_pods()}
             audience = self.live.audience(room, 20, 3)
             self.live.install(self.next_release(directory))
             self.assertIn("Who pays for the show.", self.cluster.kubectl("explain", "lr.spec.sponsor"))
@@ -45,7 +45,7 @@ class Upgrade(unittest.TestCase):
             self.cluster.merge("LiveRoom", room, {"spec": {"sponsor": "a shop"}}, SHOP)
             self.live.await_condition("LiveRoom", room, "Live")
             self.live.content(audience)
-            self.assertEqual({pod["metadata"]["uid"] for pod in self.live.pods()}, pods)
+            self.assertEqual({pod["metadata"]["uid"] for pod in self.live.media_pods()}, pods)
         # And back.
         self.live.install()
         self.live.await_condition("MediaNode", "site", "Ready", MEDIA_NAMESPACE)
@@ -59,7 +59,7 @@ class Upgrade(unittest.TestCase):
             said = self.cluster.helm("uninstall", "showrunner", "--namespace", SYSTEM, "--wait", "--timeout", "2m")
             self.assertIn("liverooms.showrunner.dev", said)
             self.assertEqual(self.cluster.get("LiveRoom", room, SHOP)["metadata"]["uid"], uid)
-            self.assertEqual(len(self.live.pods()), 2)
+            self.assertEqual(len(self.live.media_pods()), 2)
             self.live.content(audience)
             self.live.install()
             self.live.await_condition("LiveRoom", room, "Live")

@@ -25,8 +25,10 @@ pub struct Board {
     pub rooms: Bell<LiveRoom>,
     /// Sites to look at.
     pub sites: Bell<MediaNode>,
-    /// Rung when rooms that wait may find a pod.
-    pub retry: Notify,
+    /// Rung when rooms that wait for a pod may find one.
+    pub pods: Notify,
+    /// Rung when rooms that wait for a site may find one.
+    pub sites_changed: Notify,
     keeper: Mutex<Option<Arc<Rooms>>>,
     generations: Mutex<HashMap<String, i64>>,
 }
@@ -54,7 +56,7 @@ impl Board {
                 if let Some(keeper) = self.kept() {
                     keeper.forget(room);
                 }
-                self.retry.notify_one();
+                self.pods.notify_one();
             }
             News::All => {
                 let rooms = world.rooms.all();
@@ -107,6 +109,7 @@ impl Board {
                 }
             }
         }
+        self.sites_changed.notify_one();
         self.pods_changed(world);
     }
 
@@ -190,6 +193,7 @@ impl Board {
                 self.rooms.ring(ObjectRef::from_obj(&**room));
             }
         }
+        self.sites_changed.notify_one();
         self.pods_changed(world);
     }
 
@@ -222,7 +226,7 @@ impl Board {
 
     fn pods_changed(&self, world: &World) {
         world.fleet.changed();
-        self.retry.notify_one();
+        self.pods.notify_one();
     }
 
     fn ring_site_of(&self, pod: &Pod) {

@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::keys::Keeper;
 use crate::leader::{Candidate, Leadership};
 use crate::live_room::fleet::Fleet;
-use crate::live_room::reconcile::{Rooms, reference};
+use crate::live_room::reconcile::{For, Rooms, reference};
 use crate::media_node::reconcile::Sites;
 use crate::metrics::Metrics;
 use crate::pods::control::Control;
@@ -42,6 +42,8 @@ const SITES_AT_A_TIME: u16 = 8;
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Rooms that wait are not looked at more often than this, however much happens.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
+/// Nor than this for each of them.
+const RETRY_REST: Duration = Duration::from_micros(500);
 /// How often it is looked whether all pods were asked how they are, and for how long at most.
 const ASK_REST: Duration = Duration::from_millis(50);
 const ASK_PATIENCE: Duration = Duration::from_secs(4);
@@ -341,17 +343,20 @@ fn complain<K: Kind>(kind: &str, object: &K, done: &Result<Next, WriteError>) {
     }
 }
 
-/// Has rooms that wait looked at when they may find a pod.
+/// Has rooms that wait looked at when they may find what they wait for.
 async fn retry(world: &World, board: &Board, rooms: &Rooms) {
     loop {
-        tokio::select! {
-            () = board.retry.notified() => {}
-            () = world.fleet.freed() => {}
-        }
-        for name in rooms.waiting() {
+        let what = tokio::select! {
+            () = board.sites_changed.notified() => For::Sites,
+            () = board.pods.notified() => For::Pods,
+            () = world.fleet.freed() => For::Pods,
+        };
+        let waiting = rooms.waiting(what);
+        let many = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+        for name in waiting {
             board.rooms.ring(reference(&name));
         }
-        tokio::time::sleep(RETRY_EVERY).await;
+        tokio::time::sleep(RETRY_EVERY.max(RETRY_REST.saturating_mul(many))).await;
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::json;
@@ -180,7 +180,13 @@ impl Fleet {
     }
 
     async fn take_away(&self, pod: &Pod) -> Result<(), Error> {
-        let now = DeleteParams::default().grace_period(0);
+        // Another pod may have its name by now.
+        let now = DeleteParams::default()
+            .grace_period(0)
+            .preconditions(Preconditions {
+                uid: pod.uid(),
+                resource_version: None,
+            });
         let deleted = self.pods(pod).delete(&pod.name_any(), &now).await;
         unless_gone(deleted.map(drop))
     }

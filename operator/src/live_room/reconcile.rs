@@ -1,6 +1,6 @@
 //! Does for a room what is to be done.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,8 +57,17 @@ const SEE_SOON: Duration = Duration::from_secs(2);
 pub struct Rooms {
     world: Arc<World>,
     memory: Mutex<HashMap<RoomUid, Memory>>,
-    waiting: Mutex<HashSet<RoomName>>,
+    waiting: Mutex<HashMap<RoomName, For>>,
     counts: Mutex<(f64, Instant)>,
+}
+
+/// What a room waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// A pod with space.
+    Pods,
+    /// A site that takes it.
+    Sites,
 }
 
 /// What is remembered of a room between two looks: nothing that a new leader would miss.
@@ -176,11 +185,12 @@ impl Rooms {
         }))
     }
 
-    /// The rooms that have no pod.
+    /// The rooms that wait for this.
     #[must_use]
-    pub fn waiting(&self) -> Vec<RoomName> {
+    pub fn waiting(&self, for_what: For) -> Vec<RoomName> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.iter().cloned().collect()
+        let wanted = waiting.iter().filter(|(_, what)| **what == for_what);
+        wanted.map(|(name, _)| name.clone()).collect()
     }
 
     /// Ends the rooms of a pod that should not be there.
@@ -312,20 +322,23 @@ impl Rooms {
         origin: Option<Origin>,
         why: Option<Why>,
     ) -> Result<Next, WriteError> {
-        let mut is_waiting = false;
+        let mut waits = None;
         let chosen = match why {
             None => origin.ok_or(Unplaceable::NoneReady),
             Some(why) => match (self.place(work, origin.as_ref()), origin) {
                 (Ok(id), _) => Ok(self.find(id)),
                 // It stays until another has space for it.
                 (Err(_), Some(origin)) if why.may_stay() => {
-                    is_waiting = true;
+                    waits = Some(For::Pods);
                     Ok(origin)
                 }
                 (Err(unplaceable), _) => Err(unplaceable),
             },
         };
-        self.set_waiting(work, is_waiting || chosen.is_err());
+        if let Err(unplaceable) = &chosen {
+            waits = Some(waits_for(unplaceable));
+        }
+        self.set_waiting(work, waits);
         let version = self.add_finalizer(work).await?;
         match chosen {
             Ok(origin) => self.serve(work, origin, why, version).await,
@@ -371,9 +384,9 @@ impl Rooms {
         version: Option<String>,
     ) -> Result<Next, WriteError> {
         self.world.fleet.ledger().release(&work.uid);
-        let rest = match unplaceable {
-            Unplaceable::NoSuchRegion(_) | Unplaceable::NotAllowed => WAIT_FOR_SITES,
-            Unplaceable::NoneReady | Unplaceable::Full => WAIT_FOR_PODS,
+        let rest = match waits_for(&unplaceable) {
+            For::Sites => WAIT_FOR_SITES,
+            For::Pods => WAIT_FOR_PODS,
         };
         let late = self
             .say(work, Outcome::Waits(unplaceable), why, None, version)
@@ -647,7 +660,7 @@ impl Rooms {
 
     /// A room that is over.
     async fn end(&self, work: &Work<'_>, origin: Option<Origin>) -> Result<Next, WriteError> {
-        self.set_waiting(work, false);
+        self.set_waiting(work, None);
         if let Some(origin) = origin {
             // One that does not answer is asked again when it does: its room is a stray then.
             if let Err(error) = self.end_on(&origin, work).await {
@@ -708,17 +721,16 @@ impl Rooms {
 
     fn drop(&self, work: &Work<'_>) {
         self.memory().remove(&work.uid);
-        self.set_waiting(work, false);
+        self.set_waiting(work, None);
         self.world.fleet.release(&work.uid);
     }
 
-    fn set_waiting(&self, work: &Work<'_>, is_waiting: bool) {
+    fn set_waiting(&self, work: &Work<'_>, waits: Option<For>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_waiting {
-            waiting.insert(work.name.clone());
-        } else {
-            waiting.remove(&work.name);
-        }
+        match waits {
+            Some(what) => waiting.insert(work.name.clone(), what),
+            None => waiting.remove(&work.name),
+        };
     }
 
     /// When time alone changes something, or the Secret is to be written; not later than `rest` from now.
@@ -799,6 +811,13 @@ impl Work<'_> {
 #[must_use]
 pub fn reference(name: &RoomName) -> ObjectRef<LiveRoom> {
     ObjectRef::new(name.name()).within(name.namespace())
+}
+
+fn waits_for(unplaceable: &Unplaceable) -> For {
+    match unplaceable {
+        Unplaceable::NoSuchRegion(_) | Unplaceable::NotAllowed => For::Sites,
+        Unplaceable::NoneReady | Unplaceable::Full => For::Pods,
+    }
 }
 
 fn is_lost(origin: &Origin) -> bool {
