@@ -26,6 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "e2e/cluster"))
+from figures import record  # noqa: E402
 from local import LocalCluster, until  # noqa: E402
 
 GROUP = "/apis/showrunner.dev/v1alpha1"
@@ -245,8 +246,7 @@ class Bench:
         figures["restart_to_reconciled_s"] = time.monotonic() - started
         self.stop(operator)
         self.stop(fleet)
-        for name, value in figures.items():
-            print(f"{name}: {value:.1f}", flush=True)
+        record({name: round(value, 1) for name, value in figures.items()})
 
 
 def main() -> None:
@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--pods", type=int, default=500)
     parser.add_argument("--idle", type=int, default=60, help="seconds to count writes for")
     given = parser.parse_args()
-    cluster = LocalCluster("sr-bench", "10.217")
+    cluster = LocalCluster("sr-bench", "10.219")
     bench = Bench(cluster, given)
     try:
         cluster.boot()

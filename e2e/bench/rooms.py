@@ -25,6 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "e2e/cluster"))
+from figures import record  # noqa: E402
 from local import LocalCluster, opener, until  # noqa: E402
 
 NAME, NET, PORT = "sr-rooms", "10.218", 18083
@@ -141,12 +142,15 @@ def main() -> None:
         cluster.attach()
         times = bench.apply_to_answer_ms(given.rooms)
         say(f"apply to answer, ms: {[round(t) for t in sorted(times)]}")
-        print(f"apply_to_answer_ms_p95: {p95(times):.0f}", flush=True)
-        print(f"takeover_s_kill: {bench.takeover_s('after-kill', bench.kill):.1f}", flush=True)
-        print(f"takeover_s_clean: {bench.takeover_s('after-delete', bench.delete):.1f}", flush=True)
+        record({"apply_to_answer_ms_p95": round(p95(times))})
+        record({"takeover_s_kill": round(bench.takeover_s("after-kill", bench.kill), 2)})
+        record({"takeover_s_clean": round(bench.takeover_s("after-delete", bench.delete), 2)})
         found = bench.outage(given.outage, given.viewers)
-        print(f"outage_joins_failed: {found['failed']}", flush=True)
-        print(f"outage_viewers_flawed: {found['viewers_flawed']}", flush=True)
+        record({
+            "outage_seconds": given.outage,
+            "outage_joins_failed": found["failed"],
+            "outage_viewers_flawed": found["viewers_flawed"],
+        })
     finally:
         up("down")
 

@@ -386,10 +386,16 @@ impl Node {
         };
         // Who is let in before a drain is told of it with the others.
         let state = self.state();
-        if !self.is_ready() {
+        if self.is_leaving() {
             return refuse(
                 "draining",
                 "the node takes no new sessions: it is about to end",
+            );
+        }
+        if self.public().is_none() {
+            return refuse(
+                "not_ready",
+                "the node takes no sessions yet: it was not told how clients reach it",
             );
         }
         if !state.takes(room, uid) {

@@ -25,7 +25,7 @@ pub struct SessionId(Arc<str>);
 /// Why a session could not be made. Each maps to one HTTP status.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// The offer was refused (400, 406 or 422, as the error says).
+    /// The offer was refused (400 or 422, as the error says).
     #[error(transparent)]
     Offer(#[from] OfferError),
     /// The room is not one of this node's (404).
