@@ -22,6 +22,8 @@ LOAD = ROOT / "target/release/showrunner-load"
 MEDIA = ROOT / ".cache/media"
 # Where the release is, where its site is, and where rooms are.
 SYSTEM, MEDIA_NAMESPACE, SHOP = "showrunner", "media", "shop"
+# Of an offer.
+SDP = {"Content-Type": "application/sdp"}
 
 SITE = {
     "apiVersion": "showrunner.dev/v1alpha1",
@@ -180,9 +182,11 @@ class Showrunner:
         if audience.returncode != 0:
             raise AssertionError(f"viewers were not content:\n{said}")
 
-    def ask(self, method: str, path: str, body: bytes | None = None, headers: dict | None = None) -> tuple[int, str]:
-        """One request to the gateway."""
-        request = urllib.request.Request(self.base + path, body, headers or {}, method=method)
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict | None = None, base: str | None = None
+    ) -> tuple[int, str]:
+        """One request to the gateway, or to one of its pods."""
+        request = urllib.request.Request((base or self.base) + path, body, headers or {}, method=method)
         try:
             with opener().open(request, timeout=30) as response:
                 return response.status, response.read().decode()

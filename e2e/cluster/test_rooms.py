@@ -7,13 +7,11 @@ import urllib.request
 from urllib.parse import urljoin
 
 from local import ROOT, opener, until
-from showrunner import MEDIA_NAMESPACE, SHOP, SYSTEM, Host, showrunner
+from showrunner import MEDIA_NAMESPACE, SDP, SHOP, SYSTEM, Host, showrunner
 
 sys.path.append(str(ROOT / "e2e/native"))
 from peer import Watcher  # noqa: E402
 from test_gstreamer import H264  # noqa: E402
-
-SDP = {"Content-Type": "application/sdp"}
 
 
 class Rooms(unittest.TestCase):
