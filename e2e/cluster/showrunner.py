@@ -52,8 +52,9 @@ class Host:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for line in self.process.stdout:
-            self.said.put(line)
+        with self.process.stdout as said:
+            for line in said:
+                self.said.put(line)
         self.said.put("")
 
     def __enter__(self) -> "Host":
