@@ -81,7 +81,7 @@ class Bench:
         for index in range(SHOPS):
             self.cluster.kubectl("create", "namespace", f"shop-{index}")
         rendered = self.cluster.helm(
-            "template", RELEASE, str(ROOT / "charts/showrunner"), "--namespace", NAMESPACE,
+            "template", RELEASE, str(ROOT / "charts/showrunner"), "--namespace", NAMESPACE, "--validate",
             "--set-string=image.repository=localhost/showrunner,image.tag=bench",
         )
         kinds = r"^kind: (CustomResourceDefinition|ServiceAccount|(Cluster)?Role(Binding)?)$"
@@ -104,6 +104,7 @@ class Bench:
             KUBECONFIG=kubeconfig,
             SHOWRUNNER_NAMESPACE=NAMESPACE,
             SHOWRUNNER_NAME=RELEASE,
+            SHOWRUNNER_POD_NAME="bench",
             SHOWRUNNER_MEDIA_NODE_IMAGE="localhost/simulated:1",
             SHOWRUNNER_PUBLIC_URL="https://live.example.com",
             SHOWRUNNER_ADMIN="127.0.0.1:18081",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::gateway::config::LogFormat;
+use crate::logging::LogFormat;
 
 /// Runs the operator: makes rooms of LiveRooms, and sites of MediaNodes.
 ///

@@ -1,6 +1,7 @@
 //! Pods: what is scheduled to the machines is reported as running, and taken away when it is deleted.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
@@ -81,20 +82,34 @@ impl Fleet {
         if self.doors.contains_key(&uid) {
             return Ok(());
         }
-        self.next += 1;
-        let [_, high, middle, low] = self.next.to_be_bytes();
-        let address = Ipv4Addr::new(127, high + 1, middle, low);
+        let (listener, address) = self.listen().await?;
         let door = self
-            .open(&pod.namespace().unwrap_or_default(), address)
+            .open(&pod.namespace().unwrap_or_default(), listener)
             .await?;
         self.doors.insert(uid, door);
         self.report(pod, address).await
     }
 
-    /// Answers the control API at an address.
-    async fn open(&mut self, namespace: &str, ip: Ipv4Addr) -> Result<oneshot::Sender<()>, Error> {
+    /// Finds an address that no other fleet of this machine has.
+    async fn listen(&mut self) -> io::Result<(TcpListener, Ipv4Addr)> {
+        loop {
+            self.next += 1;
+            let [_, high, middle, low] = self.next.to_be_bytes();
+            let address = Ipv4Addr::new(127, high.saturating_add(1), middle, low);
+            match TcpListener::bind(SocketAddr::from((address, self.port))).await {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                bound => return Ok((bound?, address)),
+            }
+        }
+    }
+
+    /// Answers the control API.
+    async fn open(
+        &mut self,
+        namespace: &str,
+        listener: TcpListener,
+    ) -> Result<oneshot::Sender<()>, Error> {
         let (tls, keys) = self.keys(namespace).await?;
-        let listener = TcpListener::bind(SocketAddr::from((ip, self.port))).await?;
         let door = Door {
             listener,
             router: control::router(keys),

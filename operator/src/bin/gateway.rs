@@ -1,6 +1,5 @@
 //! `gateway`: parses arguments, opens the doors, follows the cluster, and ends so that nobody notices.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,16 +8,16 @@ use std::time::Duration;
 use clap::Parser;
 use showrunner_door::{Door, Tls};
 use showrunner_operator::gateway::check::check;
-use showrunner_operator::gateway::config::{Command, Config, LogFormat};
+use showrunner_operator::gateway::config::{Command, Config};
 use showrunner_operator::gateway::keys::Keys;
 use showrunner_operator::gateway::live_view::LiveView;
 use showrunner_operator::gateway::metrics::Metrics;
 use showrunner_operator::gateway::{Gateway, GatewayParts, poll, watches};
+use showrunner_operator::logging;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tracing_subscriber::EnvFilter;
 
 /// How long the last answers may take at the end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -27,7 +26,7 @@ const MAX_ADMIN_CONNECTIONS: usize = 64;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    start_logging(config.log_format);
+    logging::start(config.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -43,18 +42,6 @@ fn main() -> ExitCode {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
     }
 }
 

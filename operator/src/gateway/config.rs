@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use showrunner_protocol::control::POD_SERVER_NAME;
 
 use super::limit::Rate;
+use crate::logging::LogFormat;
 
 /// Runs the gateway: the one public HTTP door to all rooms of a cluster.
 #[derive(Clone, Debug, Parser)]
@@ -194,15 +195,6 @@ pub enum Command {
         /// The gateway's address, as in http://showrunner-gateway.
         url: String,
     },
-}
-
-/// How logs are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For log collectors.
-    Json,
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use super::address::{Address, Endpoint, Part, Protocol};
 use super::forward::{ACCEPT_PATCH, ACCEPT_POST};
 use super::join::Join;
-use super::pods::PodRequest;
 use super::problem::Problem;
 use super::{Gateway, cors, forward, session};
+use crate::pod_client::PodRequest;
 
 const SDP: &str = "application/sdp";
 const JSON: &str = "application/json";

@@ -12,11 +12,11 @@ use hyper::body::Incoming;
 
 use super::address::Endpoint;
 use super::forward;
-use super::pods::{CallError, PodRequest};
 use super::problem::Problem;
 use super::rewrite::Source;
 use super::view::Candidate;
 use super::{Gateway, RETRY_SOON};
+use crate::pod_client::{CallError, PodRequest};
 
 /// How long a join waits for a pod to come back or another to take its place. A client may be gone after 10 s.
 const PATIENCE: Duration = Duration::from_secs(4);

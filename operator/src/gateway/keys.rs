@@ -6,7 +6,7 @@ use showrunner_protocol::token::{
 };
 
 use super::config::Config;
-use super::pods::Pods;
+use crate::pod_client::Pods;
 
 /// Keys and certificates. Cheap to clone.
 #[derive(Clone)]

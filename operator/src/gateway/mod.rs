@@ -5,7 +5,7 @@
 //! from watches and stays in use while the API server is away.
 //!
 //! The path of a request: a [`showrunner_door::Door`] takes the connection, `door` judges ([`address`], [`limit`],
-//! [`access`]), `join` or `session` choose the pod and call it ([`pods`]), `forward` brings the answer back
+//! [`access`]), `join` or `session` choose the pod and call it ([`crate::pod_client`]), `forward` brings the answer back
 //! ([`rewrite`], [`event_stream`]). Beside it, [`watches`] keep the view, and [`poll`] the loads of pods.
 
 pub mod access;
@@ -25,7 +25,6 @@ pub mod live_view;
 pub mod metrics;
 pub mod observed;
 mod page;
-pub mod pods;
 pub mod poll;
 mod problem;
 pub mod rewrite;
@@ -63,9 +62,9 @@ use self::life::Life;
 use self::limit::{Limiter, Rate};
 use self::live_view::LiveView;
 use self::metrics::{LimitedBy, Metrics};
-use self::pods::{CallError, PodRequest};
 use self::problem::Problem;
 use self::view::Room;
+use crate::pod_client::{CallError, PodRequest};
 
 /// When to ask again for what takes a moment.
 const RETRY_SOON: Duration = Duration::from_secs(1);

@@ -10,9 +10,9 @@ use http_body_util::{BodyExt, Limited};
 use showrunner_protocol::control::{MAX_STATUS, PodStatus, STATUS_PATH};
 use showrunner_protocol::token::Caller;
 
-use super::pods::PodRequest;
 use super::view::Candidate;
 use super::{Gateway, now};
+use crate::pod_client::PodRequest;
 
 /// Rest between two rounds.
 const EVERY: Duration = Duration::from_secs(3);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::response::Response;
 
 use super::address::SessionAddress;
-use super::pods::{CallError, PodRequest};
 use super::problem::Problem;
 use super::rewrite::Source;
 use super::{Gateway, RETRY_SOON, forward, join};
+use crate::pod_client::{CallError, PodRequest};
 
 /// Rest before the one further try.
 const REST: Duration = Duration::from_millis(100);

@@ -17,9 +17,9 @@ use showrunner_protocol::control::{
 use showrunner_protocol::room::RoomUid;
 use showrunner_protocol::token::{CREDENTIAL_SECONDS, Caller};
 
-use crate::gateway::pods::{PodRequest, Pods};
 use crate::keys::{Keyring, Keys};
 use crate::metrics::Metrics;
+use crate::pod_client::{PodRequest, Pods};
 
 /// How long a pod may take for all of an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
