@@ -158,7 +158,17 @@ class Showrunner:
         secret = until(f"{room} has a token", lambda: self.cluster.get("Secret", f"{room}-host-token", SHOP))
         return base64.b64decode(secret["data"]["token"]).decode()
 
+    def await_gateways(self, room: str) -> None:
+        """Waits until every gateway knows a room: each follows the API server by itself."""
+        path = f"/whep/{SHOP}/{room}"
+        for gateway in self.pods("gateway"):
+            address = gateway["status"].get("podIP")
+            if address and "deletionTimestamp" not in gateway["metadata"]:
+                base = f"http://{address}:8080"
+                until(f"{base} knows {room}", lambda: self.ask("POST", path, b"v=0", SDP, base)[0] != 404)
+
     def host(self, room: str) -> Host:
+        self.await_gateways(room)
         return Host(self.base, f"{SHOP}/{room}", self.token(room))
 
     def audience(

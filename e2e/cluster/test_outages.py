@@ -3,7 +3,7 @@
 import unittest
 
 from local import get, until
-from showrunner import MEDIA_NAMESPACE, SDP, SHOP, SYSTEM, showrunner
+from showrunner import MEDIA_NAMESPACE, SHOP, SYSTEM, showrunner
 
 
 class Outages(unittest.TestCase):
@@ -96,11 +96,6 @@ class Outages(unittest.TestCase):
                 self.cluster.script("start", "kube-apiserver")
                 self.cluster.script("up")
             with self.live.room("online-again") as again:
-                # Every gateway comes to know of it, and none forgot what it knew.
-                for gateway in self.live.pods("gateway"):
-                    base = f"http://{gateway['status']['podIP']}:8080"
-                    path = f"/whep/{SHOP}/{again}"
-                    until("it is found", lambda: self.live.ask("POST", path, b"v=0", SDP, base)[0] != 404)
                 with self.live.host(again):
                     self.live.watch(again, seconds=2, viewers=1)
                 self.live.watch(room, seconds=2, viewers=1)
