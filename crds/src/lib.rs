@@ -27,12 +27,34 @@ pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
     ]
 }
 
+/// Takes Rust's unsigned formats out of a schema: OpenAPI has none, and the API server warns of each. What they mean is
+/// said by `minimum`.
+fn without_unsigned(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(members) => {
+            let is_unsigned = |format: &serde_json::Value| {
+                format.as_str().is_some_and(|name| name.starts_with("uint"))
+            };
+            if members.get("format").is_some_and(is_unsigned) {
+                members.remove("format");
+            }
+            members.values_mut().for_each(without_unsigned);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(without_unsigned),
+        _ => {}
+    }
+}
+
 /// A definition as its file has it.
 ///
 /// # Errors
 /// If it can't be written as YAML.
-pub fn to_yaml(definition: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
-    let yaml = serde_saphyr::to_string(definition)?;
+pub fn to_yaml(
+    definition: &CustomResourceDefinition,
+) -> Result<String, Box<dyn std::error::Error>> {
+    let mut value = serde_json::to_value(definition)?;
+    without_unsigned(&mut value);
+    let yaml = serde_saphyr::to_string(&value)?;
     Ok(format!(
         "# Made by `make crds` from the crate `crds`: change it there.\n{yaml}"
     ))
