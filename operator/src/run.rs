@@ -1,6 +1,7 @@
 //! Puts an operator together and runs it: watches and polls from the start, controllers while this replica leads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -203,6 +204,7 @@ fn build(
         hand,
         reports,
         metrics,
+        untouched: AtomicUsize::new(0),
     });
     tasks.push(count(Arc::clone(&world)).boxed());
     (world, tasks)
@@ -384,13 +386,13 @@ async fn count(world: Arc<World>) {
             ("live", Phase::Live, 0),
             ("ended", Phase::Ended, 0),
         ];
-        let mut viewers = 0;
+        let (mut viewers, mut untouched) = (0, 0);
         for room in world.rooms.all() {
             let status = room.status.as_ref();
             viewers += status.map_or(0, |status| u64::from(status.viewers));
-            let phase = status
-                .and_then(|status| status.phase)
-                .unwrap_or(Phase::Pending);
+            let phase = status.and_then(|status| status.phase);
+            untouched += usize::from(phase.is_none());
+            let phase = phase.unwrap_or(Phase::Pending);
             for (_, of, count) in &mut phases {
                 *count += usize::from(*of == phase);
             }
@@ -398,6 +400,7 @@ async fn count(world: Arc<World>) {
         world
             .metrics
             .rooms(&phases.map(|(name, _, count)| (name, count)), viewers);
+        world.untouched.store(untouched, Ordering::Relaxed);
         let pods = world.pods.all();
         let leaving = pods.iter().filter(|pod| is_leaving(pod)).count();
         let ready = pods

@@ -1,5 +1,6 @@
 //! What all parts of the operator share: what is watched, what pods say, and how to write.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -48,13 +49,24 @@ pub struct World {
     pub reports: Reports,
     /// Counts.
     pub metrics: Metrics,
+    /// Rooms that had no status when they were last counted: nobody has looked at them yet.
+    pub untouched: AtomicUsize,
 }
+
+/// So many rooms without a status are a flood, in which only what is needed to open them is done.
+const FLOOD: usize = 100;
 
 impl World {
     /// The keys of the moment, once there are some.
     #[must_use]
     pub fn keys(&self) -> Option<Arc<Keyring>> {
         self.keyring.borrow().clone()
+    }
+
+    /// Whether many rooms came at once, or wait since before this operator began.
+    #[must_use]
+    pub fn is_flooded(&self) -> bool {
+        self.untouched.load(Ordering::Relaxed) > FLOOD
     }
 
     /// Waits until all that is watched was read once.

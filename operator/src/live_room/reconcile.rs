@@ -50,6 +50,8 @@ const WAIT_FOR_SITES: Duration = Duration::from_secs(300);
 const AVOID_FOR: Duration = Duration::from_secs(30);
 /// Rest after the Secret of a host could not be written.
 const TOKEN_REST: Duration = Duration::from_secs(60);
+/// Rest until a Secret is written that waits for other rooms to open.
+const FLOOD_REST: Duration = Duration::from_secs(15);
 /// Rest until a write of ours is seen.
 const SEE_SOON: Duration = Duration::from_secs(2);
 
@@ -522,6 +524,13 @@ impl Rooms {
             };
             *memory.token_due.get_or_insert(clock + first) <= clock
         });
+        if is_new && is_due && self.world.is_flooded() {
+            // All rooms open first, then their hosts get tokens.
+            self.remember(&work.uid, |memory| {
+                memory.token_due = Some(clock + FLOOD_REST)
+            });
+            return Ok(None);
+        }
         let Some(keys) = self.world.keys().filter(|_| is_due) else {
             return Ok(work.old.host_token_secret.clone());
         };
