@@ -4,7 +4,7 @@ use showrunner_rtp::codec::vp8;
 use showrunner_rtp::packet::HeaderWriter;
 use showrunner_transport::srtp::{MAX_OVERHEAD, Sender, SrtpError};
 
-use super::forwarder::Outgoing;
+use super::forwarder::{Copied, Outgoing};
 use super::packet::{MAX_PAYLOAD, StoredPacket};
 
 /// Room that any packet of ours fits into: header, extensions (transport-wide number and
@@ -42,19 +42,41 @@ pub fn write_media(
     srtp: &Sender,
 ) -> Result<usize, SrtpError> {
     let seq = numbers.index as u16;
-    let header_len = header(
-        out,
-        stream,
-        packet,
-        seq,
-        numbers.timestamp,
-        transport_number,
-    )?;
+    let header_len = header(out, stream, packet, seq, numbers, transport_number)?;
     let len = payload(out, header_len, packet, numbers)?;
     srtp.seal_rtp(out, header_len, len, numbers.index)
 }
 
-/// Writes and seals a retransmission (RFC 4588 §4) of a packet that went out as `numbers`.
+/// How much padding a filler has: the least that makes it one, to a multiple of four.
+pub const FILLER: usize = 4;
+
+/// Writes and seals a packet that carries nothing, in the place that was left for one which this
+/// viewer is not sent. What [`write_media`] says of `transport_number` holds here, too.
+///
+/// # Errors
+/// If `out` is too small or the cipher fails.
+pub fn write_filler(
+    out: &mut [u8],
+    stream: StreamHeader,
+    numbers: Outgoing,
+    transport_number: u16,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
+    let Outgoing {
+        index, timestamp, ..
+    } = numbers;
+    write_empty(
+        out,
+        stream,
+        index,
+        timestamp,
+        FILLER,
+        transport_number,
+        srtp,
+    )
+}
+
+/// Writes and seals a retransmission (RFC 4588 §4) of a packet that went out as `copied`.
 ///
 /// # Errors
 /// If `out` is too small or the cipher fails.
@@ -63,24 +85,21 @@ pub fn write_rtx(
     stream: StreamHeader,
     rtx_index: u64,
     packet: &StoredPacket,
-    numbers: Outgoing,
+    copied: Copied,
     transport_number: u16,
     srtp: &Sender,
 ) -> Result<usize, SrtpError> {
     let seq = rtx_index as u16;
-    let header_len = header(
-        out,
-        stream,
-        packet,
-        seq,
-        numbers.timestamp,
-        transport_number,
-    )?;
+    let (Copied::Media(numbers) | Copied::Filler(numbers)) = copied;
+    let header_len = header(out, stream, packet, seq, numbers, transport_number)?;
     let original = (numbers.index as u16).to_be_bytes();
     out.get_mut(header_len..header_len + 2)
         .ok_or(SrtpError::TooShort)?
         .copy_from_slice(&original);
-    let len = payload(out, header_len + 2, packet, numbers)?;
+    let len = match copied {
+        Copied::Media(numbers) => payload(out, header_len + 2, packet, numbers)?,
+        Copied::Filler(_) => header_len + 2,
+    };
     srtp.seal_rtp(out, header_len, len, rtx_index)
 }
 
@@ -100,11 +119,32 @@ pub fn write_padding(
     transport_number: u16,
     srtp: &Sender,
 ) -> Result<usize, SrtpError> {
+    write_empty(
+        out,
+        stream,
+        rtx_index,
+        timestamp,
+        PADDING,
+        transport_number,
+        srtp,
+    )
+}
+
+/// A packet of `padding` bytes (up to 255) of padding and nothing else.
+fn write_empty(
+    out: &mut [u8],
+    stream: StreamHeader,
+    index: u64,
+    timestamp: u32,
+    padding: usize,
+    transport_number: u16,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
     let transport_number = transport_number.to_be_bytes();
     let header_len = HeaderWriter {
         marker: false,
         payload_type: stream.payload_type,
-        sequence_number: rtx_index as u16,
+        sequence_number: index as u16,
         timestamp,
         ssrc: stream.ssrc,
     }
@@ -113,12 +153,14 @@ pub fn write_padding(
         &[(stream.transport_cc_id.unwrap_or(0), &transport_number)],
     )
     .map_err(|_| SrtpError::TooShort)?;
-    let len = header_len + PADDING;
-    let padding = out.get_mut(header_len..len).ok_or(SrtpError::TooShort)?;
-    padding.fill(0);
-    padding[PADDING - 1] = PADDING as u8;
+    let len = header_len + padding;
+    let room = out.get_mut(header_len..len).ok_or(SrtpError::TooShort)?;
+    room.fill(0);
+    if let Some(last) = room.last_mut() {
+        *last = padding as u8;
+    }
     out[0] |= 0x20;
-    srtp.seal_rtp(out, header_len, len, rtx_index)
+    srtp.seal_rtp(out, header_len, len, index)
 }
 
 #[inline]
@@ -127,14 +169,14 @@ fn header(
     stream: StreamHeader,
     packet: &StoredPacket,
     seq: u16,
-    timestamp: u32,
+    numbers: Outgoing,
     transport_number: u16,
 ) -> Result<usize, SrtpError> {
     let writer = HeaderWriter {
-        marker: packet.marker,
+        marker: numbers.marker,
         payload_type: stream.payload_type,
         sequence_number: seq,
-        timestamp,
+        timestamp: numbers.timestamp,
         ssrc: stream.ssrc,
     };
     let transport_number = transport_number.to_be_bytes();

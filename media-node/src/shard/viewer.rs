@@ -7,12 +7,12 @@ use showrunner_rtp::bwe::{ClusterId, Sent};
 use showrunner_rtp::codec::Codec;
 use showrunner_rtp::rtcp::{self, BufferFull};
 use showrunner_sdp::{SendTrack, Watching};
-use showrunner_transport::srtp::Sender;
+use showrunner_transport::srtp::{Sender, SrtpError};
 
 use super::outbox::{Links, Outbox};
 use super::path::Path;
 use super::way::Way;
-use crate::media::forwarder::{Begin, Forwarder};
+use crate::media::forwarder::{Begin, Copied, Forwarder, Outgoing};
 use crate::media::layer::Layer;
 use crate::media::pacer::{Cursor, Next};
 use crate::media::packet::{SourceId, StoredPacket};
@@ -30,13 +30,41 @@ pub(super) struct Outlet {
     /// The codec in use, and the header fields that follow from it.
     current: Option<(Codec, StreamHeader)>,
     rtx_index: u64,
-    /// Where packets may have to go out again as they are (no RTX): sequence number and
-    /// transport-wide number of the latest ones, by sequence number.
-    as_sent: Box<[(u16, u16)]>,
+    /// Where packets may have to go out again as they are (no RTX): what the latest ones were, by
+    /// sequence number.
+    as_sent: Box<[AsSent]>,
     /// How far back the last packet was that went out once more as a probe.
     probed: u16,
     packets: u32,
     octets: u32,
+}
+
+/// What must be the same when a packet goes out again under its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct AsSent {
+    seq: u16,
+    form: Form,
+    transport_number: u16,
+}
+
+/// What a packet went out as. Numbers follow from its index; this need not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Form {
+    #[default]
+    NotSent,
+    Media {
+        marker: bool,
+    },
+    Filler,
+}
+
+impl Form {
+    fn of(copied: Copied) -> Self {
+        match copied {
+            Copied::Media(Outgoing { marker, .. }) => Self::Media { marker },
+            Copied::Filler(_) => Self::Filler,
+        }
+    }
 }
 
 /// How many packets of a track without RTX can be sent again: five seconds of sound.
@@ -49,7 +77,7 @@ impl Outlet {
     fn new(track: SendTrack, seed: u64) -> Self {
         let has_rtx = track.codecs.iter().all(|c| c.rtx_payload_type.is_some());
         Self {
-            as_sent: vec![(0, 0); if has_rtx { 0 } else { AS_SENT }].into_boxed_slice(),
+            as_sent: vec![AsSent::default(); if has_rtx { 0 } else { AS_SENT }].into_boxed_slice(),
             track,
             numbers: Forwarder::new(seed as u16, (seed >> 16) as u32),
             current: None,
@@ -89,20 +117,28 @@ impl Outlet {
         let Some(header) = self.header(packet.codec) else {
             return; // The host changed to a codec that this viewer can't play.
         };
-        let Some(numbers) = self.numbers.forward(source, packet) else {
+        let Some(copied) = self.numbers.forward(source, packet) else {
             return;
         };
-        let number = way.sent(to.now, header, packet.payload().len(), purpose);
-        let room = to.outbox.room();
-        if let Ok(len) = writer::write_media(room, header, packet, numbers, number, to.srtp) {
-            self.packets = self.packets.wrapping_add(1);
-            self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
-            if !self.as_sent.is_empty() {
-                let seq = numbers.index as u16;
-                self.as_sent[usize::from(seq) % AS_SENT] = (seq, number);
-            }
-            to.outbox.commit(len, to.path, to.links);
+        let (numbers, octets) = match copied {
+            Copied::Media(numbers) => (numbers, packet.payload().len()),
+            Copied::Filler(numbers) => (numbers, writer::FILLER),
+        };
+        let number = way.sent(to.now, header, octets, purpose);
+        let Ok(len) = write(header, packet, copied, number, to) else {
+            return;
+        };
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(octets as u32);
+        if !self.as_sent.is_empty() {
+            let seq = numbers.index as u16;
+            self.as_sent[usize::from(seq) % AS_SENT] = AsSent {
+                seq,
+                form: Form::of(copied),
+                transport_number: number,
+            };
         }
+        to.outbox.commit(len, to.path, to.links);
     }
 
     /// Sends again what the viewer misses: by RTX if it knows that, else the same packet (whose
@@ -116,7 +152,7 @@ impl Outlet {
         way: &mut Way,
         to: &mut Send<'_, '_>,
     ) -> Option<usize> {
-        let numbers = self.numbers.again(source, packet, seq)?;
+        let copied = self.numbers.again(source, packet, seq)?;
         let media = self.header(packet.codec)?;
         let negotiated = self.track.codecs.iter().find(|c| c.codec == packet.codec)?;
         let written = match (self.track.rtx_ssrc, negotiated.rtx_payload_type) {
@@ -133,19 +169,19 @@ impl Outlet {
                     header,
                     self.rtx_index,
                     packet,
-                    numbers,
+                    copied,
                     number,
                     to.srtp,
                 )
             }
             _ => {
                 let at = usize::from(seq).checked_rem(self.as_sent.len())?;
-                let (known, number) = self.as_sent[at];
-                if known != seq {
+                let before = self.as_sent[at];
+                if (before.seq, before.form) != (seq, Form::of(copied)) {
                     return None; // too long ago
                 }
                 way.sent_as_before(packet.payload().len());
-                writer::write_media(to.outbox.room(), media, packet, numbers, number, to.srtp)
+                write(media, packet, copied, before.transport_number, to)
             }
         };
         written.ok()
@@ -208,6 +244,23 @@ impl Outlet {
         };
         let timestamp = self.numbers.live_timestamp(common);
         out.sender_report(self.track.ssrc, ntp, timestamp, self.packets, self.octets)
+    }
+}
+
+/// Writes a packet, or what takes its place.
+fn write(
+    header: StreamHeader,
+    packet: &StoredPacket,
+    copied: Copied,
+    number: u16,
+    to: &mut Send<'_, '_>,
+) -> Result<usize, SrtpError> {
+    let room = to.outbox.room();
+    match copied {
+        Copied::Media(numbers) => {
+            writer::write_media(room, header, packet, numbers, number, to.srtp)
+        }
+        Copied::Filler(numbers) => writer::write_filler(room, header, numbers, number, to.srtp),
     }
 }
 
@@ -454,8 +507,15 @@ impl Viewer {
 
     /// A number of a source carries no media: leave it out.
     pub(super) fn skip(&mut self, source: SourceId, seq: u64) {
-        for outlet in [&mut self.audio, &mut self.video].into_iter().flatten() {
-            outlet.numbers.skip(source, seq);
+        if let Some(audio) = &mut self.audio {
+            audio.numbers.skip(source, seq);
+        }
+        // A viewer that is behind comes to it later, and one that is shown a still begins anew.
+        if self.current == Some(source)
+            && !self.is_behind()
+            && let Some(video) = &mut self.video
+        {
+            video.numbers.skip(source, seq);
         }
     }
 
