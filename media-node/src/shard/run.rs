@@ -224,7 +224,8 @@ impl Core {
         let first = (tick % TICKS_PER_ROUND) as usize;
         for key in (first..self.sessions.key_bound()).step_by(TICKS_PER_ROUND as usize) {
             self.look_after(now, key);
-            if let Some(Role::Viewer(_)) = self.sessions.get_mut(key).map(|s| &s.role) {
+            if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &s.role) {
+                self.metrics.path_carries(viewer.way.estimate().target_bps);
                 self.report_to_viewer(now, key);
             }
         }
