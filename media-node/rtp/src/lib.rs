@@ -5,6 +5,7 @@
 //! into what the sender is told. Time comes in as a value; there are no sockets, clocks or
 //! allocations per packet here. Whatever a stranger sends is an error at worst, never a panic.
 
+pub mod bwe;
 pub mod codec;
 pub mod loss;
 pub mod packet;

@@ -26,13 +26,21 @@ pub(super) struct Outlet {
     /// The codec in use, and the header fields that follow from it.
     current: Option<(Codec, StreamHeader)>,
     rtx_index: u64,
+    /// Where packets may have to go out again as they are (no RTX): sequence number and
+    /// transport-wide number of the latest ones, by sequence number.
+    as_sent: Box<[(u16, u16)]>,
     packets: u32,
     octets: u32,
 }
 
+/// How many packets of a track without RTX can be sent again: five seconds of sound.
+const AS_SENT: usize = 256;
+
 impl Outlet {
     fn new(track: SendTrack, seed: u64) -> Self {
+        let has_rtx = track.codecs.iter().all(|c| c.rtx_payload_type.is_some());
         Self {
+            as_sent: vec![(0, 0); if has_rtx { 0 } else { AS_SENT }].into_boxed_slice(),
             track,
             numbers: Forwarder::new(seed as u16, (seed >> 16) as u32),
             current: None,
@@ -53,6 +61,7 @@ impl Outlet {
             ssrc: self.track.ssrc,
             payload_type: negotiated.payload_type,
             orientation_id: self.track.extensions.orientation,
+            transport_cc_id: self.track.extensions.transport_cc,
         };
         self.current = Some((codec, header));
         Some(header)
@@ -63,10 +72,8 @@ impl Outlet {
         &mut self,
         source: SourceId,
         packet: &StoredPacket,
-        srtp: &Sender,
-        path: Path,
-        outbox: &mut Outbox,
-        links: &mut Links<'_>,
+        transport: &mut Transport,
+        to: &mut Send<'_, '_>,
     ) {
         let Some(header) = self.header(packet.codec) else {
             return; // The host changed to a codec that this viewer can't play.
@@ -74,20 +81,27 @@ impl Outlet {
         let Some(numbers) = self.numbers.forward(source, packet) else {
             return;
         };
-        if let Ok(len) = writer::write_media(outbox.room(), header, packet, numbers, srtp) {
+        let number = transport.next(header);
+        let room = to.outbox.room();
+        if let Ok(len) = writer::write_media(room, header, packet, numbers, number, to.srtp) {
             self.packets = self.packets.wrapping_add(1);
             self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
-            outbox.commit(len, path, links);
+            if !self.as_sent.is_empty() {
+                let seq = numbers.index as u16;
+                self.as_sent[usize::from(seq) % AS_SENT] = (seq, number);
+            }
+            to.outbox.commit(len, to.path, to.links);
         }
     }
 
     /// Sends again what the viewer misses: by RTX if it knows that, else the same packet (whose
-    /// numbers, and so whose cipher text, are the same).
+    /// numbers, and so whose every byte, are the same).
     fn send_again(
         &mut self,
         seq: u16,
         packet: &StoredPacket,
         source: SourceId,
+        transport: &mut Transport,
         srtp: &Sender,
         outbox: &mut Outbox,
     ) -> Option<usize> {
@@ -102,9 +116,24 @@ impl Outlet {
                     ..media
                 };
                 self.rtx_index += 1;
-                writer::write_rtx(outbox.room(), header, self.rtx_index, packet, numbers, srtp)
+                writer::write_rtx(
+                    outbox.room(),
+                    header,
+                    self.rtx_index,
+                    packet,
+                    numbers,
+                    transport.next(header),
+                    srtp,
+                )
             }
-            _ => writer::write_media(outbox.room(), media, packet, numbers, srtp),
+            _ => {
+                let at = usize::from(seq).checked_rem(self.as_sent.len())?;
+                let (known, number) = self.as_sent[at];
+                if known != seq {
+                    return None; // too long ago
+                }
+                writer::write_media(outbox.room(), media, packet, numbers, number, srtp)
+            }
         };
         written.ok()
     }
@@ -131,10 +160,28 @@ pub(super) struct Send<'a, 'b> {
     pub(super) links: &'a mut Links<'b>,
 }
 
+/// What counts all packets to one viewer, of whichever track.
+#[derive(Debug, Default)]
+struct Transport {
+    number: u16,
+}
+
+impl Transport {
+    /// The transport-wide sequence number of the next packet of a stream. One that carries none
+    /// uses none up: it would be taken for lost.
+    fn next(&mut self, stream: StreamHeader) -> u16 {
+        if stream.transport_cc_id.is_some() {
+            self.number = self.number.wrapping_add(1);
+        }
+        self.number
+    }
+}
+
 /// A viewer's media.
 pub(super) struct Viewer {
     audio: Option<Outlet>,
     video: Option<Outlet>,
+    transport: Transport,
     /// What was asked for.
     pub(super) choice: LayerChoice,
     /// The layer that is being forwarded, packet by packet.
@@ -151,6 +198,7 @@ impl Viewer {
         Self {
             audio: watching.audio.map(|t| Outlet::new(t, seeds[0])),
             video: watching.video.map(|t| Outlet::new(t, seeds[1])),
+            transport: Transport::default(),
             choice: LayerChoice::default(),
             current: None,
             target: None,
@@ -183,7 +231,7 @@ impl Viewer {
             outlet.numbers.begin(source, first, Begin::Live);
         }
         for packet in packets {
-            outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
+            outlet.send(source, packet, &mut self.transport, to);
         }
     }
 
@@ -214,7 +262,7 @@ impl Viewer {
             switched = true;
         }
         for packet in packets {
-            outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
+            outlet.send(source, packet, &mut self.transport, to);
         }
         switched
     }
@@ -244,7 +292,7 @@ impl Viewer {
         };
         outlet.numbers.begin(source, first, begin);
         for packet in packets {
-            outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
+            outlet.send(source, packet, &mut self.transport, to);
         }
         self.first_picture.get_or_insert(now);
         if catch_up {
@@ -291,7 +339,9 @@ impl Viewer {
         let Some(outlet) = outlet else {
             return false;
         };
-        let Some(len) = outlet.send_again(seq, packet, source, to.srtp, to.outbox) else {
+        let Some(len) =
+            outlet.send_again(seq, packet, source, &mut self.transport, to.srtp, to.outbox)
+        else {
             return false;
         };
         to.outbox.commit(len, to.path, to.links);
