@@ -5,6 +5,6 @@
 //! tests and the simulator of a sale's day run the same code, the latter a day in seconds. Names of resources have no
 //! place here: pods, sites and regions are numbers that the caller gives.
 
-//pub mod autoscaling;
+pub mod autoscaling;
 pub mod load;
 pub mod placement;
