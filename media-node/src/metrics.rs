@@ -12,6 +12,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::media::ingest::Dropped;
 use crate::shard::outbox::Sent;
 
 struct Metrics {
@@ -88,7 +89,7 @@ impl Metrics {
                 "Keyframe requests sent to publishers and received from viewers.",
                 &["shard", "direction"],
             ),
-            recovered: builder.counters("recovered_total", "Publishers' packets recovered by retransmission.", &["shard"]),
+            recovered: builder.counters("recovered_total", "Publishers' packets recovered by retransmission or redundancy.", &["shard"]),
             retransmissions: builder.counters(
                 "retransmissions_total",
                 "Retransmissions to viewers: sent, or no longer stored.",
@@ -242,6 +243,19 @@ pub(crate) struct DropCounts {
     pub(crate) unauthentic: u64,
     pub(crate) redundant: u64,
     pub(crate) too_large: u64,
+}
+
+impl DropCounts {
+    /// Counts a publisher's packet.
+    pub(crate) fn count(&mut self, dropped: Dropped) {
+        *match dropped {
+            Dropped::Malformed => &mut self.malformed,
+            Dropped::Unauthentic => &mut self.unauthentic,
+            Dropped::Unknown => &mut self.unknown_stream,
+            Dropped::Redundant => &mut self.redundant,
+            Dropped::TooLarge => &mut self.too_large,
+        } += 1;
+    }
 }
 
 /// The counters of one shard.
