@@ -92,7 +92,7 @@ impl Metrics {
             recovered: builder.counters("recovered_total", "Publishers' packets recovered by retransmission or redundancy.", &["shard"]),
             retransmissions: builder.counters(
                 "retransmissions_total",
-                "Retransmissions to viewers: sent, or no longer stored.",
+                "Packets that viewers asked for: sent, no longer stored, sent just before, or due already; and copies sent unasked.",
                 &["shard", "result"],
             ),
             switches: builder.counters(
@@ -269,6 +269,9 @@ pub struct ShardMetrics {
     pub(crate) recovered: u64,
     pub(crate) retransmissions: u64,
     pub(crate) retransmissions_missed: u64,
+    pub(crate) retransmissions_on_their_way: u64,
+    pub(crate) retransmissions_too_late: u64,
+    pub(crate) copies: u64,
     pub(crate) switches: u64,
     shared: Shared,
 }
@@ -285,7 +288,7 @@ struct Shared {
     nacks: [IntCounter; 2],
     keyframe_requests: [IntCounter; 2],
     recovered: IntCounter,
-    retransmissions: [IntCounter; 2],
+    retransmissions: [IntCounter; 5],
     switches: IntCounter,
     sessions: IntGauge,
     stored: IntGauge,
@@ -317,6 +320,9 @@ impl ShardMetrics {
             recovered: 0,
             retransmissions: 0,
             retransmissions_missed: 0,
+            retransmissions_on_their_way: 0,
+            retransmissions_too_late: 0,
+            copies: 0,
             switches: 0,
             shared: Shared {
                 packets_in: with(&m.packets, "in"),
@@ -330,7 +336,8 @@ impl ShardMetrics {
                 nacks: ["sent", "received"].map(|d| with(&m.nacks, d)),
                 keyframe_requests: ["sent", "received"].map(|d| with(&m.keyframe_requests, d)),
                 recovered: m.recovered.with_label_values(&[&shard]),
-                retransmissions: ["sent", "not_stored"].map(|r| with(&m.retransmissions, r)),
+                retransmissions: ["sent", "not_stored", "on_its_way", "too_late", "unasked"]
+                    .map(|r| with(&m.retransmissions, r)),
                 switches: m.switches.with_label_values(&[&shard]),
                 sessions: m.shard_sessions.with_label_values(&[&shard]),
                 stored: m.stored_packets.with_label_values(&[&shard]),
@@ -402,6 +409,12 @@ impl ShardMetrics {
         add(&s.recovered, &mut self.recovered);
         add(&s.retransmissions[0], &mut self.retransmissions);
         add(&s.retransmissions[1], &mut self.retransmissions_missed);
+        add(
+            &s.retransmissions[2],
+            &mut self.retransmissions_on_their_way,
+        );
+        add(&s.retransmissions[3], &mut self.retransmissions_too_late);
+        add(&s.retransmissions[4], &mut self.copies);
         add(&s.switches, &mut self.switches);
         s.sessions.set(sessions as i64);
         s.stored.set(stored as i64);

@@ -2,14 +2,15 @@
 
 use showrunner_rtp::codec::vp8;
 use showrunner_rtp::packet::HeaderWriter;
+use showrunner_rtp::red;
 use showrunner_transport::srtp::{MAX_OVERHEAD, Sender, SrtpError};
 
 use super::forwarder::Outgoing;
 use super::packet::{MAX_PAYLOAD, StoredPacket};
 
-/// Room that any packet of ours fits into: header, orientation extension, original sequence
-/// number of RTX, payload, SRTP tag.
-pub const MAX_PACKET: usize = 12 + 8 + 2 + MAX_PAYLOAD + MAX_OVERHEAD;
+/// Room that any packet of ours fits into: header, extensions (orientation, playout delay), original
+/// sequence number of RTX, payload, SRTP tag.
+pub const MAX_PACKET: usize = 12 + 12 + 2 + MAX_PAYLOAD + MAX_OVERHEAD;
 
 /// What stays the same in all packets of one outgoing stream.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,8 @@ pub struct StreamHeader {
     pub payload_type: u8,
     /// Id of the orientation extension, if the viewer knows it.
     pub orientation_id: Option<u8>,
+    /// Id of the playout-delay extension and what it says, if there is news.
+    pub playout_delay: Option<(u8, [u8; 3])>,
 }
 
 /// Writes and seals a media packet into `out` (of at least [`MAX_PACKET`] bytes); its length.
@@ -37,6 +40,36 @@ pub fn write_media(
     let header_len = header(out, stream, packet, numbers.index as u16, numbers.timestamp)?;
     let len = payload(out, header_len, packet, numbers)?;
     srtp.seal_rtp(out, header_len, len, numbers.index)
+}
+
+/// Writes and seals a packet of sound that brings along `earlier` ones (RFC 2198), the oldest first.
+/// `stream` has the payload type of redundant sound, `frames` is that of the sound itself.
+///
+/// # Errors
+/// If `out` is too small or the cipher fails.
+pub fn write_redundant<'p>(
+    out: &mut [u8],
+    stream: StreamHeader,
+    frames: u8,
+    packet: &StoredPacket,
+    earlier: impl Iterator<Item = &'p StoredPacket> + Clone,
+    numbers: Outgoing,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
+    let header_len = header(out, stream, packet, numbers.index as u16, numbers.timestamp)?;
+    let block = |p: &'p StoredPacket| red::Block {
+        payload_type: frames,
+        offset: packet.timestamp.wrapping_sub(p.timestamp),
+        frame: p.payload(),
+    };
+    let own = red::Block {
+        payload_type: frames,
+        offset: 0,
+        frame: packet.payload(),
+    };
+    let room = out.get_mut(header_len..).ok_or(SrtpError::TooShort)?;
+    let len = red::write(room, earlier.map(block), own).map_err(|_| SrtpError::TooShort)?;
+    srtp.seal_rtp(out, header_len, header_len + len, numbers.index)
 }
 
 /// Writes and seals a retransmission (RFC 4588 §4) of a packet that went out as `numbers`.
@@ -75,9 +108,14 @@ fn header(
         timestamp,
         ssrc: stream.ssrc,
     };
-    let written = match (stream.orientation_id, packet.orientation) {
-        (Some(id), Some(value)) => writer.write_with(out, &[(id, &[value])]),
-        _ => writer.write(out),
+    let orientation = stream.orientation_id.zip(packet.orientation);
+    let written = match (orientation, stream.playout_delay) {
+        (None, None) => writer.write(out),
+        (Some((id, value)), None) => writer.write_with(out, &[(id, &[value])]),
+        (None, Some((id, bounds))) => writer.write_with(out, &[(id, &bounds)]),
+        (Some((id, value)), Some((other, bounds))) => {
+            writer.write_with(out, &[(id, &[value]), (other, &bounds)])
+        }
     };
     written.map_err(|_| SrtpError::TooShort)
 }

@@ -53,6 +53,8 @@ pub(super) struct Core {
     pub(super) programs: HashMap<ProgramId, Program>,
     pub(super) publishers: Vec<Key>,
     pub(super) handshaking: Vec<Key>,
+    /// Viewers to whom something is to be sent once more.
+    pub(super) copying: Vec<Key>,
     /// Programs that have packets to send on.
     pub(super) dirty: Vec<ProgramId>,
     pub(super) pool: PacketPool,
@@ -94,6 +96,7 @@ impl Core {
             programs: HashMap::new(),
             publishers: Vec::new(),
             handshaking: Vec::new(),
+            copying: Vec::new(),
             dirty: Vec::new(),
             pool: PacketPool::default(),
             clock: NodeClock::new(now, unix),
@@ -403,6 +406,7 @@ impl Core {
         self.detach(key);
         self.publishers.retain(|k| *k != key);
         self.handshaking.retain(|k| *k != key);
+        self.copying.retain(|k| *k != key);
         let Some(session) = self.sessions.remove(key) else {
             return;
         };

@@ -9,6 +9,7 @@ use super::program::{Place, Program};
 use super::session::Role;
 use super::sessions::Key;
 use super::viewer::{Send, Viewer};
+use crate::media::deadline::Verdict;
 use crate::media::layer::{Layer, Start};
 use crate::media::packet::SourceId;
 use crate::node::LayerChoice;
@@ -57,6 +58,7 @@ impl Core {
             socket,
             connections,
             metrics,
+            copying,
             ..
         } = self;
         let Some(program) = programs.get_mut(&id) else {
@@ -73,6 +75,9 @@ impl Core {
         };
         let oldest = pending.iter().map(|p| p.arrival).min().unwrap_or(now);
         let mut switched = Vec::new();
+        let Some(layer) = program.layer(place) else {
+            return;
+        };
         let mut links = Links {
             socket,
             connections,
@@ -81,6 +86,7 @@ impl Core {
             let Some(session) = sessions.get_mut(*key) else {
                 continue;
             };
+            let created = session.created();
             let (Role::Viewer(viewer), Some(srtp), Some(path)) =
                 (&mut session.role, &session.srtp, session.ice.selected())
             else {
@@ -94,14 +100,17 @@ impl Core {
                 links: &mut links,
             };
             match place {
-                Place::Audio => viewer.send_audio(source, &pending, &mut to),
+                Place::Audio => viewer.send_audio(source, &pending, layer, &mut to),
                 Place::Video(_) => {
                     let first = viewer.first_picture().is_none();
-                    if viewer.send_video(source, &pending, &mut to, now) {
+                    if viewer.send_video(source, &pending, layer, &mut to, now) {
                         switched.push(*key);
                         if first {
-                            metrics.first_picture(now.saturating_duration_since(session.created()));
+                            metrics.first_picture(now.saturating_duration_since(created));
                         }
+                    }
+                    if viewer.begins_copying() {
+                        copying.push(*key);
                     }
                 }
             }
@@ -330,7 +339,13 @@ impl Core {
     }
 
     /// Retransmits what a viewer misses.
-    pub(super) fn send_again(&mut self, key: Key, ssrc: u32, seqs: impl Iterator<Item = u16>) {
+    pub(super) fn send_again(
+        &mut self,
+        now: Instant,
+        key: Key,
+        ssrc: u32,
+        seqs: impl Iterator<Item = u16>,
+    ) {
         /// The most that one NACK is answered with: a burst of loss, not a flood.
         const MAX_AT_ONCE: usize = 128;
         let Self {
@@ -340,6 +355,7 @@ impl Core {
             socket,
             connections,
             metrics,
+            copying,
             ..
         } = self;
         let Some(session) = sessions.get_mut(key) else {
@@ -360,13 +376,26 @@ impl Core {
         for seq in seqs.take(MAX_AT_ONCE) {
             metrics.nacks_received += 1;
             let found = viewer.sent(ssrc, seq).and_then(|(video, source, number)| {
-                let packet = program.layer_of(source)?.get(number)?;
-                Some((video, source, packet))
+                let layer = program.layer_of(source)?;
+                Some((video, source, layer, layer.get(number)?))
             });
-            let Some((video, source, packet)) = found else {
+            let Some((video, source, layer, packet)) = found else {
                 metrics.retransmissions_missed += 1;
                 continue;
             };
+            if video {
+                match viewer.judge(now, seq, packet, layer) {
+                    Verdict::Answer => {}
+                    Verdict::OnItsWay => {
+                        metrics.retransmissions_on_their_way += 1;
+                        continue;
+                    }
+                    Verdict::TooLate => {
+                        metrics.retransmissions_too_late += 1;
+                        continue;
+                    }
+                }
+            }
             let mut to = Send {
                 srtp: &srtp.sender,
                 path,
@@ -375,8 +404,71 @@ impl Core {
             };
             if viewer.send_again(video, seq, source, packet, &mut to) {
                 metrics.retransmissions += 1;
+                if video {
+                    viewer.repeat_answer(now, seq);
+                }
             }
         }
+        if viewer.begins_copying() {
+            copying.push(key);
+        }
+    }
+
+    /// Sends once more, unasked, what is due to viewers whose paths lose much.
+    pub(super) fn send_copies(&mut self, now: Instant) {
+        let mut copying = std::mem::take(&mut self.copying);
+        copying.retain(|key| self.send_copies_to(now, *key));
+        self.copying.append(&mut copying);
+    }
+
+    /// True if there are more to come.
+    fn send_copies_to(&mut self, now: Instant, key: Key) -> bool {
+        let Self {
+            programs,
+            sessions,
+            outbox,
+            socket,
+            connections,
+            metrics,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(key) else {
+            return false;
+        };
+        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
+            (&mut session.role, &session.srtp, session.ice.selected())
+        else {
+            return false;
+        };
+        let Some(program) = programs.get(&session.program) else {
+            return false;
+        };
+        let mut links = Links {
+            socket,
+            connections,
+        };
+        while let Some((first, last)) = viewer.next_copies(now) {
+            for seq in (0..=last.wrapping_sub(first)).map(|n| first.wrapping_add(n)) {
+                let found = viewer.sent_video(seq).and_then(|(source, number)| {
+                    let layer = program.layer_of(source)?;
+                    Some((source, layer.get(number)?))
+                });
+                let Some((source, packet)) = found else {
+                    continue;
+                };
+                let mut to = Send {
+                    srtp: &srtp.sender,
+                    path,
+                    outbox: &mut *outbox,
+                    links: &mut links,
+                };
+                if viewer.send_again(true, seq, source, packet, &mut to) {
+                    viewer.sent_copy(now, seq);
+                    metrics.copies += 1;
+                }
+            }
+        }
+        viewer.is_copying()
     }
 
     /// Leaves a number without media out of all viewers' numbering.

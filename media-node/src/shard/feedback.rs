@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::rtcp::{self, Packet, Writer};
+use showrunner_rtp::rtcp::{self, Blocks, Packet, Writer};
 
 use super::core::Core;
 use super::message::Relay;
@@ -54,8 +54,9 @@ impl Core {
                     entries,
                     ..
                 }) => {
-                    self.send_again(key, media_ssrc, entries);
+                    self.send_again(now, key, media_ssrc, entries);
                 }
+                Ok(Packet::ReceiverReport { blocks, .. }) => self.on_reports(now, key, blocks),
                 Ok(Packet::Pli { .. } | Packet::Fir { .. }) => {
                     self.metrics.keyframe_requests_received += 1;
                     self.refresh(now, key);
@@ -65,6 +66,16 @@ impl Core {
                     self.metrics.dropped.malformed += 1;
                     return;
                 }
+            }
+        }
+    }
+
+    /// A viewer says what it gets.
+    fn on_reports(&mut self, now: Instant, key: Key, blocks: Blocks<'_>) {
+        let ntp = self.clock.ntp(now);
+        if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &mut s.role) {
+            for block in blocks {
+                viewer.on_report(now, ntp, &block);
             }
         }
     }

@@ -4,14 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use showrunner_rtp::codec::Codec;
-use showrunner_rtp::rtcp::{self, BufferFull};
+use showrunner_rtp::reports::NtpTime;
+use showrunner_rtp::rtcp::{self, BufferFull, ReportBlock};
 use showrunner_sdp::{SendTrack, Watching};
 use showrunner_transport::srtp::Sender;
 
 use super::outbox::{Links, Outbox};
 use super::path::Path;
-use crate::media::forwarder::{Begin, Forwarder};
+use crate::media::deadline::{Request, Verdict};
+use crate::media::forwarder::{Begin, Forwarder, Outgoing};
+use crate::media::hiding::Hiding;
+use crate::media::layer::Layer;
 use crate::media::packet::{SourceId, StoredPacket};
+use crate::media::quality::Reports;
+use crate::media::redundancy::Weight;
 use crate::media::writer::{self, StreamHeader};
 use crate::node::LayerChoice;
 
@@ -53,12 +59,73 @@ impl Outlet {
             ssrc: self.track.ssrc,
             payload_type: negotiated.payload_type,
             orientation_id: self.track.extensions.orientation,
+            playout_delay: None,
         };
         self.current = Some((codec, header));
         Some(header)
     }
 
-    /// Writes one packet into the outbox.
+    /// Has packets from now on carry bounds of playout delay, or none.
+    fn tell_playout_delay(&mut self, bounds: Option<[u8; 3]>) {
+        if let Some((_, header)) = &mut self.current {
+            header.playout_delay = self.track.extensions.playout_delay.zip(bounds);
+        }
+    }
+
+    /// Whether the packets that go out under one number are always the same, byte for byte. Only
+    /// such may go out twice: the cipher must not see one number with two texts.
+    fn repeats_itself(&self) -> bool {
+        let extensions = &self.track.extensions;
+        let redundant = self
+            .track
+            .codecs
+            .iter()
+            .any(|c| c.red_payload_type.is_some());
+        !redundant && extensions.playout_delay.is_none()
+    }
+
+    /// Writes a packet of sound into the outbox, and with it what came before.
+    fn send_sound(
+        &mut self,
+        source: SourceId,
+        packet: &StoredPacket,
+        layer: &Layer,
+        hiding: &Hiding,
+        to: &mut Send<'_, '_>,
+    ) {
+        let redundant = self
+            .track
+            .codecs
+            .iter()
+            .find(|c| c.codec == packet.codec)
+            .and_then(|c| Some((c.payload_type, c.red_payload_type?)));
+        let before = self.numbers.since_begin(packet.seq);
+        let mut earlier = hiding.earlier_sound(layer, packet, before).peekable();
+        let (Some((frames, payload_type)), Some(_)) = (redundant, earlier.peek()) else {
+            self.send(source, packet, to.srtp, to.path, to.outbox, to.links);
+            return;
+        };
+        let (Some(header), Some(numbers)) = (
+            self.header(packet.codec),
+            self.numbers.forward(source, packet),
+        ) else {
+            return;
+        };
+        let header = StreamHeader {
+            payload_type,
+            ..header
+        };
+        let room = to.outbox.room();
+        let written =
+            writer::write_redundant(room, header, frames, packet, earlier, numbers, to.srtp);
+        if let Ok(len) = written {
+            self.packets = self.packets.wrapping_add(1);
+            self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
+            to.outbox.commit(len, to.path, to.links);
+        }
+    }
+
+    /// Writes one packet into the outbox. What it went out as, if it did.
     fn send(
         &mut self,
         source: SourceId,
@@ -67,18 +134,15 @@ impl Outlet {
         path: Path,
         outbox: &mut Outbox,
         links: &mut Links<'_>,
-    ) {
-        let Some(header) = self.header(packet.codec) else {
-            return; // The host changed to a codec that this viewer can't play.
-        };
-        let Some(numbers) = self.numbers.forward(source, packet) else {
-            return;
-        };
-        if let Ok(len) = writer::write_media(outbox.room(), header, packet, numbers, srtp) {
-            self.packets = self.packets.wrapping_add(1);
-            self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
-            outbox.commit(len, path, links);
-        }
+    ) -> Option<Outgoing> {
+        // None if the host changed to a codec that this viewer can't play.
+        let header = self.header(packet.codec)?;
+        let numbers = self.numbers.forward(source, packet)?;
+        let len = writer::write_media(outbox.room(), header, packet, numbers, srtp).ok()?;
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
+        outbox.commit(len, path, links);
+        Some(numbers)
     }
 
     /// Sends again what the viewer misses: by RTX if it knows that, else the same packet (whose
@@ -104,14 +168,17 @@ impl Outlet {
                 self.rtx_index += 1;
                 writer::write_rtx(outbox.room(), header, self.rtx_index, packet, numbers, srtp)
             }
-            _ => writer::write_media(outbox.room(), media, packet, numbers, srtp),
+            _ if self.repeats_itself() => {
+                writer::write_media(outbox.room(), media, packet, numbers, srtp)
+            }
+            _ => return None,
         };
         written.ok()
     }
 
     fn write_sender_report(
         &self,
-        ntp: showrunner_rtp::reports::NtpTime,
+        ntp: NtpTime,
         common_timestamp: Option<u32>,
         out: &mut rtcp::Writer<'_>,
     ) -> Result<(), BufferFull> {
@@ -143,6 +210,12 @@ pub(super) struct Viewer {
     pub(super) target: Option<SourceId>,
     last_restart: Option<Instant>,
     first_picture: Option<Instant>,
+    /// When the present stretch of video began to be sent.
+    video_since: Option<Instant>,
+    reports: Reports,
+    hiding: Hiding,
+    /// Whether the shard knows that there are copies to be sent.
+    is_copying: bool,
 }
 
 impl Viewer {
@@ -156,6 +229,10 @@ impl Viewer {
             target: None,
             last_restart: None,
             first_picture: None,
+            video_since: None,
+            reports: Reports::default(),
+            hiding: Hiding::default(),
+            is_copying: false,
         }
     }
 
@@ -174,6 +251,7 @@ impl Viewer {
         &mut self,
         source: SourceId,
         packets: &[Arc<StoredPacket>],
+        layer: &Layer,
         to: &mut Send<'_, '_>,
     ) {
         let (Some(outlet), Some(first)) = (&mut self.audio, packets.first()) else {
@@ -183,7 +261,7 @@ impl Viewer {
             outlet.numbers.begin(source, first, Begin::Live);
         }
         for packet in packets {
-            outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
+            outlet.send_sound(source, packet, layer, &self.hiding, to);
         }
     }
 
@@ -193,6 +271,7 @@ impl Viewer {
         &mut self,
         source: SourceId,
         packets: &[Arc<StoredPacket>],
+        layer: &Layer,
         to: &mut Send<'_, '_>,
         now: Instant,
     ) -> bool {
@@ -211,10 +290,28 @@ impl Viewer {
             self.current = Some(source);
             self.target = None;
             self.first_picture.get_or_insert(now);
+            self.video_since = Some(now);
             switched = true;
         }
+        outlet.tell_playout_delay(self.hiding.playout_to_write(now));
+        let mut sent = None;
         for packet in packets {
-            outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
+            let numbers = outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
+            if let Some(Outgoing { index, .. }) = numbers {
+                let (first, last) = sent.unwrap_or((index, index));
+                sent = Some((first.min(index), last.max(index)));
+            }
+        }
+        let of_keyframe = packets.first().is_some_and(|p| layer.is_of_keyframe(p));
+        let weight = if of_keyframe {
+            Weight::Keyframe
+        } else {
+            Weight::Base
+        };
+        let copies = self.hiding.early_copies(weight);
+        if let (Some((first, last)), 1..) = (sent, copies) {
+            let copied = &mut self.hiding.copies;
+            copied.schedule(now, first as u16, last as u16, copies);
         }
         switched
     }
@@ -243,6 +340,7 @@ impl Viewer {
             Begin::Still { live }
         };
         outlet.numbers.begin(source, first, begin);
+        self.video_since = Some(now);
         for packet in packets {
             outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
         }
@@ -298,6 +396,73 @@ impl Viewer {
         true
     }
 
+    /// Whether a packet that [`Self::sent`] named and that is asked for is worth sending.
+    pub(super) fn judge(
+        &mut self,
+        now: Instant,
+        seq: u16,
+        packet: &StoredPacket,
+        layer: &Layer,
+    ) -> Verdict {
+        // What was stored when the viewer began was sent to it then.
+        let sent = packet
+            .arrival
+            .max(self.video_since.unwrap_or(packet.arrival));
+        let request = Request {
+            seq,
+            age: now.saturating_duration_since(sent),
+            is_needed: !layer.is_superseded(packet),
+        };
+        let (path, held_back) = (self.hiding.path(), self.hiding.held_back());
+        self.hiding.answers.judge(now, request, path, held_back)
+    }
+
+    /// Has an answer sent more than once, if the path is such that it needs that.
+    pub(super) fn repeat_answer(&mut self, now: Instant, seq: u16) {
+        let again = self.hiding.answers_per_request().saturating_sub(1);
+        self.hiding.copies.schedule(now, seq, seq, again);
+    }
+
+    /// Whether there are copies to be sent that the shard has not been told of; it is then.
+    pub(super) fn begins_copying(&mut self) -> bool {
+        let begins = !self.is_copying && !self.hiding.copies.is_empty();
+        self.is_copying |= begins;
+        begins
+    }
+
+    /// The next packets of the video stream to be sent once more: first and last number.
+    pub(super) fn next_copies(&mut self, now: Instant) -> Option<(u16, u16)> {
+        let next = self.hiding.copies.poll(now);
+        self.is_copying = !self.hiding.copies.is_empty();
+        next
+    }
+
+    /// Whether there are copies to be sent later.
+    pub(super) fn is_copying(&self) -> bool {
+        self.is_copying
+    }
+
+    /// What went out under a number of the video stream.
+    pub(super) fn sent_video(&self, seq: u16) -> Option<(SourceId, u64)> {
+        self.video.as_ref()?.numbers.sent(seq)
+    }
+
+    /// A packet of the video stream is sent once more.
+    pub(super) fn sent_copy(&mut self, now: Instant, seq: u16) {
+        self.hiding.answers.sent(now, seq);
+    }
+
+    /// Takes what the viewer reports of one of its streams (RFC 3550 §6.4.1).
+    pub(super) fn on_report(&mut self, now: Instant, ntp: NtpTime, block: &ReportBlock) {
+        let is =
+            |outlet: &Option<Outlet>| outlet.as_ref().is_some_and(|o| o.track.ssrc == block.ssrc);
+        let video = is(&self.video);
+        if video || is(&self.audio) {
+            self.reports.on_report(now, ntp, video, block);
+            self.hiding.update(now, self.reports.quality(), None);
+        }
+    }
+
     /// Whether a keyframe request by the viewer is to be followed now.
     pub(super) fn may_restart(&mut self, now: Instant) -> bool {
         let may = self
@@ -315,7 +480,7 @@ impl Viewer {
     /// If the writer has no room.
     pub(super) fn write_sender_reports(
         &self,
-        ntp: showrunner_rtp::reports::NtpTime,
+        ntp: NtpTime,
         audio: Option<u32>,
         video: Option<u32>,
         out: &mut rtcp::Writer<'_>,

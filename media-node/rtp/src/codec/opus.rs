@@ -28,10 +28,19 @@ mod tests {
     #[test]
     fn durations_are_those_of_the_rfc() {
         let of = |config: u8, code: u8| duration(&[config << 3 | code, 3]);
-        assert_eq!([0, 1, 2, 3].map(|c| of(c, 0).unwrap() / 48), [10, 20, 40, 60]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|c| of(c, 0).unwrap() / 48),
+            [10, 20, 40, 60]
+        );
         assert_eq!([12, 13].map(|c| of(c, 0).unwrap() / 48), [10, 20]);
-        assert_eq!([28, 29, 30, 31].map(|c| of(c, 0).unwrap()), [120, 240, 480, 960]);
-        assert_eq!([1, 2, 3].map(|code| of(31, code).unwrap()), [1920, 1920, 2880]);
+        assert_eq!(
+            [28, 29, 30, 31].map(|c| of(c, 0).unwrap()),
+            [120, 240, 480, 960]
+        );
+        assert_eq!(
+            [1, 2, 3].map(|code| of(31, code).unwrap()),
+            [1920, 1920, 2880]
+        );
     }
 
     #[test]
