@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use crate::media::allocation::Why;
+use crate::media::ingest::Dropped;
 use crate::shard::choice::Change;
 use crate::shard::outbox::Sent;
 
@@ -97,10 +98,10 @@ impl Metrics {
                 "Keyframe requests sent to publishers and received from viewers.",
                 &["shard", "direction"],
             ),
-            recovered: builder.counters("recovered_total", "Publishers' packets recovered by retransmission.", &["shard"]),
+            recovered: builder.counters("recovered_total", "Publishers' packets recovered by retransmission or redundancy.", &["shard"]),
             retransmissions: builder.counters(
                 "retransmissions_total",
-                "Retransmissions to viewers: sent, or no longer stored.",
+                "Packets that viewers asked for: sent, no longer stored, sent just before, or due already; and copies sent unasked.",
                 &["shard", "result"],
             ),
             switches: builder.counters(
@@ -285,6 +286,19 @@ pub(crate) struct DropCounts {
 /// Why layers change: the path, what the viewer asks for or the room allows, what is on air.
 const CHANGE_REASONS: [&str; 3] = ["path", "limit", "on_air"];
 
+impl DropCounts {
+    /// Counts a publisher's packet.
+    pub(crate) fn count(&mut self, dropped: Dropped) {
+        *match dropped {
+            Dropped::Malformed => &mut self.malformed,
+            Dropped::Unauthentic => &mut self.unauthentic,
+            Dropped::Unknown => &mut self.unknown_stream,
+            Dropped::Redundant => &mut self.redundant,
+            Dropped::TooLarge => &mut self.too_large,
+        } += 1;
+    }
+}
+
 /// The counters of one shard.
 pub struct ShardMetrics {
     pub(crate) received: Traffic,
@@ -296,6 +310,9 @@ pub struct ShardMetrics {
     pub(crate) recovered: u64,
     pub(crate) retransmissions: u64,
     pub(crate) retransmissions_missed: u64,
+    pub(crate) retransmissions_on_their_way: u64,
+    pub(crate) retransmissions_too_late: u64,
+    pub(crate) copies: u64,
     pub(crate) switches: u64,
     /// Packets sent as probes.
     pub(crate) probes: u64,
@@ -322,7 +339,7 @@ struct Shared {
     nacks: [IntCounter; 2],
     keyframe_requests: [IntCounter; 2],
     recovered: IntCounter,
-    retransmissions: [IntCounter; 2],
+    retransmissions: [IntCounter; 5],
     switches: IntCounter,
     layer_changes: [[IntCounter; CHANGE_REASONS.len()]; 2],
     pauses: IntCounter,
@@ -360,6 +377,9 @@ impl ShardMetrics {
             recovered: 0,
             retransmissions: 0,
             retransmissions_missed: 0,
+            retransmissions_on_their_way: 0,
+            retransmissions_too_late: 0,
+            copies: 0,
             switches: 0,
             probes: 0,
             lost_touch: 0,
@@ -378,7 +398,8 @@ impl ShardMetrics {
                 nacks: ["sent", "received"].map(|d| with(&m.nacks, d)),
                 keyframe_requests: ["sent", "received"].map(|d| with(&m.keyframe_requests, d)),
                 recovered: m.recovered.with_label_values(&[&shard]),
-                retransmissions: ["sent", "not_stored"].map(|r| with(&m.retransmissions, r)),
+                retransmissions: ["sent", "not_stored", "on_its_way", "too_late", "unasked"]
+                    .map(|r| with(&m.retransmissions, r)),
                 switches: m.switches.with_label_values(&[&shard]),
                 layer_changes: ["down", "up"].map(|direction| {
                     CHANGE_REASONS.map(|reason| {
@@ -483,6 +504,12 @@ impl ShardMetrics {
         add(&s.recovered, &mut self.recovered);
         add(&s.retransmissions[0], &mut self.retransmissions);
         add(&s.retransmissions[1], &mut self.retransmissions_missed);
+        add(
+            &s.retransmissions[2],
+            &mut self.retransmissions_on_their_way,
+        );
+        add(&s.retransmissions[3], &mut self.retransmissions_too_late);
+        add(&s.retransmissions[4], &mut self.copies);
         add(&s.switches, &mut self.switches);
         let changes = self.layer_changes.iter_mut().flatten();
         for (counter, count) in s.layer_changes.iter().flatten().zip(changes) {

@@ -195,6 +195,16 @@ impl Layer {
         &self.keyframe.packets
     }
 
+    /// Whether a packet is of the last keyframe.
+    pub fn is_of_keyframe(&self, packet: &StoredPacket) -> bool {
+        self.keyframe.start.is_some() && self.keyframe.timestamp == packet.timestamp
+    }
+
+    /// Whether a decoder can do without a packet, because a later keyframe has come.
+    pub fn is_superseded(&self, packet: &StoredPacket) -> bool {
+        self.keyframe.start.is_some_and(|start| packet.seq < start)
+    }
+
     /// Every stored packet from the last keyframe on, in order, for a copy on another shard.
     pub fn snapshot(&self) -> Vec<Arc<StoredPacket>> {
         let Some(head) = self.head else {
@@ -414,6 +424,25 @@ mod tests {
         }
         assert!(allocated <= (HISTORY + 4 * LAG + 40) as u64, "{allocated}");
         assert_eq!(pool.allocated(), allocated, "no more in steady state");
+    }
+
+    #[test]
+    fn a_keyframe_supersedes_what_came_before_it() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        let packets = [
+            packet(10, 0, true, true, now),
+            packet(11, 3000, false, true, now),
+            packet(12, 6000, true, false, now),
+            packet(13, 6000, false, true, now),
+            packet(14, 9000, false, true, now),
+        ];
+        for packet in &packets {
+            layer.push(Arc::clone(packet), Some(&mut pool));
+        }
+        let of = |is: fn(&Layer, &StoredPacket) -> bool| packets.each_ref().map(|p| is(&layer, p));
+        assert_eq!(of(Layer::is_superseded), [true, true, false, false, false]);
+        assert_eq!(of(Layer::is_of_keyframe), [false, false, true, true, false]);
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl Choice {
         !std::mem::replace(&mut self.is_paused, true)
     }
 
+    /// What was decided takes so many bit/s.
+    pub(super) fn wanted_bps(&self) -> u64 {
+        self.wanted_bps
+    }
+
     /// Whether the picture is paused.
     pub(super) fn is_paused(&self) -> bool {
         self.is_paused

@@ -11,6 +11,7 @@ use super::program::{Place, Program};
 use super::session::Role;
 use super::sessions::Key;
 use super::viewer::{Send, Viewer};
+use crate::media::deadline;
 use crate::media::layer::{Layer, Start};
 use crate::media::packet::SourceId;
 use crate::node::LayerChoice;
@@ -63,6 +64,7 @@ impl Core {
             connections,
             metrics,
             timed,
+            copying,
             ..
         } = self;
         let Some(program) = programs.get_mut(&id) else {
@@ -80,6 +82,9 @@ impl Core {
         let oldest = pending.iter().map(|p| p.arrival).min().unwrap_or(now);
         let mut switched = Vec::new();
         let mut lost = Vec::new();
+        let Some(layer) = program.layer(place) else {
+            return;
+        };
         let mut links = Links {
             socket,
             connections,
@@ -103,11 +108,8 @@ impl Core {
                 links: &mut links,
             };
             match place {
-                Place::Audio => viewer.send_audio(source, &pending, &mut to),
+                Place::Audio => viewer.send_audio(source, &pending, layer, &mut to),
                 Place::Video(_) => {
-                    let Some(layer) = program.layer(place) else {
-                        continue;
-                    };
                     let first = viewer.first_picture().is_none();
                     if viewer.send_video(layer, &pending, &mut to) {
                         switched.push(*key);
@@ -122,6 +124,9 @@ impl Core {
                         if viewer.is_behind() {
                             timed.add(*key, viewer);
                         }
+                    }
+                    if viewer.begins_copying() {
+                        copying.push(*key);
                     }
                 }
             }
@@ -370,6 +375,7 @@ impl Core {
             socket,
             connections,
             metrics,
+            copying,
             ..
         } = self;
         let Some(session) = sessions.get_mut(key) else {
@@ -396,13 +402,26 @@ impl Core {
                 continue;
             }
             let found = viewer.sent(ssrc, seq).and_then(|(video, source, number)| {
-                let packet = program.layer_of(source)?.find(number)?;
-                Some((video, source, packet))
+                let layer = program.layer_of(source)?;
+                Some((video, source, layer, layer.find(number)?))
             });
-            let Some((video, source, packet)) = found else {
+            let Some((video, source, layer, packet)) = found else {
                 metrics.retransmissions_missed += 1;
                 continue;
             };
+            if video {
+                match viewer.judge(now, seq, packet, layer) {
+                    deadline::Verdict::Answer => {}
+                    deadline::Verdict::OnItsWay => {
+                        metrics.retransmissions_on_their_way += 1;
+                        continue;
+                    }
+                    deadline::Verdict::TooLate => {
+                        metrics.retransmissions_too_late += 1;
+                        continue;
+                    }
+                }
+            }
             let mut to = Send {
                 now,
                 srtp: &srtp.sender,
@@ -412,8 +431,77 @@ impl Core {
             };
             if viewer.send_again(video, seq, source, packet, &mut to) {
                 metrics.retransmissions += 1;
+                if video {
+                    viewer.repeat_answer(now, seq);
+                }
             }
         }
+        if viewer.begins_copying() {
+            copying.push(key);
+        }
+    }
+
+    /// Sends once more, unasked, what is due to viewers whose paths lose much.
+    pub(super) fn send_copies(&mut self, now: Instant) {
+        let mut copying = std::mem::take(&mut self.copying);
+        copying.retain(|key| self.send_copies_to(now, *key));
+        self.copying.append(&mut copying);
+    }
+
+    /// True if there are more to come.
+    fn send_copies_to(&mut self, now: Instant, key: Key) -> bool {
+        let Self {
+            programs,
+            sessions,
+            outbox,
+            socket,
+            connections,
+            metrics,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(key) else {
+            return false;
+        };
+        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
+            (&mut session.role, &session.srtp, session.ice.selected())
+        else {
+            return false;
+        };
+        let Some(program) = programs.get(&session.program) else {
+            return false;
+        };
+        let mut links = Links {
+            socket,
+            connections,
+        };
+        viewer.way.refill(now);
+        while let Some((first, last)) = viewer.next_copies(now) {
+            for seq in (0..=last.wrapping_sub(first)).map(|n| first.wrapping_add(n)) {
+                let found = viewer.sent_video(seq).and_then(|(source, number)| {
+                    let layer = program.layer_of(source)?;
+                    Some((source, layer.find(number)?))
+                });
+                let Some((source, packet)) = found else {
+                    continue;
+                };
+                if !viewer.way.budget().may_repair() {
+                    metrics.repairs_put_off += 1;
+                    continue;
+                }
+                let mut to = Send {
+                    now,
+                    srtp: &srtp.sender,
+                    path,
+                    outbox: &mut *outbox,
+                    links: &mut links,
+                };
+                if viewer.send_again(true, seq, source, packet, &mut to) {
+                    viewer.sent_copy(now, seq);
+                    metrics.copies += 1;
+                }
+            }
+        }
+        viewer.is_copying()
     }
 
     /// Leaves a number without media out of all viewers' numbering.

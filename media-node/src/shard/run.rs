@@ -221,6 +221,7 @@ impl Core {
             self.feed_back(now, self.publishers[at], due);
         }
         self.pass_on_keyframe_wishes(now);
+        self.send_copies(now);
         let first = (tick % TICKS_PER_ROUND) as usize;
         for key in (first..self.sessions.key_bound()).step_by(TICKS_PER_ROUND as usize) {
             self.look_after(now, key);

@@ -57,7 +57,7 @@ impl Way {
         }
     }
 
-    /// A packet is about to leave; its transport-wide number.
+    /// A packet is about to leave; the header that it is to have, with its transport-wide number.
     #[inline]
     pub(super) fn sent(
         &mut self,
@@ -65,13 +65,16 @@ impl Way {
         stream: StreamHeader,
         payload: usize,
         purpose: Sent,
-    ) -> u16 {
+    ) -> StreamHeader {
         let bytes = payload + OVERHEAD;
         self.budget.spend(bytes);
         if self.is_numbered && stream.transport_cc_id.is_none() {
-            return 0;
+            return stream;
         }
-        self.estimator.on_sent(now, bytes, purpose)
+        StreamHeader {
+            transport_number: self.estimator.on_sent(now, bytes, purpose),
+            ..stream
+        }
     }
 
     /// A packet is about to leave again under the number that it had before.
