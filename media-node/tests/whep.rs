@@ -20,6 +20,8 @@ async fn live() -> (Harness, Answer) {
 
 fn layers() -> Vec<LayerInfo> {
     let layer = |rid: &str, width, height| LayerInfo {
+        spatial_layer_id: None,
+        temporal_layer_id: None,
         rid: rid.to_owned(),
         size: Some((width, height)),
         bitrate_bps: 500_000,
@@ -245,7 +247,9 @@ async fn the_201_announces_both_extensions_and_the_layers_event() {
     assert!(of(LAYER).starts_with(&format!("<{}/layer>", session.location())));
     let events = of(EVENTS);
     assert!(events.starts_with(&format!("<{}/events>", session.location())));
-    assert!(events.contains("events=\"active,inactive,layers,viewercount,reconnect,ended\""));
+    assert!(
+        events.contains("events=\"active,inactive,layers,adaptation,viewercount,reconnect,ended\"")
+    );
 }
 
 #[tokio::test]

@@ -290,6 +290,12 @@ impl RoomStatus {
 pub struct Layer {
     /// RID; empty without simulcast.
     pub rid: String,
+    /// The highest spatial layer of a scalable stream in it; none for one that isn't scalable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spatial_layer_id: Option<u8>,
+    /// The highest temporal layer in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporal_layer_id: Option<u8>,
     /// Picture size in pixels, once known.
     #[serde(default)]
     pub size: Option<(u16, u16)>,

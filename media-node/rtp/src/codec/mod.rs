@@ -6,6 +6,7 @@ mod bits;
 mod dependency;
 mod h264;
 pub mod layering;
+pub mod opus;
 pub mod vp8;
 pub mod vp9;
 
