@@ -369,7 +369,9 @@ impl RateMeter {
     /// Of a layer with all below it.
     fn up_to(&self, spatial: usize, temporal: usize) -> u64 {
         let of_spatial = self.bps.iter().take(spatial + 1);
-        of_spatial.flat_map(|bps| bps.iter().take(temporal + 1)).sum()
+        of_spatial
+            .flat_map(|bps| bps.iter().take(temporal + 1))
+            .sum()
     }
 
     fn highest_spatial(&self) -> usize {
@@ -529,7 +531,14 @@ mod tests {
         push(now + Duration::from_secs(1), 0, 0, 100);
         let parts: Vec<_> = layer
             .parts()
-            .map(|p| (p.sublayers.spatial, p.sublayers.temporal, p.size, p.bitrate_bps))
+            .map(|p| {
+                (
+                    p.sublayers.spatial,
+                    p.sublayers.temporal,
+                    p.size,
+                    p.bitrate_bps,
+                )
+            })
             .collect();
         let (small, large) = (Some((320, 180)), Some((640, 360)));
         let expected = [

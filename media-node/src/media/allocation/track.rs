@@ -316,12 +316,17 @@ impl<'a> Ladder<'a> {
             && within(lines, self.limits.max_lines)
             && (!self.limits.reduced_data || lines <= REDUCED_LINES)
             && self.chosen.is_none_or(|chosen| rung.rank() <= chosen)
-            && self.limits.max_spatial.is_none_or(|max| rung.spatial <= max)
+            && self
+                .limits
+                .max_spatial
+                .is_none_or(|max| rung.spatial <= max)
             && self.has_wanted_frames(rung)
     }
 
     fn has_wanted_frames(&self, rung: &Rung) -> bool {
-        self.limits.max_temporal.is_none_or(|max| rung.temporal <= max)
+        self.limits
+            .max_temporal
+            .is_none_or(|max| rung.temporal <= max)
     }
 
     /// Whether no rung of the same picture has more of the frames that are wanted.
