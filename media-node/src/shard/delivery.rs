@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::adaptation::catch_up;
 use super::core::Core;
 use super::message::{ProgramId, Relay, ShardEvent};
 use super::outbox::Links;
@@ -57,6 +58,7 @@ impl Core {
             socket,
             connections,
             metrics,
+            timed,
             ..
         } = self;
         let Some(program) = programs.get_mut(&id) else {
@@ -73,6 +75,7 @@ impl Core {
         };
         let oldest = pending.iter().map(|p| p.arrival).min().unwrap_or(now);
         let mut switched = Vec::new();
+        let mut lost = Vec::new();
         let mut links = Links {
             socket,
             connections,
@@ -81,6 +84,7 @@ impl Core {
             let Some(session) = sessions.get_mut(*key) else {
                 continue;
             };
+            let created = session.created();
             let (Role::Viewer(viewer), Some(srtp), Some(path)) =
                 (&mut session.role, &session.srtp, session.ice.selected())
             else {
@@ -88,6 +92,7 @@ impl Core {
             };
             outbox.came_in(oldest);
             let mut to = Send {
+                now,
                 srtp: &srtp.sender,
                 path,
                 outbox,
@@ -96,11 +101,22 @@ impl Core {
             match place {
                 Place::Audio => viewer.send_audio(source, &pending, &mut to),
                 Place::Video(_) => {
+                    let Some(layer) = program.layer(place) else {
+                        continue;
+                    };
                     let first = viewer.first_picture().is_none();
-                    if viewer.send_video(source, &pending, &mut to, now) {
+                    if viewer.send_video(layer, &pending, &mut to) {
                         switched.push(*key);
                         if first {
-                            metrics.first_picture(now.saturating_duration_since(session.created()));
+                            metrics.first_picture(now.saturating_duration_since(created));
+                        }
+                    }
+                    if viewer.is_fed_from() == Some(source) {
+                        if !viewer.feed(layer, &mut to) {
+                            lost.push(*key);
+                        }
+                        if viewer.is_behind() {
+                            timed.add(*key, viewer);
                         }
                     }
                 }
@@ -121,6 +137,12 @@ impl Core {
         for key in switched {
             metrics.switches += 1;
             unsubscribe(program, key, Some(source));
+        }
+        for key in lost {
+            metrics.lost_touch += 1;
+            if let Some(Role::Viewer(viewer)) = sessions.get_mut(key).map(|s| &mut s.role) {
+                catch_up(viewer, program, now);
+            }
         }
     }
 
@@ -157,6 +179,7 @@ impl Core {
         let Some(program) = self.programs.get_mut(&id) else {
             return;
         };
+        self.timed.remove(key);
         let before = program.viewers.len();
         program.viewers.retain(|k| *k != key);
         unsubscribe(program, key, None);
@@ -243,9 +266,6 @@ impl Core {
         let Self {
             programs,
             sessions,
-            outbox,
-            socket,
-            connections,
             metrics,
             ..
         } = self;
@@ -256,46 +276,28 @@ impl Core {
             return;
         };
         let created = session.created();
-        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
-            (&mut session.role, &session.srtp, session.ice.selected())
-        else {
+        let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
         if viewer.current.is_some() {
             return; // The flush has just started it.
         }
         let first = viewer.first_picture().is_none();
-        let mut links = Links {
-            socket,
-            connections,
-        };
-        let mut to = Send {
-            srtp: &srtp.sender,
-            path,
-            outbox,
-            links: &mut links,
-        };
-        if send_stored(viewer, layer, &mut to, now) && first {
+        if begin_stored(viewer, layer, now) && first {
             metrics.first_picture(now.saturating_duration_since(created));
         }
+        self.serve(now, key);
     }
 
     /// A viewer's decoder asks for a keyframe: the stored one if it is fresh, else a new one.
     pub(super) fn refresh(&mut self, now: Instant, key: Key) {
         let Self {
-            programs,
-            sessions,
-            outbox,
-            socket,
-            connections,
-            ..
+            programs, sessions, ..
         } = self;
         let Some(session) = sessions.get_mut(key) else {
             return;
         };
-        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
-            (&mut session.role, &session.srtp, session.ice.selected())
-        else {
+        let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
         let Some(source) = viewer.current.or(viewer.target) else {
@@ -315,22 +317,19 @@ impl Core {
             return;
         }
         let target = viewer.target;
-        let mut links = Links {
-            socket,
-            connections,
-        };
-        let mut to = Send {
-            srtp: &srtp.sender,
-            path,
-            outbox,
-            links: &mut links,
-        };
-        send_stored(viewer, layer, &mut to, now);
+        begin_stored(viewer, layer, now);
         viewer.target = target;
+        self.serve(now, key);
     }
 
     /// Retransmits what a viewer misses.
-    pub(super) fn send_again(&mut self, key: Key, ssrc: u32, seqs: impl Iterator<Item = u16>) {
+    pub(super) fn send_again(
+        &mut self,
+        now: Instant,
+        key: Key,
+        ssrc: u32,
+        seqs: impl Iterator<Item = u16>,
+    ) {
         /// The most that one NACK is answered with: a burst of loss, not a flood.
         const MAX_AT_ONCE: usize = 128;
         let Self {
@@ -357,10 +356,16 @@ impl Core {
             socket,
             connections,
         };
+        viewer.way.refill(now);
         for seq in seqs.take(MAX_AT_ONCE) {
             metrics.nacks_received += 1;
+            if !viewer.way.budget().may_repair() {
+                // It asks again for what it still can use.
+                metrics.repairs_put_off += 1;
+                continue;
+            }
             let found = viewer.sent(ssrc, seq).and_then(|(video, source, number)| {
-                let packet = program.layer_of(source)?.get(number)?;
+                let packet = program.layer_of(source)?.find(number)?;
                 Some((video, source, packet))
             });
             let Some((video, source, packet)) = found else {
@@ -368,6 +373,7 @@ impl Core {
                 continue;
             };
             let mut to = Send {
+                now,
                 srtp: &srtp.sender,
                 path,
                 outbox: &mut *outbox,
@@ -389,9 +395,12 @@ impl Core {
         let Self {
             programs, sessions, ..
         } = self;
-        let Some(program) = programs.get(&id) else {
+        let Some(program) = programs.get_mut(&id) else {
             return;
         };
+        if let Some(layer) = program.layer_mut(place) {
+            layer.skip(seq);
+        }
         let keys = match place {
             Place::Audio => &program.viewers,
             Place::Video(at) => &program.video[at].subscribers,
@@ -432,8 +441,7 @@ impl Core {
         program.clear();
         for key in &program.viewers {
             if let Some(Role::Viewer(viewer)) = sessions.get_mut(*key).map(|s| &mut s.role) {
-                viewer.current = None;
-                viewer.target = None;
+                viewer.begin_anew(None);
             }
         }
         self.look_on_air(now, id);
@@ -473,32 +481,23 @@ impl Core {
     }
 }
 
-/// Starts a viewer from what a layer has stored. True if that gave a picture; if not, it will
+/// Has a viewer begin with what a layer has stored. True if that gives a picture; if not, it will
 /// begin with the keyframe that is asked for here.
-fn send_stored(
-    viewer: &mut Viewer,
-    layer: &mut Layer,
-    to: &mut Send<'_, '_>,
-    now: Instant,
-) -> bool {
-    let (source, live) = (layer.source, layer.newest_timestamp());
-    match layer.start(now) {
-        Start::CatchUp { from } => {
-            let head = layer.head().unwrap_or(from);
-            let packets = (from..=head).filter_map(|seq| layer.get(seq));
-            viewer.send_stored(source, packets, live, true, to, now);
-            true
-        }
-        Start::Still => {
-            viewer.send_stored(source, layer.keyframe_packets(), live, false, to, now);
-            layer.keyframes.want();
-            true
-        }
-        Start::Wait => {
-            layer.keyframes.want();
-            false
-        }
+fn begin_stored(viewer: &mut Viewer, layer: &mut Layer, now: Instant) -> bool {
+    let start = layer.start(now);
+    let (first, catch_up) = match start {
+        Start::CatchUp { from } => (layer.get(from), true),
+        Start::Still => (layer.keyframe_packets().first(), false),
+        Start::Wait => (None, false),
+    };
+    if let Some(first) = first {
+        viewer.begin_stored(layer, first, catch_up, now);
     }
+    let begins = first.is_some();
+    if !matches!(start, Start::CatchUp { .. }) {
+        layer.keyframes.want();
+    }
+    begins
 }
 
 /// Takes a viewer off all layers but one.

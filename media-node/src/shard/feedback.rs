@@ -54,12 +54,19 @@ impl Core {
                     entries,
                     ..
                 }) => {
-                    self.send_again(key, media_ssrc, entries);
+                    self.send_again(now, key, media_ssrc, entries);
                 }
                 Ok(Packet::Pli { .. } | Packet::Fir { .. }) => {
                     self.metrics.keyframe_requests_received += 1;
                     self.refresh(now, key);
                 }
+                Ok(Packet::TransportCc(feedback)) => self.on_feedback(now, key, &feedback),
+                Ok(Packet::ReceiverReport { blocks, .. }) => {
+                    for block in blocks {
+                        self.on_report_block(now, key, &block);
+                    }
+                }
+                Ok(Packet::Remb { bitrate_bps, .. }) => self.on_remb(now, key, bitrate_bps),
                 Ok(_) => {}
                 Err(_) => {
                     self.metrics.dropped.malformed += 1;
