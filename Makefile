@@ -115,7 +115,7 @@ bench-network: build media $(NPM_STAMPS) ## Viewers on bad networks, LiveKit's b
 	@scripts/media.sh network
 	cargo build --release --locked --package showrunner-impair
 	@$(if $(SKIP_LIVEKIT),,e2e/bench/livekit-build.sh)
-	@exec e2e/bench/network.py --runs $(or $(BENCH_RUNS),5) $(if $(BENCH_SECONDS),--seconds $(BENCH_SECONDS)) \
+	@exec e2e/bench/network/bench.py --runs $(or $(BENCH_RUNS),5) $(if $(BENCH_SECONDS),--seconds $(BENCH_SECONDS)) \
 	  $(if $(SKIP_LIVEKIT),--without-livekit) $(SCENARIOS)
 
 .PHONY: soak

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What viewers on bad networks live through: a 1080p simulcast, a real Chromium, and a link as bad as a scenario says.
 
-    network.py [--runs N] [--seconds N] [--without-livekit] [SCENARIO …]
+    bench.py [--runs N] [--seconds N] [--without-livekit] [SCENARIO …]
 
 Each scenario runs N times with our node and page client, and as often with LiveKit 1.11 and livekit-client in the same
 Chromium. Prints a line for each with the medians, `ok` or `short` by the goals, and LiveKit's beside; writes
@@ -21,11 +21,11 @@ from pathlib import Path
 from statistics import median
 from typing import Callable
 
-from network_page import record
+from page import record
 from testbed import ROOT, SERVER_IP, Server, Testbed, run, stop
 from viewing import Link, Viewing
 
-SCENARIOS_DIRECTORY = Path(__file__).parent / "network"
+SCENARIOS_DIRECTORY = Path(__file__).parent / "scenarios"
 RUNS_DIRECTORY = ROOT / ".cache/bench/network"
 VIEWER = ROOT / ".cache/bench/viewer.cjs"
 # Every layer of the host has begun, and the server knows them all.
@@ -137,13 +137,26 @@ def of_best_layers(run: Lived) -> float:
     return 100 * run.link.mean_capacity_in_layers(since, viewing.ended, LAYERS_BPS) / most
 
 
+# From when on a viewer has caught up.
+CAUGHT_UP_SECONDS = 5
+
+
+def p95(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.95)] if values else float("inf")
+
+
 def glass_to_glass(run: Lived) -> float:
-    # From when the viewer has caught up.
-    delays = run.viewing.glass_to_glass_ms(run.server.frames, run.viewing.joined + 5)
-    return delays[int(len(delays) * 0.95)] if delays else float("inf")
+    ages = run.viewing.ages_ms(run.server.frames, run.viewing.joined + CAUGHT_UP_SECONDS)
+    return p95([age for _, age in ages])
+
+
+def age_of_picture(run: Lived) -> float:
+    return p95(run.viewing.ages_of_the_picture_ms(run.server.frames, run.viewing.joined + CAUGHT_UP_SECONDS))
 
 
 SCENARIOS = [
+    # What the machine itself does to a picture: no link is at fault here.
+    Scenario("clear", "nothing but the way", "way", [freeze(), concealed(), height(), bitrate()], seconds=30),
     Scenario("loss10", "10 % random loss to the viewer", "loss10", [freeze(1), height(720), concealed(), bitrate()]),
     Scenario("loss30", "30 % random loss to the viewer", "loss30", [freeze(5), concealed(10), height(), bitrate()]),
     Scenario("loss50", "50 % random loss to the viewer", "loss50", [concealed(25), freeze(), height()]),
@@ -207,7 +220,10 @@ SCENARIOS = [
     ),
     Scenario(
         "far", "250 ms there and back and 1 % loss, on the host's and the viewer's side", "far",
-        [Figure("glass to glass p95", "ms", glass_to_glass, at_most=600), freeze(), height()],
+        [
+            Figure("glass to glass p95", "ms", glass_to_glass, at_most=600),
+            Figure("age of the picture p95", "ms", age_of_picture), freeze(), height(),
+        ],
         host="far", reads_numbers=True,
     ),
 ]
@@ -300,7 +316,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"no scenario is called {', '.join(sorted(unknown))}; there are " + ", ".join(s.name for s in SCENARIOS))
     if os.geteuid() != 0:
-        sys.exit("network.py makes network namespaces, which only root may. Run it as root.")
+        sys.exit("bench.py makes network namespaces, which only root may. Run it as root.")
     VIEWER.parent.mkdir(parents=True, exist_ok=True)
     run(
         ROOT / "media-node/web/node_modules/.bin/esbuild", ROOT / "e2e/browser/bench/viewer.ts", "--bundle",

@@ -94,21 +94,35 @@ class Viewing:
         decoded = self.delta("video", "framesDecoded")
         return decoded / max(1e-3, self.ended - self.joined)
 
-    def glass_to_glass_ms(self, log: Path, since: float) -> list[float]:
-        """For each frame whose number could be read, how long before it the host sent it; the shortest first."""
+    def ages_ms(self, log: Path, since: float) -> list[tuple[float, float]]:
+        """For each frame whose number could be read: when it was shown, and how long before it the host sent it."""
         sent: dict[tuple[str, int], list[float]] = defaultdict(list)
         with open(log) as lines:
             for row in csv.reader(lines):
                 if len(row) == 3:
                     sent[row[0], int(row[1])].append(float(row[2]) / 1e3)
         rids = {height: rid for rid, height in HEIGHTS.items()}
-        delays = []
+        ages = []
         for frame in self.frames:
             times = sent.get((rids.get(frame["height"], ""), frame["number"]), [])
             index = bisect.bisect_right(times, frame["at"])
             if frame["at"] >= since and frame["number"] is not None and index:
-                delays.append((frame["at"] - times[index - 1]) * 1e3)
-        return sorted(delays)
+                ages.append((frame["at"], (frame["at"] - times[index - 1]) * 1e3))
+        return ages
+
+    def ages_of_the_picture_ms(self, log: Path, since: float) -> list[float]:
+        """How old what is on the screen is, looked at 100 times a second: a picture that stands gets older."""
+        ages = self.ages_ms(log, since)
+        if not ages:
+            return []
+        found, index, at = [], 0, ages[0][0]
+        while at < self.ended:
+            while index + 1 < len(ages) and ages[index + 1][0] <= at:
+                index += 1
+            shown, age = ages[index]
+            found.append(age + (at - shown) * 1e3)
+            at += 0.01
+        return found
 
 
 @dataclass
