@@ -156,7 +156,14 @@ def age_of_picture(run: Lived) -> float:
 
 SCENARIOS = [
     # What the machine itself does to a picture: no link is at fault here.
-    Scenario("clear", "nothing but the way", "way", [freeze(), concealed(), height(), bitrate()], seconds=30),
+    Scenario(
+        "clear", "nothing but the way", "way",
+        [
+            freeze(), concealed(), height(), bitrate(),
+            Figure("longest gap", "ms", lambda run: run.viewing.longest_gap_ms(run.viewing.joined + 10, run.viewing.ended)),
+        ],
+        seconds=30,
+    ),
     Scenario("loss10", "10 % random loss to the viewer", "loss10", [freeze(1), height(720), concealed(), bitrate()]),
     Scenario("loss30", "30 % random loss to the viewer", "loss30", [freeze(5), concealed(10), height(), bitrate()]),
     Scenario("loss50", "50 % random loss to the viewer", "loss50", [concealed(25), freeze(), height()]),
@@ -276,7 +283,7 @@ def keep(name: str, lived: Lived) -> None:
         {
             "joined": viewing.joined, "ended": viewing.ended, "first_frame_ms": viewing.first_frame_ms(),
             "frames_per_second": viewing.frames_per_second(), "switches": viewing.switches(),
-            "errors": viewing.errors, "samples": viewing.samples, "frames": viewing.frames,
+            "marks": viewing.marks, "errors": viewing.errors, "samples": viewing.samples, "frames": viewing.frames,
         }
         for viewing in lived.viewings
     ]

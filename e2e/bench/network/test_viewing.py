@@ -13,7 +13,7 @@ def viewing(frames: list[tuple[float, int]], samples: list[dict] | None = None, 
         {"at": (100 + at) * 1e3, "height": height, "count": n + 1, "number": numbers[n] if numbers else None}
         for n, (at, height) in enumerate(frames)
     ]
-    told = {"joined": 100e3, "frames": shown, "samples": samples or [], "errors": []}
+    told = {"joined": 100e3, "frames": shown, "samples": samples or [], "marks": [], "errors": []}
     return Viewing.read(told, 110)
 
 

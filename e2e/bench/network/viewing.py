@@ -21,13 +21,16 @@ class Viewing:
     ended: float
     frames: list[dict]
     samples: list[dict]
+    # Steps of its connections.
+    marks: list[dict]
     errors: list[str]
 
     @classmethod
     def read(cls, told: dict, ended: float) -> "Viewing":
         frames = [frame | {"at": frame["at"] / 1e3} for frame in told["frames"]]
         samples = [sample | {"at": sample["at"] / 1e3} for sample in told["samples"]]
-        return cls(told["joined"] / 1e3, ended, frames, samples, told["errors"])
+        marks = [mark | {"at": mark["at"] / 1e3} for mark in told["marks"]]
+        return cls(told["joined"] / 1e3, ended, frames, samples, marks, told["errors"])
 
     def first_frame_ms(self) -> float:
         return (self.frames[0]["at"] - self.joined) * 1e3 if self.frames else float("inf")
@@ -85,10 +88,12 @@ class Viewing:
 
     def bps(self, since: float = 0) -> float:
         """Bits a second of both streams as RTP packets, retransmissions and padding among them."""
-        since = max(since, self.samples[0]["at"] if self.samples else 0)
+        times = [sample["at"] for sample in self.samples if sample["at"] >= since]
+        if len(times) < 2:
+            return 0.0
         fields = ("bytesReceived", "headerBytesReceived")
         received = sum(self.delta(kind, field, since) for kind in ("video", "audio") for field in fields)
-        return received * 8 / max(1e-3, self.ended - since)
+        return received * 8 / (times[-1] - times[0])
 
     def frames_per_second(self) -> float:
         decoded = self.delta("video", "framesDecoded")
