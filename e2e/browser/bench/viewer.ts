@@ -49,8 +49,8 @@ async function main(order: Order): Promise<void> {
     page.on('pageerror', (error) => errors.push(error.message));
     page.on('console', (message) => {
       // Browsers ask every server for one.
-    const isIcon = message.location().url.endsWith('/favicon.ico');
-    if (message.type() === 'error' && !isIcon) errors.push(`${message.text()} (${message.location().url})`);
+      const isIcon = message.location().url.endsWith('/favicon.ico');
+      if (message.type() === 'error' && !isIcon) errors.push(`${message.text()} (${message.location().url})`);
     });
     await page.addInitScript(keepConnections);
     // From the server itself, as a real page: so there is a connection to go on with, and the
