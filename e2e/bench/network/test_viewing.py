@@ -78,6 +78,12 @@ class ViewingTest(unittest.TestCase):
 
 
 class LinkTest(unittest.TestCase):
+    def test_the_sum_of_all_is_no_stretch(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            told = Path(directory) / "told.jsonl"
+            told.write_text("".join(f'{{"since": {since}, "t": {t}}}\n' for since, t in ((0, 0.1), (0.1, 0.2), (0, 60))))
+            self.assertEqual(len(Link.read(told).stretches), 2)
+
     def stretch(self, t: float, capacity: float | None, queue: int = 0, dropped: int = 0) -> dict:
         down = {"capacity_bps": capacity, "queue_bytes": queue, "queue_dropped": dropped}
         return {"t": t, "unix": 1000 + t, "down": down}

@@ -138,8 +138,9 @@ class Link:
 
     @classmethod
     def read(cls, path: Path) -> "Link":
-        lines = path.read_text().splitlines()
-        return cls([json.loads(line) for line in lines if line.endswith("}")])
+        told = [json.loads(line) for line in path.read_text().splitlines()]
+        # The last one is the sum of all.
+        return cls([stretch for stretch in told if stretch["t"] - stretch["since"] < 1])
 
     def unix(self, t: float) -> float:
         """The time since 1970 of a moment of the scenario."""
