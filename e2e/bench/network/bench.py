@@ -135,6 +135,7 @@ def main() -> None:
         if given.scenarios and scenario.name not in given.scenarios:
             continue
         seconds = given.seconds if given.seconds and scenario.is_steady else scenario.seconds
+        load = os.getloadavg()[0]
         try:
             values = {client: measure(scenario, client, seconds, given.runs) for client in clients}
         except (RuntimeError, subprocess.TimeoutExpired) as error:
@@ -142,18 +143,18 @@ def main() -> None:
             has_failed = True
             print(f"{scenario.name}: failed: {error}", flush=True)
             continue
-        tell(scenario, values, given.runs, seconds)
+        tell(scenario, values, given.runs, seconds, load)
     sys.exit(has_failed)
 
 
-def tell(scenario: Scenario, values: dict[str, list[float]], runs: int, seconds: int) -> None:
+def tell(scenario: Scenario, values: dict[str, list[float]], runs: int, seconds: int, load: float) -> None:
     ours = values["showrunner"]
     is_met = all(figure.is_met(value) for figure, value in zip(scenario.figures, ours))
     line = f"{scenario.name}: {said(scenario, ours)} … {'ok' if is_met else 'short'}"
     if "livekit" in values:
         line += f" | LiveKit: {said(scenario, values['livekit'])}"
     print(line, flush=True)
-    record(scenario, values, is_met, runs, seconds)
+    record(scenario, values, is_met, runs, seconds, load)
 
 
 if __name__ == "__main__":

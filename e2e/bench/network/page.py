@@ -4,15 +4,17 @@ import datetime
 import json
 import platform
 import subprocess
-from typing import Any
 
+from scenarios import SCENARIOS, Scenario
 from testbed import ROOT
 
 KEPT = ROOT / ".cache/bench/network.json"
 PAGE = ROOT / "docs/benchmarks-network.md"
 
 
-def record(scenario: Any, values: dict[str, list[float]], is_met: bool, runs: int, seconds: int) -> None:
+def record(
+    scenario: Scenario, values: dict[str, list[float]], is_met: bool, runs: int, seconds: int, load: float
+) -> None:
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     before = kept.get(scenario.name, {})
@@ -27,6 +29,8 @@ def record(scenario: Any, values: dict[str, list[float]], is_met: bool, runs: in
         "verdict": "ok" if is_met else "short",
         "runs": runs,
         "seconds": seconds,
+        # What else the machine did before.
+        "load": load,
         "commit": head.stdout.strip(),
         "date": str(datetime.date.today()),
     }
@@ -43,6 +47,7 @@ def number(value: float | None) -> str:
 
 def write(kept: dict) -> None:
     rows = []
+    kept = {scenario.name: kept[scenario.name] for scenario in SCENARIOS if scenario.name in kept}
     for name, entry in kept.items():
         livekit = entry["livekit"] or [None] * len(entry["figures"])
         for index, (figure, theirs) in enumerate(zip(entry["figures"], livekit)):
@@ -50,7 +55,10 @@ def write(kept: dict) -> None:
             rows.append(
                 f"| {first[0]} | {figure['name']} | {figure['goal']} | {number(figure['ours'])} | {number(theirs)} | {first[1]} |"
             )
-    runs = ", ".join(f"`{name}` {e['runs']} × {e['seconds']} s at {e['commit']} on {e['date']}" for name, e in kept.items())
+    runs = "; ".join(
+        f"`{name}` {e['runs']} × {e['seconds']} s at {e['commit']} on {e['date']}, load {e.get('load', 0):.1f}"
+        for name, e in kept.items()
+    )
     table = "\n".join(rows)
     PAGE.write_text(f"""# Benchmarks on bad networks
 
@@ -60,7 +68,7 @@ def write(kept: dict) -> None:
 | --- | --- | --- | --- | --- | --- |
 {table}
 
-Medians of the runs: {runs}.
+Medians of the runs: {runs}. The load is the machine's average before the first one: whatever it had to do besides.
 
 ## How it is measured
 
