@@ -12,6 +12,12 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+mod lived;
+
+use self::lived::LivedMetrics;
+pub(crate) use self::lived::{
+    RecordResult, ReportResult, client_report, retention, session_record, viewer_left,
+};
 use crate::shard::outbox::Sent;
 
 struct Metrics {
@@ -37,6 +43,7 @@ struct Metrics {
     shard_sessions: IntGaugeVec,
     shard_cpu: CounterVec,
     stored_packets: IntGaugeVec,
+    lived: LivedMetrics,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -106,6 +113,7 @@ impl Metrics {
                 "Packet buffers ever allocated; constant in steady state.",
                 &["shard"],
             ),
+            lived: LivedMetrics::new(&builder),
             registry: builder.registry,
         }
     }

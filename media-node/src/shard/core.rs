@@ -19,7 +19,7 @@ use super::session::{Role, Session};
 use super::sessions::{Key, Sessions};
 use super::socket::{MediaSocket, Received};
 use super::tcp::Connections;
-use crate::media::ingest::{Dropped, Ingested, Media};
+use crate::media::ingest::{Dropped, Ingested, Media, Track};
 use crate::media::pool::PacketPool;
 use crate::media::sync::NodeClock;
 use crate::metrics::ShardMetrics;
@@ -176,6 +176,7 @@ impl Core {
             self.tell(ShardEvent::Ended {
                 number: new.number,
                 reason: EndReason::TransportFailed,
+                lived: Box::default(),
             });
             return;
         }
@@ -359,6 +360,7 @@ impl Core {
                 relay_to(peers, peers_to_wake, metrics, *to, relay());
             }
         };
+        let bytes = datagram.len();
         match publisher
             .ingest
             .on_rtp(now, arrival, datagram, &srtp.receiver)
@@ -372,6 +374,10 @@ impl Core {
                 let is_new = known.is_none();
                 let resized = !is_new && size.is_some() && known.is_some_and(|l| l.size != size);
                 let packet = store(media, pool, now, arrival);
+                publisher.lived.on_packet(arrival, bytes);
+                if packet.marker && track == Track::Video {
+                    publisher.lived.on_frame(arrival, packet.timestamp);
+                }
                 if is_new {
                     relay(&|| Relay::Layer {
                         program: id,
@@ -426,8 +432,11 @@ impl Core {
 
     /// Ends a session: says goodbye, forgets it, tells the control plane.
     pub(super) fn end(&mut self, now: Instant, key: Key, reason: EndReason) {
+        let mut lived = Box::default();
         if let Some(session) = self.sessions.get_mut(key) {
             session.close(now);
+            let frames = self.programs.get(&session.program).map(|p| p.frames);
+            lived = Box::new(session.lived(now, &frames.unwrap_or_default()));
         }
         self.send_dtls(key, None);
         self.take_off_air(now, key);
@@ -447,6 +456,7 @@ impl Core {
         self.tell(ShardEvent::Ended {
             number: session.number,
             reason,
+            lived,
         });
     }
 

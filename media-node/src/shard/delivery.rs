@@ -9,6 +9,8 @@ use super::program::{Place, Program};
 use super::session::Role;
 use super::sessions::Key;
 use super::viewer::{Send, Viewer};
+use crate::lived::stalls::Source;
+use crate::lived::viewing::NoVideo;
 use crate::media::layer::{Layer, Start};
 use crate::media::packet::SourceId;
 use crate::node::LayerChoice;
@@ -72,6 +74,10 @@ impl Core {
             Place::Video(_) => std::mem::take(&mut layer.subscribers),
         };
         let oldest = pending.iter().map(|p| p.arrival).min().unwrap_or(now);
+        let is_key = pending.iter().any(|p| p.starts_keyframe);
+        let is_frame = is_key || pending.iter().any(|p| p.marker);
+        let frames = program.frames;
+        let layer = program.layer(place);
         let mut switched = Vec::new();
         let mut links = Links {
             socket,
@@ -81,6 +87,7 @@ impl Core {
             let Some(session) = sessions.get_mut(*key) else {
                 continue;
             };
+            let created = session.created();
             let (Role::Viewer(viewer), Some(srtp), Some(path)) =
                 (&mut session.role, &session.srtp, session.ice.selected())
             else {
@@ -94,14 +101,24 @@ impl Core {
                 links: &mut links,
             };
             match place {
-                Place::Audio => viewer.send_audio(source, &pending, &mut to),
+                Place::Audio => {
+                    viewer.send_audio(source, &pending, &mut to);
+                    viewer.lived.on_sent(now, &frames);
+                }
                 Place::Video(_) => {
                     let first = viewer.first_picture().is_none();
                     if viewer.send_video(source, &pending, &mut to, now) {
                         switched.push(*key);
                         if first {
-                            metrics.first_picture(now.saturating_duration_since(session.created()));
+                            metrics.first_picture(now.saturating_duration_since(created));
                         }
+                        if let Some(layer) = layer {
+                            viewer.lived.on_layer(now, &layer.rid, layer.size);
+                        }
+                    }
+                    if is_frame && viewer.current == Some(source) {
+                        viewer.lived.on_sent(now, &frames);
+                        viewer.lived.on_frame(now, is_key, &frames);
                     }
                 }
             }
@@ -202,6 +219,13 @@ impl Core {
         if !viewer.takes_video() {
             return;
         }
+        if viewer.choice.is_no_video() {
+            viewer.current = None;
+            viewer.target = None;
+            viewer.lived.on_no_video(now, NoVideo::Choice);
+            unsubscribe(program, key, None);
+            return;
+        }
         let Some(wanted) = program.choose(&viewer.choice, now) else {
             return;
         };
@@ -249,7 +273,11 @@ impl Core {
             metrics,
             ..
         } = self;
-        let Some(layer) = programs.get_mut(&id).and_then(|p| p.layer_of_mut(source)) else {
+        let Some(program) = programs.get_mut(&id) else {
+            return;
+        };
+        let frames = program.frames;
+        let Some(layer) = program.layer_of_mut(source) else {
             return;
         };
         let Some(session) = sessions.get_mut(key) else {
@@ -275,7 +303,7 @@ impl Core {
             outbox,
             links: &mut links,
         };
-        if send_stored(viewer, layer, &mut to, now) && first {
+        if send_stored(viewer, layer, &frames, &mut to, now) && first {
             metrics.first_picture(now.saturating_duration_since(created));
         }
     }
@@ -301,15 +329,17 @@ impl Core {
         let Some(source) = viewer.current.or(viewer.target) else {
             return;
         };
-        let Some(layer) = programs
-            .get_mut(&session.program)
-            .and_then(|p| p.layer_of_mut(source))
-        else {
+        let Some(program) = programs.get_mut(&session.program) else {
+            return;
+        };
+        let frames = program.frames;
+        let Some(layer) = program.layer_of_mut(source) else {
             return;
         };
         if !viewer.may_restart(now) {
             return;
         }
+        viewer.lived.on_picture_lost();
         if !layer.pending.is_empty() || !matches!(layer.start(now), Start::CatchUp { .. }) {
             layer.keyframes.want();
             return;
@@ -325,7 +355,7 @@ impl Core {
             outbox,
             links: &mut links,
         };
-        send_stored(viewer, layer, &mut to, now);
+        send_stored(viewer, layer, &frames, &mut to, now);
         viewer.target = target;
     }
 
@@ -375,6 +405,7 @@ impl Core {
             };
             if viewer.send_again(video, seq, source, packet, &mut to) {
                 metrics.retransmissions += 1;
+                viewer.lived.on_sent_again();
             }
         }
     }
@@ -434,6 +465,7 @@ impl Core {
             if let Some(Role::Viewer(viewer)) = sessions.get_mut(*key).map(|s| &mut s.role) {
                 viewer.current = None;
                 viewer.target = None;
+                viewer.lived.on_no_layer(now);
             }
         }
         self.look_on_air(now, id);
@@ -478,11 +510,12 @@ impl Core {
 fn send_stored(
     viewer: &mut Viewer,
     layer: &mut Layer,
+    frames: &Source,
     to: &mut Send<'_, '_>,
     now: Instant,
 ) -> bool {
     let (source, live) = (layer.source, layer.newest_timestamp());
-    match layer.start(now) {
+    let has_picture = match layer.start(now) {
         Start::CatchUp { from } => {
             let head = layer.head().unwrap_or(from);
             let packets = (from..=head).filter_map(|seq| layer.get(seq));
@@ -498,7 +531,13 @@ fn send_stored(
             layer.keyframes.want();
             false
         }
+    };
+    if has_picture {
+        viewer.lived.on_sent(now, frames);
+        viewer.lived.on_frame(now, true, frames);
+        viewer.lived.on_layer(now, &layer.rid, layer.size);
     }
+    has_picture
 }
 
 /// Takes a viewer off all layers but one.

@@ -7,7 +7,7 @@ use showrunner_rtp::rtcp::{self, Packet, Writer};
 use super::core::Core;
 use super::message::Relay;
 use super::outbox::Links;
-use super::session::{Role, Session};
+use super::session::{Publisher, Role, Session};
 use super::sessions::Key;
 use crate::media::ingest::{FEEDBACK_SSRC, Track};
 use crate::media::packet::SourceId;
@@ -49,6 +49,9 @@ impl Core {
                     };
                     self.on_sender_report(now, key, report.ssrc, tie);
                 }
+                Ok(Packet::ReceiverReport { blocks, .. }) => {
+                    self.on_receiver_report(now, key, blocks);
+                }
                 Ok(Packet::Nack {
                     media_ssrc,
                     entries,
@@ -64,6 +67,19 @@ impl Core {
                 Err(_) => {
                     self.metrics.dropped.malformed += 1;
                     return;
+                }
+            }
+        }
+    }
+
+    /// A viewer says what it has received.
+    fn on_receiver_report(&mut self, now: Instant, key: Key, blocks: rtcp::Blocks<'_>) {
+        let ntp = self.clock.ntp(now);
+        if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &mut s.role) {
+            for block in blocks {
+                if viewer.sends(block.ssrc) {
+                    let round_trip = block.round_trip(ntp);
+                    viewer.lived.on_report(now, &block, round_trip);
                 }
             }
         }
@@ -113,7 +129,7 @@ impl Core {
         let Role::Publisher(publisher) = &mut session.role else {
             return;
         };
-        let ingest = &mut publisher.ingest;
+        let Publisher { ingest, lived } = &mut **publisher;
         let mut buffer = [0; MAX_COMPOUND + MAX_OVERHEAD];
         let mut writer = Writer::new(&mut buffer[..MAX_COMPOUND]);
         let before = ingest.counters();
@@ -131,6 +147,7 @@ impl Core {
                         && let Some(ssrc) = ingest.ssrc_of(layer.source)
                     {
                         metrics.keyframe_requests_sent += 1;
+                        lived.on_keyframe_request();
                         writer.pli(FEEDBACK_SSRC, ssrc)?;
                     }
                 }

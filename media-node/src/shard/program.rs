@@ -7,6 +7,7 @@ use showrunner_rtp::codec::Codec;
 
 use super::message::ProgramId;
 use super::sessions::Key;
+use crate::lived::stalls::Source;
 use crate::media::ingest::Track;
 use crate::media::layer::Layer;
 use crate::media::packet::{SourceId, StoredPacket};
@@ -39,6 +40,8 @@ pub(super) struct Program {
     pub(super) video: Vec<Layer>,
     /// The publisher's clocks.
     pub(super) sync: ProgramSync,
+    /// The frames of video that it had: what is due to viewers.
+    pub(super) frames: Source,
     /// What was on air at the last look, to see changes.
     pub(super) on_air: Vec<(SourceId, Option<(u16, u16)>)>,
     /// Whether viewers were told of a publisher.
@@ -64,6 +67,7 @@ impl Program {
             audio: None,
             video: Vec::new(),
             sync: ProgramSync::default(),
+            frames: Source::default(),
             on_air: Vec::new(),
             active: false,
         }
@@ -132,6 +136,7 @@ impl Program {
         self.audio = None;
         self.video.clear();
         self.sync = ProgramSync::default();
+        self.frames.restart();
     }
 
     /// The layer that a viewer should be on: the best on air that the room and the viewer's choice allow; if none is
@@ -201,6 +206,9 @@ impl Program {
         packet: Arc<StoredPacket>,
         pool: Option<&mut PacketPool>,
     ) -> bool {
+        if packet.marker && place != Place::Audio {
+            self.frames.on_frame(packet.arrival, packet.timestamp);
+        }
         self.layer_mut(place)
             .is_some_and(|layer| layer.push(packet, pool))
     }

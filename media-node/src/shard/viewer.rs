@@ -10,6 +10,7 @@ use showrunner_transport::srtp::Sender;
 
 use super::outbox::{Links, Outbox};
 use super::path::Path;
+use crate::lived::Viewing;
 use crate::media::forwarder::{Begin, Forwarder};
 use crate::media::packet::{SourceId, StoredPacket};
 use crate::media::writer::{self, StreamHeader};
@@ -31,6 +32,8 @@ pub(super) struct Outlet {
     as_sent: Box<[(u16, u16)]>,
     packets: u32,
     octets: u32,
+    /// Datagrams and their bytes, retransmissions included.
+    sent: (u64, u64),
 }
 
 /// How many packets of a track without RTX can be sent again: five seconds of sound.
@@ -47,6 +50,7 @@ impl Outlet {
             rtx_index: (seed >> 48) & 0x7fff,
             packets: 0,
             octets: 0,
+            sent: (0, 0),
         }
     }
 
@@ -86,12 +90,18 @@ impl Outlet {
         if let Ok(len) = writer::write_media(room, header, packet, numbers, number, to.srtp) {
             self.packets = self.packets.wrapping_add(1);
             self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
+            self.count(len);
             if !self.as_sent.is_empty() {
                 let seq = numbers.index as u16;
                 self.as_sent[usize::from(seq) % AS_SENT] = (seq, number);
             }
             to.outbox.commit(len, to.path, to.links);
         }
+    }
+
+    fn count(&mut self, len: usize) {
+        self.sent.0 += 1;
+        self.sent.1 += len as u64;
     }
 
     /// Sends again what the viewer misses: by RTX if it knows that, else the same packet (whose
@@ -135,7 +145,9 @@ impl Outlet {
                 writer::write_media(outbox.room(), media, packet, numbers, number, srtp)
             }
         };
-        written.ok()
+        let len = written.ok()?;
+        self.count(len);
+        Some(len)
     }
 
     fn write_sender_report(
@@ -190,6 +202,8 @@ pub(super) struct Viewer {
     pub(super) target: Option<SourceId>,
     last_restart: Option<Instant>,
     first_picture: Option<Instant>,
+    /// What it lives through.
+    pub(super) lived: Viewing,
 }
 
 impl Viewer {
@@ -204,7 +218,16 @@ impl Viewer {
             target: None,
             last_restart: None,
             first_picture: None,
+            lived: Viewing::default(),
         }
+    }
+
+    /// Datagrams of media that it was sent, and their bytes.
+    pub(super) fn sent_in_all(&self) -> (u64, u64) {
+        let outlets = [&self.audio, &self.video].into_iter().flatten();
+        outlets.fold((0, 0), |(packets, bytes), outlet| {
+            (packets + outlet.sent.0, bytes + outlet.sent.1)
+        })
     }
 
     /// Whether it takes video at all.
@@ -309,6 +332,12 @@ impl Viewer {
         for outlet in [&mut self.audio, &mut self.video].into_iter().flatten() {
             outlet.numbers.skip(source, seq);
         }
+    }
+
+    /// Whether this is the stream of one of its tracks.
+    pub(super) fn sends(&self, ssrc: u32) -> bool {
+        let mut outlets = [&self.audio, &self.video].into_iter().flatten();
+        outlets.any(|outlet| outlet.track.ssrc == ssrc)
     }
 
     /// What went out under a number, if the SSRC is ours: (is video, source, its number).
