@@ -264,6 +264,12 @@ pub struct ShardMetrics {
     pub(crate) retransmissions: u64,
     pub(crate) retransmissions_missed: u64,
     pub(crate) switches: u64,
+    /// Packets sent as probes.
+    pub(crate) probes: u64,
+    /// Times that a viewer lost touch with its layer.
+    pub(crate) lost_touch: u64,
+    /// Retransmissions that there was no budget for.
+    pub(crate) repairs_put_off: u64,
     shared: Shared,
 }
 
@@ -312,6 +318,9 @@ impl ShardMetrics {
             retransmissions: 0,
             retransmissions_missed: 0,
             switches: 0,
+            probes: 0,
+            lost_touch: 0,
+            repairs_put_off: 0,
             shared: Shared {
                 packets_in: with(&m.packets, "in"),
                 packets_out: with(&m.packets, "out"),

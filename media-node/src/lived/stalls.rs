@@ -14,6 +14,17 @@ const LATE: Duration = Duration::from_millis(150);
 const WEIGHT: u32 = 8;
 /// Frames that nobody acknowledges for this long did not arrive. Receivers report once a second or so (RFC 3550 §6.2).
 const UNHEARD: Duration = Duration::from_secs(3);
+/// … and those that give transport-wide feedback many times a second.
+const UNHEARD_OFTEN: Duration = Duration::from_secs(1);
+
+/// How often a peer acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Often {
+    /// Many times a second.
+    Yes,
+    /// Once a second or so.
+    No,
+}
 
 /// The frames that a source has had: what is due to viewers. One for all of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,8 +50,8 @@ pub struct Stalls {
     is_broken: bool,
     /// The oldest frame that nobody has acknowledged yet.
     unheard: Option<Instant>,
-    /// Whether the peer acknowledges at all.
-    was_heard: bool,
+    /// How often the peer acknowledges; none: not at all, so far.
+    hears: Option<Often>,
     count: u32,
     total: Duration,
     longest: Duration,
@@ -129,11 +140,13 @@ impl Stalls {
     }
 
     /// The peer says that it has received more than it had.
-    pub fn on_heard(&mut self, now: Instant) {
-        self.was_heard = true;
+    pub fn on_heard(&mut self, now: Instant, often: Often) {
+        if self.hears != Some(Often::Yes) {
+            self.hears = Some(often);
+        }
         if let Some(since) = self.unheard.take() {
             let gap = now.saturating_duration_since(since);
-            if gap > UNHEARD {
+            if gap > self.unheard_patience() {
                 self.add(since, now, gap);
             }
         }
@@ -149,9 +162,9 @@ impl Stalls {
     /// The session is over. Returns for how long nothing was heard of the peer, which tells of a path that is gone
     /// rather than of somebody who watched a still picture.
     pub fn finish(&mut self, now: Instant, source: &Source) -> Duration {
-        let unheard = self.unheard.filter(|_| self.was_heard);
+        let unheard = self.unheard.filter(|_| self.hears.is_some());
         let silent = unheard.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        if silent > UNHEARD {
+        if silent > self.unheard_patience() {
             return silent;
         }
         if let Some(before) = self.shown {
@@ -199,6 +212,13 @@ impl Stalls {
     fn patience(&self, source: &Source) -> Duration {
         let usual = self.usual.0.max(source.usual.0).unwrap_or_default();
         (usual * 3).max(usual + LATE)
+    }
+
+    fn unheard_patience(&self) -> Duration {
+        match self.hears {
+            Some(Often::Yes) => UNHEARD_OFTEN,
+            Some(Often::No) | None => UNHEARD,
+        }
     }
 
     /// Counts a stall. One that begins where the last ended goes on with it; what two causes made at once counts once.
@@ -263,7 +283,7 @@ mod tests {
                 self.source.on_frame(now, at as u32 * 90);
                 if sent {
                     self.stalls.on_frame(now, false, &self.source);
-                    self.stalls.on_heard(now);
+                    self.stalls.on_heard(now, Often::No);
                 }
             }
         }
@@ -352,8 +372,24 @@ mod tests {
             show.source.on_frame(now, at as u32 * 90);
             show.stalls.on_frame(now, false, &show.source);
         }
-        show.stalls.on_heard(show.at(6000));
+        show.stalls.on_heard(show.at(6000), Often::No);
         assert_eq!(show.figures(), (1, 6000 - 990));
+    }
+
+    #[test]
+    fn who_acknowledges_often_is_missed_sooner() {
+        for (often, stalls) in [(Often::No, (0, 0)), (Often::Yes, (1, 1500))] {
+            let mut show = Show::new();
+            show.play(0, 990, true);
+            show.stalls.on_heard(show.at(980), often);
+            for at in (990..2490).step_by(FRAME as usize) {
+                let now = show.at(at);
+                show.source.on_frame(now, at as u32 * 90);
+                show.stalls.on_frame(now, false, &show.source);
+            }
+            show.stalls.on_heard(show.at(2490), often);
+            assert_eq!(show.figures(), stalls, "{often:?}");
+        }
     }
 
     #[test]
@@ -367,7 +403,7 @@ mod tests {
         let now = show.at(5940);
         show.source.on_frame(now, 5940 * 90);
         show.stalls.on_frame(now, false, &show.source);
-        show.stalls.on_heard(show.at(6000));
+        show.stalls.on_heard(show.at(6000), Often::No);
         assert_eq!(show.figures(), (1, 6000 - 990));
         assert_eq!(show.stalls.longest(), ms(6000 - 990));
     }
@@ -417,7 +453,7 @@ mod tests {
                 match what {
                     0 => show.source.on_frame(now, at as u32 * 90),
                     1 => show.stalls.on_picture_lost(),
-                    2 => show.stalls.on_heard(now),
+                    2 => show.stalls.on_heard(now, Often::No),
                     3 => show.stalls.hold(),
                     4 => show.source.restart(),
                     key => show.stalls.on_frame(now, key == 5, &show.source),

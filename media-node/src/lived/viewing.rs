@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use showrunner_rtp::rtcp::ReportBlock;
 
 use super::layers::Layers;
-use super::stalls::{Source, Stalls};
+use super::stalls::{Often, Source, Stalls};
 use super::{Lived, RoundTrip};
+use crate::media::packet::StoredPacket;
 
 /// Why a viewer gets no video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Viewing {
     reports: [Option<Reports>; 2],
     round_trips: RoundTrips,
     is_stall_told: bool,
+    /// A keyframe is being sent.
+    is_key: bool,
 }
 
 /// What a viewer reported of one stream.
@@ -61,10 +64,15 @@ impl Viewing {
         }
     }
 
-    /// A frame was sent whole.
-    pub fn on_frame(&mut self, now: Instant, is_key: bool, source: &Source) {
-        self.on_video(now);
-        self.stalls.on_frame(now, is_key, source);
+    /// A packet of video was sent. A frame counts once its last one was.
+    pub fn on_picture(&mut self, now: Instant, packet: &StoredPacket, source: &Source) {
+        self.on_sent(now, source);
+        self.is_key |= packet.starts_keyframe;
+        if packet.marker {
+            let is_key = std::mem::take(&mut self.is_key);
+            self.on_video(now);
+            self.stalls.on_frame(now, is_key, source);
+        }
     }
 
     /// The viewer is on this layer, perhaps as before.
@@ -109,6 +117,11 @@ impl Viewing {
         self.retransmitted += 1;
     }
 
+    /// The viewer says when packets came (transport-wide feedback).
+    pub fn on_feedback(&mut self, now: Instant) {
+        self.stalls.on_heard(now, Often::Yes);
+    }
+
     /// The viewer reports on a stream (RFC 3550 §6.4.1); `round_trip` follows from it, if it can.
     pub fn on_report(&mut self, now: Instant, block: &ReportBlock, round_trip: Option<Duration>) {
         let report = Reports {
@@ -122,7 +135,7 @@ impl Viewing {
                 .is_none_or(|before| block.highest_seq.wrapping_sub(before.highest) as i32 > 0);
             *known = Some(report);
             if is_news {
-                self.stalls.on_heard(now);
+                self.stalls.on_heard(now, Often::No);
             }
         }
         if let Some(round_trip) = round_trip {
@@ -211,8 +224,10 @@ mod tests {
             let now = from + FRAME * n;
             let timestamp = source_time(now, from);
             source.on_frame(now, timestamp);
-            viewing.on_sent(now, source);
-            viewing.on_frame(now, n == 0, source);
+            let mut packet = StoredPacket::empty(now);
+            packet.starts_keyframe = n == 0;
+            packet.marker = true;
+            viewing.on_picture(now, &packet, source);
         }
     }
 

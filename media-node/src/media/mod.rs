@@ -8,6 +8,7 @@ pub mod forwarder;
 pub mod ingest;
 pub mod keyframes;
 pub mod layer;
+pub mod pacer;
 pub mod packet;
 pub mod pool;
 pub mod sync;

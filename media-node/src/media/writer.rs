@@ -84,6 +84,43 @@ pub fn write_rtx(
     srtp.seal_rtp(out, header_len, len, rtx_index)
 }
 
+/// How much padding a packet of padding has, in bytes: the most that its last byte can tell.
+pub const PADDING: usize = 255;
+
+/// Writes and seals a packet of a retransmission stream that carries nothing but padding (RFC 3550
+/// §5.1), to fill a path.
+///
+/// # Errors
+/// If `out` is too small or the cipher fails.
+pub fn write_padding(
+    out: &mut [u8],
+    stream: StreamHeader,
+    rtx_index: u64,
+    timestamp: u32,
+    transport_number: u16,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
+    let transport_number = transport_number.to_be_bytes();
+    let header_len = HeaderWriter {
+        marker: false,
+        payload_type: stream.payload_type,
+        sequence_number: rtx_index as u16,
+        timestamp,
+        ssrc: stream.ssrc,
+    }
+    .write_with(
+        out,
+        &[(stream.transport_cc_id.unwrap_or(0), &transport_number)],
+    )
+    .map_err(|_| SrtpError::TooShort)?;
+    let len = header_len + PADDING;
+    let padding = out.get_mut(header_len..len).ok_or(SrtpError::TooShort)?;
+    padding.fill(0);
+    padding[PADDING - 1] = PADDING as u8;
+    out[0] |= 0x20;
+    srtp.seal_rtp(out, header_len, len, rtx_index)
+}
+
 #[inline]
 fn header(
     out: &mut [u8],

@@ -11,6 +11,7 @@ use showrunner_transport::dtls::Identity;
 use showrunner_transport::stun;
 
 use super::RelayHandle;
+use super::adaptation::Timed;
 use super::message::{Command, NewSession, ProgramId, Relay, ShardEvent};
 use super::outbox::{Links, Outbox};
 use super::path::Path;
@@ -55,6 +56,8 @@ pub(super) struct Core {
     pub(super) handshaking: Vec<Key>,
     /// Programs that have packets to send on.
     pub(super) dirty: Vec<ProgramId>,
+    /// Viewers that are behind or probed.
+    pub(super) timed: Timed,
     pub(super) pool: PacketPool,
     pub(super) clock: NodeClock,
     pub(super) metrics: ShardMetrics,
@@ -95,6 +98,7 @@ impl Core {
             publishers: Vec::new(),
             handshaking: Vec::new(),
             dirty: Vec::new(),
+            timed: Timed::default(),
             pool: PacketPool::default(),
             clock: NodeClock::new(now, unix),
             metrics,
@@ -461,7 +465,8 @@ impl Core {
     }
 
     /// How long a turn may wait for events.
-    pub(super) fn patience(&self, until_tick: Duration) -> Duration {
+    pub(super) fn patience(&self, now: Instant, until_tick: Duration) -> Duration {
+        let until_tick = until_tick.min(self.timed.patience(now));
         if self.dirty.is_empty() {
             until_tick
         } else {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::adaptation::catch_up;
 use super::core::Core;
 use super::message::{ProgramId, Relay, ShardEvent};
 use super::outbox::Links;
@@ -9,7 +10,6 @@ use super::program::{Place, Program};
 use super::session::Role;
 use super::sessions::Key;
 use super::viewer::{Send, Viewer};
-use crate::lived::stalls::Source;
 use crate::lived::viewing::NoVideo;
 use crate::media::layer::{Layer, Start};
 use crate::media::packet::SourceId;
@@ -59,6 +59,7 @@ impl Core {
             socket,
             connections,
             metrics,
+            timed,
             ..
         } = self;
         let Some(program) = programs.get_mut(&id) else {
@@ -74,11 +75,9 @@ impl Core {
             Place::Video(_) => std::mem::take(&mut layer.subscribers),
         };
         let oldest = pending.iter().map(|p| p.arrival).min().unwrap_or(now);
-        let is_key = pending.iter().any(|p| p.starts_keyframe);
-        let is_frame = is_key || pending.iter().any(|p| p.marker);
         let frames = program.frames;
-        let layer = program.layer(place);
         let mut switched = Vec::new();
+        let mut lost = Vec::new();
         let mut links = Links {
             socket,
             connections,
@@ -95,30 +94,33 @@ impl Core {
             };
             outbox.came_in(oldest);
             let mut to = Send {
+                now,
+                frames: &frames,
                 srtp: &srtp.sender,
                 path,
                 outbox,
                 links: &mut links,
             };
             match place {
-                Place::Audio => {
-                    viewer.send_audio(source, &pending, &mut to);
-                    viewer.lived.on_sent(now, &frames);
-                }
+                Place::Audio => viewer.send_audio(source, &pending, &mut to),
                 Place::Video(_) => {
+                    let Some(layer) = program.layer(place) else {
+                        continue;
+                    };
                     let first = viewer.first_picture().is_none();
-                    if viewer.send_video(source, &pending, &mut to, now) {
+                    if viewer.send_video(layer, &pending, &mut to) {
                         switched.push(*key);
                         if first {
                             metrics.first_picture(now.saturating_duration_since(created));
                         }
-                        if let Some(layer) = layer {
-                            viewer.lived.on_layer(now, &layer.rid, layer.size);
-                        }
                     }
-                    if is_frame && viewer.current == Some(source) {
-                        viewer.lived.on_sent(now, &frames);
-                        viewer.lived.on_frame(now, is_key, &frames);
+                    if viewer.is_fed_from() == Some(source) {
+                        if !viewer.feed(layer, &mut to) {
+                            lost.push(*key);
+                        }
+                        if viewer.is_behind() {
+                            timed.add(*key, viewer);
+                        }
                     }
                 }
             }
@@ -138,6 +140,12 @@ impl Core {
         for key in switched {
             metrics.switches += 1;
             unsubscribe(program, key, Some(source));
+        }
+        for key in lost {
+            metrics.lost_touch += 1;
+            if let Some(Role::Viewer(viewer)) = sessions.get_mut(key).map(|s| &mut s.role) {
+                catch_up(viewer, program, now);
+            }
         }
     }
 
@@ -174,6 +182,7 @@ impl Core {
         let Some(program) = self.programs.get_mut(&id) else {
             return;
         };
+        self.timed.remove(key);
         let before = program.viewers.len();
         program.viewers.retain(|k| *k != key);
         unsubscribe(program, key, None);
@@ -220,8 +229,7 @@ impl Core {
             return;
         }
         if viewer.choice.is_no_video() {
-            viewer.current = None;
-            viewer.target = None;
+            viewer.begin_anew(None);
             viewer.lived.on_no_video(now, NoVideo::Choice);
             unsubscribe(program, key, None);
             return;
@@ -267,73 +275,47 @@ impl Core {
         let Self {
             programs,
             sessions,
-            outbox,
-            socket,
-            connections,
             metrics,
             ..
         } = self;
-        let Some(program) = programs.get_mut(&id) else {
-            return;
-        };
-        let frames = program.frames;
-        let Some(layer) = program.layer_of_mut(source) else {
+        let Some(layer) = programs.get_mut(&id).and_then(|p| p.layer_of_mut(source)) else {
             return;
         };
         let Some(session) = sessions.get_mut(key) else {
             return;
         };
         let created = session.created();
-        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
-            (&mut session.role, &session.srtp, session.ice.selected())
-        else {
+        let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
         if viewer.current.is_some() {
             return; // The flush has just started it.
         }
         let first = viewer.first_picture().is_none();
-        let mut links = Links {
-            socket,
-            connections,
-        };
-        let mut to = Send {
-            srtp: &srtp.sender,
-            path,
-            outbox,
-            links: &mut links,
-        };
-        if send_stored(viewer, layer, &frames, &mut to, now) && first {
+        if begin_stored(viewer, layer, now) && first {
             metrics.first_picture(now.saturating_duration_since(created));
         }
+        self.serve(now, key);
     }
 
     /// A viewer's decoder asks for a keyframe: the stored one if it is fresh, else a new one.
     pub(super) fn refresh(&mut self, now: Instant, key: Key) {
         let Self {
-            programs,
-            sessions,
-            outbox,
-            socket,
-            connections,
-            ..
+            programs, sessions, ..
         } = self;
         let Some(session) = sessions.get_mut(key) else {
             return;
         };
-        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
-            (&mut session.role, &session.srtp, session.ice.selected())
-        else {
+        let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
         let Some(source) = viewer.current.or(viewer.target) else {
             return;
         };
-        let Some(program) = programs.get_mut(&session.program) else {
-            return;
-        };
-        let frames = program.frames;
-        let Some(layer) = program.layer_of_mut(source) else {
+        let Some(layer) = programs
+            .get_mut(&session.program)
+            .and_then(|p| p.layer_of_mut(source))
+        else {
             return;
         };
         if !viewer.may_restart(now) {
@@ -345,22 +327,19 @@ impl Core {
             return;
         }
         let target = viewer.target;
-        let mut links = Links {
-            socket,
-            connections,
-        };
-        let mut to = Send {
-            srtp: &srtp.sender,
-            path,
-            outbox,
-            links: &mut links,
-        };
-        send_stored(viewer, layer, &frames, &mut to, now);
+        begin_stored(viewer, layer, now);
         viewer.target = target;
+        self.serve(now, key);
     }
 
     /// Retransmits what a viewer misses.
-    pub(super) fn send_again(&mut self, key: Key, ssrc: u32, seqs: impl Iterator<Item = u16>) {
+    pub(super) fn send_again(
+        &mut self,
+        now: Instant,
+        key: Key,
+        ssrc: u32,
+        seqs: impl Iterator<Item = u16>,
+    ) {
         /// The most that one NACK is answered with: a burst of loss, not a flood.
         const MAX_AT_ONCE: usize = 128;
         let Self {
@@ -387,10 +366,16 @@ impl Core {
             socket,
             connections,
         };
+        viewer.way.refill(now);
         for seq in seqs.take(MAX_AT_ONCE) {
             metrics.nacks_received += 1;
+            if !viewer.way.budget().may_repair() {
+                // It asks again for what it still can use.
+                metrics.repairs_put_off += 1;
+                continue;
+            }
             let found = viewer.sent(ssrc, seq).and_then(|(video, source, number)| {
-                let packet = program.layer_of(source)?.get(number)?;
+                let packet = program.layer_of(source)?.find(number)?;
                 Some((video, source, packet))
             });
             let Some((video, source, packet)) = found else {
@@ -398,6 +383,8 @@ impl Core {
                 continue;
             };
             let mut to = Send {
+                now,
+                frames: &program.frames,
                 srtp: &srtp.sender,
                 path,
                 outbox: &mut *outbox,
@@ -420,9 +407,12 @@ impl Core {
         let Self {
             programs, sessions, ..
         } = self;
-        let Some(program) = programs.get(&id) else {
+        let Some(program) = programs.get_mut(&id) else {
             return;
         };
+        if let Some(layer) = program.layer_mut(place) {
+            layer.skip(seq);
+        }
         let keys = match place {
             Place::Audio => &program.viewers,
             Place::Video(at) => &program.video[at].subscribers,
@@ -463,9 +453,7 @@ impl Core {
         program.clear();
         for key in &program.viewers {
             if let Some(Role::Viewer(viewer)) = sessions.get_mut(*key).map(|s| &mut s.role) {
-                viewer.current = None;
-                viewer.target = None;
-                viewer.lived.on_no_layer(now);
+                viewer.begin_anew(None);
             }
         }
         self.look_on_air(now, id);
@@ -505,39 +493,23 @@ impl Core {
     }
 }
 
-/// Starts a viewer from what a layer has stored. True if that gave a picture; if not, it will
+/// Has a viewer begin with what a layer has stored. True if that gives a picture; if not, it will
 /// begin with the keyframe that is asked for here.
-fn send_stored(
-    viewer: &mut Viewer,
-    layer: &mut Layer,
-    frames: &Source,
-    to: &mut Send<'_, '_>,
-    now: Instant,
-) -> bool {
-    let (source, live) = (layer.source, layer.newest_timestamp());
-    let has_picture = match layer.start(now) {
-        Start::CatchUp { from } => {
-            let head = layer.head().unwrap_or(from);
-            let packets = (from..=head).filter_map(|seq| layer.get(seq));
-            viewer.send_stored(source, packets, live, true, to, now);
-            true
-        }
-        Start::Still => {
-            viewer.send_stored(source, layer.keyframe_packets(), live, false, to, now);
-            layer.keyframes.want();
-            true
-        }
-        Start::Wait => {
-            layer.keyframes.want();
-            false
-        }
+fn begin_stored(viewer: &mut Viewer, layer: &mut Layer, now: Instant) -> bool {
+    let start = layer.start(now);
+    let (first, catch_up) = match start {
+        Start::CatchUp { from } => (layer.get(from), true),
+        Start::Still => (layer.keyframe_packets().first(), false),
+        Start::Wait => (None, false),
     };
-    if has_picture {
-        viewer.lived.on_sent(now, frames);
-        viewer.lived.on_frame(now, true, frames);
-        viewer.lived.on_layer(now, &layer.rid, layer.size);
+    if let Some(first) = first {
+        viewer.begin_stored(layer, first, catch_up, now);
     }
-    has_picture
+    let begins = first.is_some();
+    if !matches!(start, Start::CatchUp { .. }) {
+        layer.keyframes.want();
+    }
+    begins
 }
 
 /// Takes a viewer off all layers but one.

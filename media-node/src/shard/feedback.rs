@@ -49,37 +49,28 @@ impl Core {
                     };
                     self.on_sender_report(now, key, report.ssrc, tie);
                 }
-                Ok(Packet::ReceiverReport { blocks, .. }) => {
-                    self.on_receiver_report(now, key, blocks);
-                }
                 Ok(Packet::Nack {
                     media_ssrc,
                     entries,
                     ..
                 }) => {
-                    self.send_again(key, media_ssrc, entries);
+                    self.send_again(now, key, media_ssrc, entries);
                 }
                 Ok(Packet::Pli { .. } | Packet::Fir { .. }) => {
                     self.metrics.keyframe_requests_received += 1;
                     self.refresh(now, key);
                 }
+                Ok(Packet::TransportCc(feedback)) => self.on_feedback(now, key, &feedback),
+                Ok(Packet::ReceiverReport { blocks, .. }) => {
+                    for block in blocks {
+                        self.on_report_block(now, key, &block);
+                    }
+                }
+                Ok(Packet::Remb { bitrate_bps, .. }) => self.on_remb(now, key, bitrate_bps),
                 Ok(_) => {}
                 Err(_) => {
                     self.metrics.dropped.malformed += 1;
                     return;
-                }
-            }
-        }
-    }
-
-    /// A viewer says what it has received.
-    fn on_receiver_report(&mut self, now: Instant, key: Key, blocks: rtcp::Blocks<'_>) {
-        let ntp = self.clock.ntp(now);
-        if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &mut s.role) {
-            for block in blocks {
-                if viewer.sends(block.ssrc) {
-                    let round_trip = block.round_trip(ntp);
-                    viewer.lived.on_report(now, &block, round_trip);
                 }
             }
         }

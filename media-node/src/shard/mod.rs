@@ -4,6 +4,7 @@
 //! Reading order: [`run`] is the loop, [`socket`] brings datagrams in, [`session`] is what each
 //! belongs to, [`program`] is a room's media on this shard, [`outbox`] gathers and [`batch`] sends.
 
+mod adaptation;
 mod batch;
 mod core;
 mod delivery;
@@ -19,6 +20,7 @@ mod sessions;
 pub mod socket;
 mod tcp;
 mod viewer;
+mod way;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

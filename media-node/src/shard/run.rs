@@ -78,11 +78,12 @@ impl Shard {
         let mut tick = 0;
         let mut more = false;
         while !self.core.shut_down {
-            let until_tick = next_tick.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let until_tick = next_tick.saturating_duration_since(now);
             let patience = if more || !self.unread.is_empty() {
                 Duration::ZERO
             } else {
-                self.core.patience(until_tick)
+                self.core.patience(now, until_tick)
             };
             if let Err(error) = self.inputs.poll.poll(&mut events, Some(patience))
                 && error.kind() != std::io::ErrorKind::Interrupted
@@ -113,6 +114,7 @@ impl Shard {
             }
             let now = Instant::now();
             self.core.flush_due(now);
+            self.core.serve_timed(now);
             if now >= next_tick {
                 next_tick = now + TICK;
                 tick += 1;
@@ -228,6 +230,7 @@ impl Core {
             }
         }
         if tick.is_multiple_of(10) {
+            self.look_after_ways(now);
             for id in self.programs.keys().copied().collect::<Vec<_>>() {
                 self.look_on_air(now, id);
                 if tick.is_multiple_of(TICKS_PER_ROUND) {
@@ -262,8 +265,15 @@ impl Core {
             return;
         };
         let program = self.programs.get(&session.program);
-        if let Some(layer) = viewer.current.and_then(|source| program?.layer_of(source)) {
-            viewer.lived.on_layer(now, &layer.rid, layer.size);
+        match viewer.current.or(viewer.target) {
+            None => viewer.lived.on_no_layer(now),
+            // It may still be shown another one, or a picture of this one that has come to a stand.
+            Some(_) if viewer.current.is_none() => {}
+            Some(source) => {
+                if let Some(layer) = program.and_then(|program| program.layer_of(source)) {
+                    viewer.lived.on_layer(now, &layer.rid, layer.size);
+                }
+            }
         }
         if let Some(at) = viewer.lived.take_first_stall() {
             self.tell(ShardEvent::Stalled { number, at });

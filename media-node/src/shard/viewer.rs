@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use showrunner_rtp::bwe::{ClusterId, Sent};
 use showrunner_rtp::codec::Codec;
 use showrunner_rtp::rtcp::{self, BufferFull};
 use showrunner_sdp::{SendTrack, Watching};
@@ -10,8 +11,12 @@ use showrunner_transport::srtp::Sender;
 
 use super::outbox::{Links, Outbox};
 use super::path::Path;
+use super::way::Way;
 use crate::lived::Viewing;
+use crate::lived::stalls::Source;
 use crate::media::forwarder::{Begin, Forwarder};
+use crate::media::layer::Layer;
+use crate::media::pacer::{Cursor, Next};
 use crate::media::packet::{SourceId, StoredPacket};
 use crate::media::writer::{self, StreamHeader};
 use crate::node::LayerChoice;
@@ -30,6 +35,8 @@ pub(super) struct Outlet {
     /// Where packets may have to go out again as they are (no RTX): sequence number and
     /// transport-wide number of the latest ones, by sequence number.
     as_sent: Box<[(u16, u16)]>,
+    /// How far back the last packet was that went out once more as a probe.
+    probed: u16,
     packets: u32,
     octets: u32,
     /// Datagrams and their bytes, retransmissions included.
@@ -38,6 +45,9 @@ pub(super) struct Outlet {
 
 /// How many packets of a track without RTX can be sent again: five seconds of sound.
 const AS_SENT: usize = 256;
+
+/// How many of the latest packets serve as probes, in turn.
+const MAX_PROBED: u16 = 48;
 
 impl Outlet {
     fn new(track: SendTrack, seed: u64) -> Self {
@@ -48,6 +58,7 @@ impl Outlet {
             numbers: Forwarder::new(seed as u16, (seed >> 16) as u32),
             current: None,
             rtx_index: (seed >> 48) & 0x7fff,
+            probed: 0,
             packets: 0,
             octets: 0,
             sent: (0, 0),
@@ -76,7 +87,8 @@ impl Outlet {
         &mut self,
         source: SourceId,
         packet: &StoredPacket,
-        transport: &mut Transport,
+        purpose: Sent,
+        way: &mut Way,
         to: &mut Send<'_, '_>,
     ) {
         let Some(header) = self.header(packet.codec) else {
@@ -85,7 +97,7 @@ impl Outlet {
         let Some(numbers) = self.numbers.forward(source, packet) else {
             return;
         };
-        let number = transport.next(header);
+        let number = way.sent(to.now, header, packet.payload().len(), purpose);
         let room = to.outbox.room();
         if let Ok(len) = writer::write_media(room, header, packet, numbers, number, to.srtp) {
             self.packets = self.packets.wrapping_add(1);
@@ -111,9 +123,9 @@ impl Outlet {
         seq: u16,
         packet: &StoredPacket,
         source: SourceId,
-        transport: &mut Transport,
-        srtp: &Sender,
-        outbox: &mut Outbox,
+        purpose: Sent,
+        way: &mut Way,
+        to: &mut Send<'_, '_>,
     ) -> Option<usize> {
         let numbers = self.numbers.again(source, packet, seq)?;
         let media = self.header(packet.codec)?;
@@ -126,14 +138,15 @@ impl Outlet {
                     ..media
                 };
                 self.rtx_index += 1;
+                let number = way.sent(to.now, header, packet.payload().len(), purpose);
                 writer::write_rtx(
-                    outbox.room(),
+                    to.outbox.room(),
                     header,
                     self.rtx_index,
                     packet,
                     numbers,
-                    transport.next(header),
-                    srtp,
+                    number,
+                    to.srtp,
                 )
             }
             _ => {
@@ -142,11 +155,59 @@ impl Outlet {
                 if known != seq {
                     return None; // too long ago
                 }
-                writer::write_media(outbox.room(), media, packet, numbers, number, srtp)
+                way.sent_as_before(packet.payload().len());
+                writer::write_media(to.outbox.room(), media, packet, numbers, number, to.srtp)
             }
         };
         let len = written.ok()?;
         self.count(len);
+        Some(len)
+    }
+
+    /// Whether the viewer can take packets that repair nothing.
+    fn knows_rtx(&self) -> bool {
+        self.track.rtx_ssrc.is_some()
+    }
+
+    /// RTX that repairs nothing, to find out what the path carries: the latest packets once more,
+    /// or where there are none, padding. Its size; none if the viewer knows no RTX.
+    fn send_probe(
+        &mut self,
+        layer: Option<&Layer>,
+        cluster: ClusterId,
+        way: &mut Way,
+        to: &mut Send<'_, '_>,
+    ) -> Option<usize> {
+        let (codec, media) = self.current?;
+        let negotiated = self.track.codecs.iter().find(|c| c.codec == codec)?;
+        let (ssrc, payload_type) = self.track.rtx_ssrc.zip(negotiated.rtx_payload_type)?;
+        let purpose = Sent::Probe(cluster);
+        self.probed = (self.probed + 1) % MAX_PROBED;
+        let again = self.numbers.newest().and_then(|newest| {
+            let seq = newest.wrapping_sub(self.probed);
+            let (source, number) = self.numbers.sent(seq)?;
+            let layer = layer.filter(|l| l.source == source)?;
+            Some((seq, source, layer.get(number)?))
+        });
+        if let Some((seq, source, packet)) = again
+            && let Some(len) = self.send_again(seq, packet, source, purpose, way, to)
+        {
+            to.outbox.commit(len, to.path, to.links);
+            return Some(len);
+        }
+        let header = StreamHeader {
+            ssrc,
+            payload_type,
+            ..media
+        };
+        self.rtx_index += 1;
+        let number = way.sent(to.now, header, writer::PADDING, purpose);
+        let timestamp = self.numbers.newest_timestamp();
+        let room = to.outbox.room();
+        let len = writer::write_padding(room, header, self.rtx_index, timestamp, number, to.srtp);
+        let len = len.ok()?;
+        self.count(len);
+        to.outbox.commit(len, to.path, to.links);
         Some(len)
     }
 
@@ -164,36 +225,36 @@ impl Outlet {
     }
 }
 
+/// What [`Viewer::feed_one`] did.
+enum Fed {
+    /// Sent so many bytes of media.
+    Sent(usize),
+    /// Nothing is to be sent now.
+    Nothing,
+    /// What was to be sent is too old.
+    Lost,
+}
+
 /// Who a packet is sent to, and how.
 pub(super) struct Send<'a, 'b> {
+    pub(super) now: Instant,
+    /// The frames that the room has had.
+    pub(super) frames: &'a Source,
     pub(super) srtp: &'a Sender,
     pub(super) path: Path,
     pub(super) outbox: &'a mut Outbox,
     pub(super) links: &'a mut Links<'b>,
 }
 
-/// What counts all packets to one viewer, of whichever track.
-#[derive(Debug, Default)]
-struct Transport {
-    number: u16,
-}
-
-impl Transport {
-    /// The transport-wide sequence number of the next packet of a stream. One that carries none
-    /// uses none up: it would be taken for lost.
-    fn next(&mut self, stream: StreamHeader) -> u16 {
-        if stream.transport_cc_id.is_some() {
-            self.number = self.number.wrapping_add(1);
-        }
-        self.number
-    }
-}
-
 /// A viewer's media.
 pub(super) struct Viewer {
     audio: Option<Outlet>,
     video: Option<Outlet>,
-    transport: Transport,
+    pub(super) way: Way,
+    /// Where in its layer it is.
+    cursor: Cursor,
+    /// It is looked after every few milliseconds.
+    pub(super) is_timed: bool,
     /// What was asked for.
     pub(super) choice: LayerChoice,
     /// The layer that is being forwarded, packet by packet.
@@ -208,11 +269,14 @@ pub(super) struct Viewer {
 
 impl Viewer {
     /// A viewer that has seen nothing yet. `seed` is random: first numbers must not be guessable.
-    pub(super) fn new(watching: Watching, seeds: [u64; 2]) -> Self {
+    pub(super) fn new(watching: Watching, seeds: [u64; 2], now: Instant) -> Self {
+        let tracks = [&watching.audio, &watching.video].into_iter().flatten();
         Self {
+            way: Way::new(now, tracks),
+            cursor: Cursor::default(),
+            is_timed: false,
             audio: watching.audio.map(|t| Outlet::new(t, seeds[0])),
             video: watching.video.map(|t| Outlet::new(t, seeds[1])),
-            transport: Transport::default(),
             choice: LayerChoice::default(),
             current: None,
             target: None,
@@ -254,19 +318,20 @@ impl Viewer {
             outlet.numbers.begin(source, first, Begin::Live);
         }
         for packet in packets {
-            outlet.send(source, packet, &mut self.transport, to);
+            outlet.send(source, packet, Sent::Media, &mut self.way, to);
         }
+        self.lived.on_sent(to.now, to.frames);
     }
 
     /// Forwards packets of a layer, if the viewer is on it; or switches to it, if it waits for
     /// that and one of them begins a keyframe. True if it switched.
     pub(super) fn send_video(
         &mut self,
-        source: SourceId,
+        layer: &Layer,
         packets: &[Arc<StoredPacket>],
         to: &mut Send<'_, '_>,
-        now: Instant,
     ) -> bool {
+        let source = layer.source;
         let Some(outlet) = &mut self.video else {
             return false;
         };
@@ -281,50 +346,142 @@ impl Viewer {
             outlet.numbers.begin(source, &packets[0], Begin::Live);
             self.current = Some(source);
             self.target = None;
-            self.first_picture.get_or_insert(now);
+            self.cursor = Cursor::live_from(packets[0].seq);
+            self.first_picture.get_or_insert(to.now);
+            self.lived.on_layer(to.now, &layer.rid, layer.size);
             switched = true;
         }
+        self.way.refill(to.now);
         for packet in packets {
-            outlet.send(source, packet, &mut self.transport, to);
+            if self.cursor.takes(packet.seq, self.way.budget()) {
+                outlet.send(source, packet, Sent::Media, &mut self.way, to);
+                self.lived.on_picture(to.now, packet, to.frames);
+            }
         }
         switched
     }
 
-    /// Shows stored packets that begin with a keyframe: all since then up to live (`catch_up`), or
-    /// that one picture alone.
-    pub(super) fn send_stored<'p>(
+    /// Begins with stored packets from a keyframe on: all since then up to live (`catch_up`), or
+    /// that one picture alone. [`Self::feed`] sends them.
+    pub(super) fn begin_stored(
         &mut self,
-        source: SourceId,
-        packets: impl IntoIterator<Item = &'p Arc<StoredPacket>>,
-        live: u32,
+        layer: &Layer,
+        first: &StoredPacket,
         catch_up: bool,
-        to: &mut Send<'_, '_>,
         now: Instant,
     ) {
         let Some(outlet) = &mut self.video else {
             return;
         };
-        let mut packets = packets.into_iter().peekable();
-        let Some(first) = packets.peek() else {
-            return;
-        };
-        let begin = if catch_up {
-            Begin::CatchUp { live }
-        } else {
-            Begin::Still { live }
-        };
-        outlet.numbers.begin(source, first, begin);
-        for packet in packets {
-            outlet.send(source, packet, &mut self.transport, to);
-        }
+        let live = layer.newest_timestamp();
         self.first_picture.get_or_insert(now);
+        self.lived.on_layer(now, &layer.rid, layer.size);
         if catch_up {
-            self.current = Some(source);
+            let begin = Begin::CatchUp { live };
+            outlet.numbers.begin(layer.source, first, begin);
+            self.cursor = Cursor::behind_from(first.seq, first.arrival, now);
+            self.current = Some(layer.source);
             self.target = None;
         } else {
+            let begin = Begin::Still { live };
+            outlet.numbers.begin(layer.source, first, begin);
+            self.cursor = Cursor::still_from(first.seq);
             self.current = None;
-            self.target = Some(source);
+            self.target = Some(layer.source);
         }
+    }
+
+    /// The layer that it is to be fed from, if it is behind.
+    pub(super) fn is_fed_from(&self) -> Option<SourceId> {
+        self.current.or(self.target).filter(|_| self.is_behind())
+    }
+
+    /// The number in its layer that it has not been sent yet.
+    pub(super) fn position(&self) -> u64 {
+        self.cursor.position()
+    }
+
+    /// Whether an SSRC is that of its picture.
+    pub(super) fn is_video(&self, ssrc: u32) -> bool {
+        self.video.as_ref().is_some_and(|o| o.track.ssrc == ssrc)
+    }
+
+    /// Whether stored packets are still to be sent to it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.cursor.is_behind()
+    }
+
+    /// Sends what is stored, as far as the budget goes. False if the viewer has lost touch: what it
+    /// would get next came too long ago.
+    #[must_use]
+    pub(super) fn feed(&mut self, layer: &Layer, to: &mut Send<'_, '_>) -> bool {
+        self.way.refill(to.now);
+        while self.way.budget().is_open() {
+            match self.feed_one(layer, Sent::Media, to) {
+                Fed::Sent(_) => {}
+                Fed::Nothing => return true,
+                Fed::Lost => return false,
+            }
+        }
+        true
+    }
+
+    fn feed_one(&mut self, layer: &Layer, purpose: Sent, to: &mut Send<'_, '_>) -> Fed {
+        let Some(outlet) = &mut self.video else {
+            return Fed::Nothing;
+        };
+        loop {
+            match self.cursor.next(layer, to.now) {
+                Next::Send(packet) => {
+                    outlet.send(layer.source, packet, purpose, &mut self.way, to);
+                    self.lived.on_picture(to.now, packet, to.frames);
+                    return Fed::Sent(packet.payload().len());
+                }
+                Next::Skip(seq) => outlet.numbers.skip(layer.source, seq),
+                Next::Wait | Next::Done => return Fed::Nothing,
+                Next::Lost => return Fed::Lost,
+            }
+        }
+    }
+
+    /// Sends what the estimate wants to be sent beyond the budget, to find out whether the path
+    /// carries it: of what the viewer is behind by, if it is, or else what it has already. How
+    /// many packets that were.
+    pub(super) fn probe(&mut self, layer: Option<&Layer>, to: &mut Send<'_, '_>) -> u64 {
+        if !self.video.as_ref().is_some_and(Outlet::knows_rtx) {
+            return 0;
+        }
+        let Some(probe) = self.way.poll_probe(to.now) else {
+            return 0;
+        };
+        let (mut sent, mut packets) = (0, 0);
+        while sent < probe.bytes {
+            let purpose = Sent::Probe(probe.cluster);
+            let fed = match layer {
+                Some(layer) if self.is_behind() => self.feed_one(layer, purpose, to),
+                _ => Fed::Nothing,
+            };
+            let len = match (fed, &mut self.video) {
+                (Fed::Sent(len), _) => len,
+                (Fed::Nothing | Fed::Lost, Some(outlet)) => {
+                    match outlet.send_probe(layer, probe.cluster, &mut self.way, to) {
+                        Some(len) => len,
+                        None => return packets,
+                    }
+                }
+                (_, None) => return packets,
+            };
+            sent += len;
+            packets += 1;
+        }
+        packets
+    }
+
+    /// It is on no layer any more, and begins with the next keyframe of `target`.
+    pub(super) fn begin_anew(&mut self, target: Option<SourceId>) {
+        self.current = None;
+        self.target = target;
+        self.cursor = Cursor::default();
     }
 
     /// A number of a source carries no media: leave it out.
@@ -368,9 +525,8 @@ impl Viewer {
         let Some(outlet) = outlet else {
             return false;
         };
-        let Some(len) =
-            outlet.send_again(seq, packet, source, &mut self.transport, to.srtp, to.outbox)
-        else {
+        let purpose = Sent::Retransmission;
+        let Some(len) = outlet.send_again(seq, packet, source, purpose, &mut self.way, to) else {
             return false;
         };
         to.outbox.commit(len, to.path, to.links);

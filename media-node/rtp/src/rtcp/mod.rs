@@ -6,8 +6,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use crate::reports::NtpTime;
 use crate::{ParseError, be16, be32};
 
@@ -44,20 +42,6 @@ pub struct ReportBlock {
     /// Time since then, in 1/65,536 s.
     pub delay_since_last_sr: u32,
 }
-
-impl ReportBlock {
-    /// The round trip to the receiver, measured when the block came at `now` (RFC 3550 §6.4.1); none if it has had no
-    /// report of ours, or its times make no sense.
-    pub fn round_trip(&self, now: NtpTime) -> Option<Duration> {
-        let sent = self.last_sr.wrapping_add(self.delay_since_last_sr);
-        let ticks = now.middle().wrapping_sub(sent);
-        let is_possible = self.last_sr != 0 && ticks <= MAX_ROUND_TRIP;
-        is_possible.then(|| Duration::from_nanos(u64::from(ticks) * 1_000_000_000 / 65_536))
-    }
-}
-
-/// The longest round trip that is believed, in 1/65,536 s: a minute.
-const MAX_ROUND_TRIP: u32 = 60 << 16;
 
 /// A sender report, without its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
