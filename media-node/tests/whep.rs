@@ -247,7 +247,7 @@ async fn the_201_announces_the_extensions_and_the_layers_event() {
     assert!(of(REPORT).starts_with(&format!("<{}/report>", session.location())));
     let events = of(EVENTS);
     assert!(events.starts_with(&format!("<{}/events>", session.location())));
-    assert!(events.contains("events=\"active,inactive,layers,viewercount,reconnect,ended\""));
+    assert!(events.contains("events=\"active,inactive,layers,adaptation,viewercount,reconnect,ended\""));
 }
 
 #[tokio::test]

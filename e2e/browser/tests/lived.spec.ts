@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from '@playwright/test';
-import { expect, expectLive, goLive, HD, pictureHeight, test } from '../lib/fixtures.ts';
+import { expect, expectLive, goLive, HD, pictureHeight, report, test } from '../lib/fixtures.ts';
 
 type SessionRecord = Record<string, unknown> & { client: Record<string, number | null> | null };
 
@@ -82,4 +82,23 @@ test('the host reads in plain words how sending goes', async ({ node, room, open
   await expect(host.locator('#summary')).toHaveText(
     /Your upload carries (at least )?\d+(\.\d)? [kM]bit\/s; sending (720|360|180)p at \d+ frames a second\./,
   );
+});
+
+test('layers that nobody watches are not sent, and come back when somebody does', async ({ node, room, open, hostBrowser, viewerBrowser }) => {
+  const host = await open(hostBrowser, `${node.url}/rooms/${room}/host`, { camera: HD });
+  await goLive(host);
+  const viewer = await open(viewerBrowser, `${node.url}/rooms/${room}`, { context: { viewport: { width: 360, height: 240 } } });
+  await expectLive(viewer);
+  await expect(host.locator('#summary')).toContainText('360p and 720p are off: nobody watches them now.');
+  await expect(host.locator('#layers tbody tr').last()).toContainText('off');
+  const start = Date.now();
+  await viewer.setViewportSize({ width: 1280, height: 720 });
+  await expect.poll(() => pictureHeight(viewer)).toBe(720);
+  report('layer_back_s', (Date.now() - start) / 1_000);
+  await expect(host.locator('#summary')).toContainText('sending 720p');
+  // By hand too, although it is not on air when it is picked.
+  await viewer.setViewportSize({ width: 360, height: 240 });
+  await expect(host.locator('#summary')).toContainText('nobody watches them');
+  await viewer.getByLabel('Quality').selectOption({ label: '720p (1280×720)' });
+  await expect.poll(() => pictureHeight(viewer)).toBe(720);
 });

@@ -28,7 +28,7 @@ use super::problem::Problem;
 use super::registry::Entry;
 use super::session::{Found, find};
 use super::{App, JSON, body, cors};
-use crate::node::{EndReason, LayerInfo, Role, RoomEvent, SessionError};
+use crate::node::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionError};
 
 const RELATION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 /// How often a quiet stream shows that it is alive.
@@ -60,6 +60,7 @@ enum EventType {
     Active,
     Inactive,
     Layers,
+    Adaptation,
     ViewerCount,
     Reconnect,
     Ended,
@@ -67,10 +68,11 @@ enum EventType {
 }
 
 impl EventType {
-    const OF_VIEWERS: [EventType; 6] = [
+    const OF_VIEWERS: [EventType; 7] = [
         EventType::Active,
         EventType::Inactive,
         EventType::Layers,
+        EventType::Adaptation,
         EventType::ViewerCount,
         EventType::Reconnect,
         EventType::Ended,
@@ -95,6 +97,7 @@ impl EventType {
             EventType::Active => "active",
             EventType::Inactive => "inactive",
             EventType::Layers => "layers",
+            EventType::Adaptation => "adaptation",
             EventType::ViewerCount => "viewercount",
             EventType::Reconnect => "reconnect",
             EventType::Ended => "ended",
@@ -107,6 +110,7 @@ impl EventType {
             RoomEvent::Active => EventType::Active,
             RoomEvent::Inactive => EventType::Inactive,
             RoomEvent::Layers(_) => EventType::Layers,
+            RoomEvent::Adaptation(_) => EventType::Adaptation,
             RoomEvent::ViewerCount(_) => EventType::ViewerCount,
             RoomEvent::Reconnect { .. } => EventType::Reconnect,
             RoomEvent::Ended => EventType::Ended,
@@ -250,6 +254,8 @@ struct Follower {
     later: Option<(Instant, RoomEvent)>,
     /// Always there, but for the moment of dropping.
     events: Option<broadcast::Receiver<RoomEvent>>,
+    /// What this viewer is sent of the picture.
+    adaptation: watch::Receiver<Option<Adaptation>>,
     alive: watch::Receiver<()>,
     ended: watch::Receiver<Option<EndReason>>,
 }
@@ -257,6 +263,9 @@ struct Follower {
 impl Follower {
     fn new(app: &App, found: &Found, number: u32) -> Result<Follower, Problem> {
         let ended = app.node().ended(&found.id).ok_or(SessionError::NotFound)?;
+        let adaptation = app.node().adaptation(&found.id);
+        let mut adaptation = adaptation.ok_or(SessionError::NotFound)?;
+        adaptation.mark_changed();
         let mut streams = found.entry.streams();
         let stream = streams.get(number).ok_or_else(no_such_stream)?;
         let mut first = VecDeque::new();
@@ -276,6 +285,7 @@ impl Follower {
             first,
             later: None,
             events: Some(missed.unwrap_or(fresh)),
+            adaptation,
             alive: stream.alive.subscribe(),
             ended,
         })
@@ -324,6 +334,15 @@ impl Follower {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     return self.later.take().map(|(_, event)| event);
                 }
+                changed = self.adaptation.changed() => match changed {
+                    Ok(()) => {
+                        let adaptation = self.adaptation.borrow_and_update().clone();
+                        if let Some(adaptation) = adaptation {
+                            return Some(RoomEvent::Adaptation(adaptation));
+                        }
+                    }
+                    Err(_) => return None,
+                },
                 _ = self.alive.changed() => return None,
                 _ = self.ended.wait_for(Option::is_some) => return None,
             }
@@ -341,6 +360,7 @@ impl Follower {
                 let rids: Vec<&str> = rids.iter().map(AsRef::as_ref).collect();
                 json!({ "rids": rids })
             }
+            RoomEvent::Adaptation(adaptation) => adapted(adaptation),
             RoomEvent::ViewerCount(viewers) => json!({ "viewercount": viewers }),
             RoomEvent::Reconnect { url: Some(url), .. } => json!({ "url": url }),
             RoomEvent::Reconnect { url: None, .. } => json!({}),
@@ -389,6 +409,22 @@ fn put_off(event: &RoomEvent) -> Option<(Instant, RoomEvent)> {
         within: Duration::ZERO,
     };
     Some((Instant::now() + within.mul_f64(share), event))
+}
+
+fn adapted(adaptation: &Adaptation) -> serde_json::Value {
+    let mut value = json!({
+        "state": if adaptation.layer.is_some() { "playing" } else { "paused" },
+        "reason": adaptation.reason.name(),
+        "estimateBps": adaptation.estimate_bps,
+    });
+    if let (Some(layer), Some(object)) = (&adaptation.layer, value.as_object_mut()) {
+        object.insert("rid".into(), (*layer.rid).into());
+        if let Some((width, height)) = layer.size {
+            object.insert("width".into(), width.into());
+            object.insert("height".into(), height.into());
+        }
+    }
+    value
 }
 
 fn layer(layer: &LayerInfo) -> serde_json::Value {

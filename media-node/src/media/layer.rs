@@ -184,6 +184,12 @@ impl Layer {
         }
     }
 
+    /// How long ago the last keyframe began, if all since is stored.
+    pub fn keyframe_age(&self, now: Instant) -> Option<Duration> {
+        let first = self.get(self.keyframe.start?)?;
+        Some(now.saturating_duration_since(first.arrival))
+    }
+
     /// The packets of the last keyframe, in order.
     pub fn keyframe_packets(&self) -> &[Arc<StoredPacket>] {
         &self.keyframe.packets

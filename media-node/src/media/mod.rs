@@ -4,6 +4,7 @@
 //! A packet's way: [`ingest`] opens and names it, [`layer`] stores it once, [`forwarder`] gives it
 //! the sequence number and timestamp that one viewer expects next, [`writer`] makes the bytes.
 
+pub mod allocation;
 pub mod forwarder;
 pub mod ingest;
 pub mod keyframes;

@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, watch};
 use super::assignments::Assignments;
 use super::parting::{Parting, Partings};
 use super::retention::{Mark, Stays, Step};
-use super::session::{EndReason, LayerInfo, Role, RoomEvent, SessionId};
+use super::session::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionId};
 use crate::lived::Lived;
 use crate::lived::record::{Times, Who};
 use crate::lived::report::Report;
@@ -77,6 +77,8 @@ pub(super) struct Session {
     /// What its page said last, and how often it has said something.
     pub(super) report: Option<Report>,
     pub(super) reports: u32,
+    /// What a viewer is sent of the picture.
+    pub(super) adaptation: watch::Sender<Option<Adaptation>>,
     pub(super) ended: watch::Sender<Option<EndReason>>,
 }
 
@@ -283,6 +285,14 @@ impl State {
                 active,
                 layers,
             } => self.on_air(program, active, layers),
+            ShardEvent::Adapted { number, adaptation } => self.on_adapted(number, adaptation),
+        }
+    }
+
+    fn on_adapted(&mut self, number: SessionNumber, adaptation: Adaptation) {
+        let id = self.numbers.get(&number);
+        if let Some(session) = id.and_then(|id| self.sessions.get(id)) {
+            session.adaptation.send_replace(Some(adaptation));
         }
     }
 
@@ -304,7 +314,8 @@ impl State {
         };
         match session.who.role {
             Role::Publisher => {
-                room.host = session.publishes.take().map(|program| (number, program))
+                room.host = session.publishes.take().map(|program| (number, program));
+                room.wanted = None;
             }
             Role::Viewer => room.viewers += 1,
         }

@@ -57,7 +57,22 @@ impl Core {
         if let Some(viewer) = self.viewer_mut(key) {
             viewer.way.on_feedback(now, feedback);
             viewer.lived.on_feedback(now);
+            self.on_estimate(now, key);
             self.serve(now, key);
+        }
+    }
+
+    /// More is known of a viewer's path. If that carries less than it is sent, it is aimed anew at
+    /// once; else with the next look at all.
+    fn on_estimate(&mut self, now: Instant, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let id = session.program;
+        if let Role::Viewer(viewer) = &session.role
+            && viewer.is_over_its_path()
+        {
+            self.aim(now, id, key);
         }
     }
 
@@ -65,6 +80,7 @@ impl Core {
     pub(super) fn on_remb(&mut self, now: Instant, key: Key, bps: u64) {
         if let Some(viewer) = self.viewer_mut(key) {
             viewer.way.on_remb(now, bps);
+            self.on_estimate(now, key);
         }
     }
 
@@ -78,6 +94,7 @@ impl Core {
             viewer.lived.on_report(now, block, rtt);
             if viewer.is_video(block.ssrc) {
                 viewer.way.on_receiver_report(now, block.fraction_lost, rtt);
+                self.on_estimate(now, key);
             }
         }
     }
@@ -89,14 +106,24 @@ impl Core {
         }
     }
 
-    /// Time has passed for all viewers; to be called some times a second.
+    /// Time has passed for all viewers; to be called some times a second. Their layers are chosen
+    /// anew.
     pub(super) fn look_after_ways(&mut self, now: Instant) {
+        let (mut paused, mut behind) = (0, 0);
         for at in 0..self.sessions.key_bound() {
-            if let Some(viewer) = self.viewer_mut(at) {
+            let Some(session) = self.sessions.get_mut(at) else {
+                continue;
+            };
+            let id = session.program;
+            if let Role::Viewer(viewer) = &mut session.role {
+                paused += usize::from(viewer.choice.is_paused());
+                behind += usize::from(viewer.is_behind());
                 viewer.way.on_tick(now);
+                self.aim(now, id, at);
                 self.serve(now, at);
             }
         }
+        self.metrics.set_viewers(paused, behind);
     }
 
     /// Looks after the viewers that are behind or probed.

@@ -64,7 +64,7 @@ pub(super) struct Core {
     pub(super) peers: Vec<RelayHandle>,
     pub(super) peers_to_wake: Vec<bool>,
     identity: Arc<Identity>,
-    events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
+    pub(super) events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
     random: SystemRandom,
     pub(super) shut_down: bool,
 }

@@ -1,8 +1,9 @@
 //! From a layer to its viewers: sending on what came in, starting and switching viewers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::adaptation::catch_up;
+use super::choice::Verdict;
 use super::core::Core;
 use super::message::{ProgramId, Relay, ShardEvent};
 use super::outbox::Links;
@@ -14,6 +15,9 @@ use crate::lived::viewing::NoVideo;
 use crate::media::layer::{Layer, Start};
 use crate::media::packet::SourceId;
 use crate::node::LayerChoice;
+
+/// A picture that goes back by this much is seen to.
+const SHOWS: Duration = Duration::from_millis(400);
 
 impl Core {
     /// Sends on everything that is due.
@@ -160,6 +164,7 @@ impl Core {
             .entry(id)
             .or_insert_with(|| Program::new(id, home));
         program.max_lines = session.max_lines;
+        program.look_at_rungs(now);
         program.viewers.push(key);
         let is_first = program.viewers.len() == 1;
         if is_first && home != self.index {
@@ -206,7 +211,7 @@ impl Core {
         };
         let id = session.program;
         if let Role::Viewer(viewer) = &mut session.role {
-            viewer.choice = choice;
+            viewer.asked = choice;
             if session.srtp.is_some() {
                 self.aim(now, id, key);
             }
@@ -216,27 +221,52 @@ impl Core {
     /// Aims a viewer at the layer that it should be on now: starts it if it sees nothing yet, or
     /// has it switch at that layer's next keyframe.
     pub(super) fn aim(&mut self, now: Instant, id: ProgramId, key: Key) {
-        let Some(program) = self.programs.get_mut(&id) else {
-            return;
-        };
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Self {
+            programs,
+            sessions,
+            metrics,
+            events,
+            ..
+        } = self;
+        let (Some(program), Some(session)) = (programs.get_mut(&id), sessions.get_mut(key)) else {
             return;
         };
         let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
-        if !viewer.takes_video() {
+        if !viewer.takes_video() || session.srtp.is_none() {
             return;
         }
-        if viewer.choice.is_no_video() {
-            viewer.begin_anew(None);
-            viewer.lived.on_no_video(now, NoVideo::Choice);
-            unsubscribe(program, key, None);
-            return;
+        let verdict = viewer.decide(now, program);
+        if let Some(adaptation) = viewer.adapted(&verdict, program) {
+            let number = session.number;
+            // The control plane is gone only when the process ends.
+            let _ = events.send(ShardEvent::Adapted { number, adaptation });
         }
-        let Some(wanted) = program.choose(&viewer.choice, now) else {
-            return;
+        let rung = match verdict {
+            Verdict::OffAir => return,
+            Verdict::Off => {
+                viewer.begin_anew(None);
+                viewer.lived.on_no_video(now, NoVideo::Choice);
+                unsubscribe(program, key, None);
+                return;
+            }
+            Verdict::Pause => {
+                if viewer.choice.pause() {
+                    viewer.begin_anew(None);
+                    viewer.lived.on_no_video(now, NoVideo::Network);
+                    unsubscribe(program, key, None);
+                    metrics.pauses += 1;
+                }
+                return;
+            }
+            Verdict::Send(rung, _) => rung,
         };
+        let change = viewer.choice.note(&verdict);
+        if let Some(change) = change {
+            metrics.layer_changed(change);
+        }
+        let wanted = rung.source;
         if viewer.current == Some(wanted) {
             viewer.target = None;
             unsubscribe(program, key, Some(wanted));
@@ -252,16 +282,18 @@ impl Core {
                 layer.subscribers.retain(|k| *k != key);
             }
         }
-        if let Some(layer) = program.layer_of_mut(wanted) {
-            if !layer.subscribers.contains(&key) {
-                layer.subscribers.push(key);
-            }
-            if !starts {
-                layer.keyframes.want();
-            }
+        let Some(layer) = program.layer_of_mut(wanted) else {
+            return;
+        };
+        if !layer.subscribers.contains(&key) {
+            layer.subscribers.push(key);
         }
-        if starts {
+        // Down at once: from a keyframe that is stored, if it is not so old that it shows.
+        let is_down = change.is_some_and(|change| !change.is_up);
+        if starts || (is_down && layer.keyframe_age(now).is_some_and(|age| age < SHOWS)) {
             self.start(now, id, wanted, key);
+        } else {
+            layer.keyframes.want();
         }
     }
 
@@ -288,7 +320,7 @@ impl Core {
         let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
-        if viewer.current.is_some() {
+        if viewer.current == Some(source) {
             return; // The flush has just started it.
         }
         let first = viewer.first_picture().is_none();
@@ -464,6 +496,7 @@ impl Core {
         let Some(program) = self.programs.get_mut(&id) else {
             return;
         };
+        program.look_at_rungs(now);
         if !program.on_air_changed(now) {
             return;
         }

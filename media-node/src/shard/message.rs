@@ -7,11 +7,12 @@ use showrunner_rtp::codec::Codec;
 use showrunner_sdp::{Publishing, Watching};
 use showrunner_transport::{Fingerprint, IceCredentials};
 
+use super::wishes::Wish;
 use crate::lived::Lived;
 use crate::media::ingest::Track;
 use crate::media::packet::{SourceId, StoredPacket};
 use crate::media::sync::ProgramSync;
-use crate::node::{EndReason, LayerChoice, LayerInfo};
+use crate::node::{Adaptation, EndReason, LayerChoice, LayerInfo};
 
 /// A room's media in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,6 +114,13 @@ pub enum ShardEvent {
         /// Their RIDs, in any order.
         rids: Arc<[Arc<str>]>,
     },
+    /// What a viewer is to be sent of the picture changed.
+    Adapted {
+        /// Which session.
+        number: SessionNumber,
+        /// What it is now.
+        adaptation: Adaptation,
+    },
     /// What a program has on air: when that changes, and once a second, since bitrates do. From
     /// its home shard only.
     OnAir {
@@ -189,6 +197,15 @@ pub enum Relay {
         program: ProgramId,
         /// Its clocks.
         sync: ProgramSync,
+    },
+    /// What the viewers there want.
+    Wish {
+        /// Which program.
+        program: ProgramId,
+        /// The shard that they are on.
+        from: usize,
+        /// Their largest wish; none: there are no viewers.
+        wish: Option<Wish>,
     },
     /// The publisher is gone, and all its layers.
     OffAir {

@@ -6,6 +6,7 @@
 
 mod adaptation;
 mod batch;
+pub(crate) mod choice;
 mod core;
 mod delivery;
 mod feedback;
@@ -21,6 +22,7 @@ pub mod socket;
 mod tcp;
 mod viewer;
 mod way;
+pub(crate) mod wishes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

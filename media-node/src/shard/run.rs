@@ -224,7 +224,8 @@ impl Core {
         let first = (tick % TICKS_PER_ROUND) as usize;
         for key in (first..self.sessions.key_bound()).step_by(TICKS_PER_ROUND as usize) {
             self.look_after(now, key);
-            if let Some(Role::Viewer(_)) = self.sessions.get_mut(key).map(|s| &s.role) {
+            if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &s.role) {
+                self.metrics.path_carries(viewer.way.estimate().target_bps);
                 self.report_to_viewer(now, key);
                 self.look_at_viewer(now, key);
             }
@@ -233,6 +234,7 @@ impl Core {
             self.look_after_ways(now);
             for id in self.programs.keys().copied().collect::<Vec<_>>() {
                 self.look_on_air(now, id);
+                self.look_at_wishes(now, id);
                 if tick.is_multiple_of(TICKS_PER_ROUND) {
                     self.look_at_host(now, id);
                     self.tell_on_air(now, id);

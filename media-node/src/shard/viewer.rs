@@ -9,6 +9,7 @@ use showrunner_rtp::rtcp::{self, BufferFull};
 use showrunner_sdp::{SendTrack, Watching};
 use showrunner_transport::srtp::Sender;
 
+use super::choice::Choice;
 use super::outbox::{Links, Outbox};
 use super::path::Path;
 use super::way::Way;
@@ -256,7 +257,9 @@ pub(super) struct Viewer {
     /// It is looked after every few milliseconds.
     pub(super) is_timed: bool,
     /// What was asked for.
-    pub(super) choice: LayerChoice,
+    pub(super) asked: LayerChoice,
+    /// What was decided.
+    pub(super) choice: Choice,
     /// The layer that is being forwarded, packet by packet.
     pub(super) current: Option<SourceId>,
     /// The layer to go on with at its next keyframe.
@@ -277,7 +280,8 @@ impl Viewer {
             is_timed: false,
             audio: watching.audio.map(|t| Outlet::new(t, seeds[0])),
             video: watching.video.map(|t| Outlet::new(t, seeds[1])),
-            choice: LayerChoice::default(),
+            asked: LayerChoice::default(),
+            choice: Choice::default(),
             current: None,
             target: None,
             last_restart: None,
@@ -297,6 +301,11 @@ impl Viewer {
     /// Whether it takes video at all.
     pub(super) fn takes_video(&self) -> bool {
         self.video.is_some()
+    }
+
+    /// Whether it takes audio at all.
+    pub(super) fn takes_audio(&self) -> bool {
+        self.audio.is_some()
     }
 
     /// When the first picture was sent.

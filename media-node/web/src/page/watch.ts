@@ -64,10 +64,9 @@ export function watchPage({ namespace, room }: Route, token: string | undefined)
 
 const RID_PREFIX = 'rid:';
 
-/** Layers that are being sent, largest first. */
+/** Largest first. Those that are not sent now, because nobody watches them, come back when they are picked. */
 function layerOptions(layers: Layer[]): { value: string; label: string }[] {
-  return layers
-    .filter((each) => each.bitrate > 0)
+  return [...layers]
     .sort((a, b) => (b.height ?? 0) - (a.height ?? 0))
     .map((each) => ({ value: RID_PREFIX + each.rid, label: words.layerLabel(each) }));
 }
