@@ -95,9 +95,11 @@ impl Viewer {
             let is_there = program.rungs.iter().any(|r| r.source == layer.source);
             is_there.then_some(layer.source)
         });
+        // What is picked by hand goes before what fits the window.
+        let bound = |max: Option<u16>| max.filter(|_| chosen.is_none());
         let limits = Limits {
-            max_width: self.asked.max_width,
-            max_height: self.asked.max_height,
+            max_width: bound(self.asked.max_width),
+            max_height: bound(self.asked.max_height),
             max_lines: program.max_lines,
             chosen,
             ..Limits::default()
