@@ -7,7 +7,7 @@ use showrunner_rtp::rtcp::{self, Blocks, Packet, Writer};
 use super::core::Core;
 use super::message::Relay;
 use super::outbox::Links;
-use super::session::{Role, Session};
+use super::session::{Publisher, Role, Session};
 use super::sessions::Key;
 use crate::media::ingest::{FEEDBACK_SSRC, Track};
 use crate::media::packet::SourceId;
@@ -127,7 +127,7 @@ impl Core {
         let Role::Publisher(publisher) = &mut session.role else {
             return;
         };
-        let ingest = &mut publisher.ingest;
+        let Publisher { ingest, lived } = &mut **publisher;
         let mut buffer = [0; MAX_COMPOUND + MAX_OVERHEAD];
         let mut writer = Writer::new(&mut buffer[..MAX_COMPOUND]);
         let before = ingest.counters();
@@ -145,6 +145,7 @@ impl Core {
                         && let Some(ssrc) = ingest.ssrc_of(layer.source)
                     {
                         metrics.keyframe_requests_sent += 1;
+                        lived.on_keyframe_request();
                         writer.pli(FEEDBACK_SSRC, ssrc)?;
                     }
                 }
