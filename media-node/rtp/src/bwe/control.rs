@@ -23,6 +23,9 @@ const LOWER: f64 = 0.97;
 /// Share of what is sent that is all of it, but for chance.
 const GETS_THROUGH: f64 = 0.95;
 
+/// A queue that is there so long after the rate was lowered is no burst.
+const WARNED_US: i64 = 1_500_000;
+
 /// A trend is not believed while less than this stands in the queue: a frame that is larger than
 /// the others makes one too.
 const REAL_QUEUE_US: i64 = 15_000;
@@ -35,6 +38,12 @@ const FAR_QUEUE_US: i64 = 90_000;
 /// By how much the queue must have grown after the rate was lowered, to lower it once more before
 /// the path can have answered.
 const GROWN_ON_US: i64 = 20_000;
+
+/// A rate of less than this share of what it was has given way, when no more than so much of it is
+/// sent; for so long nothing more is given.
+const GAVE_WAY: f64 = 0.4;
+const OBEYS: f64 = 1.2;
+const GIVES_WAY_US: i64 = 4_000_000;
 
 /// Share that is sent after loss beside somebody who gives way for loss only.
 const BACK_OFF_BESIDE: f64 = 0.9;
@@ -64,6 +73,8 @@ pub(super) struct Sight {
     pub(super) has_rival: bool,
     /// What was sent lately.
     pub(super) sent_bps: f64,
+    /// What is sent by decision.
+    pub(super) wanted_bps: f64,
     /// What the path carried lately, with what it loses anyway counted in.
     pub(super) carried_bps: Option<f64>,
     pub(super) rtt_us: i64,
@@ -90,6 +101,8 @@ pub(super) struct RateControl {
     decreased_us: Option<i64>,
     /// The queue when it was last lowered.
     decreased_at_queue_us: i64,
+    /// Since when a queue stands, and the rate then.
+    stands: Option<(i64, f64)>,
     /// The rate before a trial, or a silence, lowered it.
     before_trial_bps: Option<f64>,
     before_silence_bps: Option<f64>,
@@ -104,6 +117,7 @@ impl RateControl {
             updated_us: None,
             decreased_us: None,
             decreased_at_queue_us: 0,
+            stands: None,
             before_trial_bps: None,
             before_silence_bps: None,
         }
@@ -133,6 +147,11 @@ impl RateControl {
         if let Some(before) = self.before_silence_bps.take() {
             self.set(before);
         }
+        self.stands = if sight.queue_us < REAL_QUEUE_US {
+            None
+        } else {
+            self.stands.or(Some((sight.now_us, self.target_bps)))
+        };
         match sight.verdict {
             Verdict::Congested => {
                 self.before_trial_bps = None;
@@ -179,13 +198,18 @@ impl RateControl {
         {
             return false;
         }
+        if self.gave_way(sight) && !sight.has_rival {
+            return false;
+        }
         let lowered = if sight.has_rival {
-            BACK_OFF_BESIDE * carried.max(sight.sent_bps.min(self.target_bps))
+            BACK_OFF_BESIDE * self.target_bps
         } else if sight.queue_us > LONG_QUEUE_US {
             BACK_OFF_FAR * carried
-        } else if !sight.is_used && carried > GETS_THROUGH * sight.sent_bps {
-            // All that is sent comes through: that more would not is only likely.
-            (BACK_OFF * self.target_bps).max(carried)
+        } else if carried > GETS_THROUGH * sight.sent_bps
+            && !self.fell_within(sight.now_us, WARNED_US)
+        {
+            // All that is sent comes through: what queues may be another's burst, and soon gone.
+            (BACK_OFF * self.target_bps).max(carried.max(sight.wanted_bps))
         } else {
             BACK_OFF * carried
         };
@@ -194,6 +218,16 @@ impl RateControl {
         self.decreased_us = Some(sight.now_us);
         self.decreased_at_queue_us = sight.queue_us;
         self.target_bps < LOWER * before
+    }
+
+    /// Whether much less is sent already than when the queue began to stand, and it stands all the
+    /// same. More of that would not help before it is known whose queue it is.
+    fn gave_way(&self, sight: &Sight) -> bool {
+        self.stands.is_some_and(|(since_us, before_bps)| {
+            self.target_bps < GAVE_WAY * before_bps
+                && sight.sent_bps < OBEYS * self.target_bps
+                && sight.now_us - since_us < GIVES_WAY_US
+        })
     }
 
     fn increase(&mut self, sight: &Sight, elapsed_us: i64) {
@@ -213,13 +247,13 @@ impl RateControl {
         self.set(grown.min(most));
     }
 
-    /// A probe found that so much is carried, at least or at most.
-    pub(super) fn probed(&mut self, bps: f64, is_limit: bool, carried_bps: Option<f64>) {
+    /// A probe found that so much is carried: at least, or at most. What is sent and comes through
+    /// all the same (`in_use_bps`) is not given up for it.
+    pub(super) fn probed(&mut self, bps: f64, is_limit: bool, in_use_bps: f64) {
         if bps > self.target_bps {
             self.set(bps);
         } else if is_limit {
-            let lowered = bps.max(carried_bps.unwrap_or(0.0));
-            self.set(lowered.min(self.target_bps));
+            self.set(bps.max(in_use_bps).min(self.target_bps));
         }
     }
 

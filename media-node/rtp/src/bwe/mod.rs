@@ -22,9 +22,7 @@ mod rival;
 mod trend;
 
 #[cfg(test)]
-mod scenarios;
-#[cfg(test)]
-mod sim;
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -50,6 +48,9 @@ const LONG_US: i64 = 500_000;
 
 /// A queue that grew to so much calls for the short window.
 const GROWN_QUEUE_US: i64 = 50_000;
+
+/// Loss of the path's own that makes probes uncertain.
+const LOSSY: f64 = 0.1;
 
 /// A probe that looks into a queue has at least this rate.
 const LEAST_LOOK_BPS: f64 = 300_000.0;
@@ -157,6 +158,7 @@ pub struct Estimator {
     fallback: Fallback,
     basis: Basis,
     rtt_us: Option<i64>,
+    wanted_bps: f64,
     goal_bps: Option<f64>,
     /// Reference time of the last feedback, unwrapped, in 64 ms.
     reference: Option<i64>,
@@ -205,6 +207,7 @@ impl Estimator {
             fallback: Fallback::default(),
             basis: Basis::Nothing,
             rtt_us: None,
+            wanted_bps: 0.0,
             goal_bps: None,
             reference: None,
             reported: None,
@@ -376,6 +379,7 @@ impl Estimator {
             grows_on: self.queue.grows_on(),
             has_rival: self.rival.is_present(),
             sent_bps,
+            wanted_bps: self.wanted_bps,
             carried_bps,
             rtt_us,
             is_used: self.is_used(now_us),
@@ -390,8 +394,11 @@ impl Estimator {
         let outlook = self.outlook(now_us);
         if let Some(found) = self.prober.conclude(now_us, self.reported, &outlook) {
             self.rival.probed(now_us, found.bps, self.sent_bps(now_us));
-            let carried_bps = self.carried_bps();
-            self.control.probed(found.bps, found.is_limit, carried_bps);
+            // In a queue that is full of others' packets it found what it got, not what there is.
+            let is_limit = found.is_limit && self.queue.standing_us() < CALM_QUEUE_US;
+            let carried_bps = self.carried_bps().unwrap_or(0.0);
+            let in_use_bps = self.wanted_bps.max(carried_bps);
+            self.control.probed(found.bps, is_limit, in_use_bps);
         }
     }
 
@@ -418,6 +425,7 @@ impl Estimator {
             target_bps: self.control.target_bps(),
             goal_bps: self.goal_bps,
             inherent_loss: self.loss.inherent(),
+            confirm: !self.rival.is_present() && self.loss.inherent() < LOSSY,
             look_bps: self
                 .rival
                 .wants_probe(now_us)
@@ -458,6 +466,7 @@ impl Estimator {
     /// What is sent by the allocation's will, and what the next better thing would take in all: the
     /// goal of probes. None if nothing better waits.
     pub fn set_wanted(&mut self, bps: u64, next_layer_bps: Option<u64>) {
+        self.wanted_bps = bps as f64;
         self.goal_bps = next_layer_bps.map(|next| next.max(bps) as f64);
     }
 
@@ -507,6 +516,11 @@ impl Estimator {
             is_probing: self.prober.is_busy(),
             basis: self.basis,
         }
+    }
+
+    /// Bytes that it takes, its history included.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.history.memory()
     }
 
     /// What may be sent for a probe now, beside the media of this tick and after it. To be called

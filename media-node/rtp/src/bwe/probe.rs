@@ -5,6 +5,10 @@
 /// How long a cluster lasts at least.
 const CLUSTER_US: i64 = 15_000;
 
+/// One that found enough is confirmed by one that lasts longer than the pause between two frames:
+/// else it may just have met no packet of others who share the path.
+const CONFIRMATION_US: i64 = 40_000;
+
 /// Packets, and bytes, that a cluster has at least.
 const LEAST_PACKETS: f64 = 5.0;
 const LEAST_BYTES: f64 = 5_500.0;
@@ -75,6 +79,9 @@ pub(super) struct Outlook {
     pub(super) inherent_loss: f64,
     /// Nothing speaks against it: no queue, no over-use.
     pub(super) calm: bool,
+    /// What was found should be confirmed. Not where much is lost, nor in others' queues: there no
+    /// two clusters find the same.
+    pub(super) confirm: bool,
     /// A probe at this rate should look into the queue, whatever else.
     pub(super) look_bps: Option<f64>,
 }
@@ -86,6 +93,7 @@ struct Cluster {
     goal_bytes: usize,
     goal_packets: u32,
     planned_us: i64,
+    is_confirmation: bool,
     sent: Option<Sending>,
     came: Coming,
 }
@@ -127,6 +135,8 @@ pub(super) struct Prober {
     next_id: u16,
     /// Nothing is known of the path yet: each cluster asks for twice what the one before found.
     starting: bool,
+    /// The last cluster found enough, and the next is to confirm it.
+    confirms: bool,
     not_before_us: i64,
     pause_us: i64,
     /// When the caller last came, and after how long.
@@ -142,6 +152,7 @@ impl Default for Prober {
             phase: Phase::Idle,
             next_id: 0,
             starting: true,
+            confirms: false,
             not_before_us: i64::MIN,
             pause_us: FIRST_PAUSE_US,
             polled_us: i64::MIN / 2,
@@ -208,10 +219,15 @@ impl Prober {
         let Some(rate_bps) = outlook.look_bps.or_else(|| self.rate(now_us, outlook)) else {
             return;
         };
+        let lasts_us = if self.confirms {
+            CONFIRMATION_US
+        } else {
+            CLUSTER_US
+        };
         // Of what is lost anyway there must be so much more.
         let more = 1.0 / (1.0 - outlook.inherent_loss.min(0.8));
         let goal_bytes =
-            (rate_bps * (CLUSTER_US + self.tick_us) as f64 / 8e6).max(LEAST_BYTES * more);
+            (rate_bps * (lasts_us + self.tick_us) as f64 / 8e6).max(LEAST_BYTES * more);
         let id = ClusterId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         self.phase = Phase::Sending(Cluster {
@@ -220,6 +236,7 @@ impl Prober {
             goal_bytes: goal_bytes as usize,
             goal_packets: (LEAST_PACKETS * more) as u32,
             planned_us: now_us,
+            is_confirmation: self.confirms,
             sent: None,
             came: Coming::default(),
         });
@@ -333,16 +350,21 @@ impl Prober {
         // What it left in the queue drains at the rate that it found.
         let drains_us = 8e6 * sent.bytes as f64 / found.bps.max(1.0);
         self.settles_us = sent.last_us + (drains_us as i64).min(300_000);
-        self.schedule(now_us, &found, outlook);
+        let is_enough = outlook.goal_bps.is_some_and(|goal| found.bps >= goal);
+        self.confirms = is_enough && outlook.confirm && !self.starting && !cluster.is_confirmation;
+        if self.confirms {
+            return None;
+        }
+        self.schedule(now_us, &found, is_enough);
         Some(found)
     }
 
-    fn schedule(&mut self, now_us: i64, found: &Found, outlook: &Outlook) {
+    fn schedule(&mut self, now_us: i64, found: &Found, is_enough: bool) {
         if self.starting && found.bps >= GOOD_START * found.asked_bps {
             return;
         }
         self.starting = false;
-        if outlook.goal_bps.is_some_and(|goal| found.bps >= goal) {
+        if is_enough {
             self.pause_us = FIRST_PAUSE_US;
             return;
         }
@@ -389,6 +411,7 @@ mod tests {
         goal_bps: Some(2_000_000.0),
         inherent_loss: 0.0,
         calm: true,
+        confirm: true,
         look_bps: None,
     };
 

@@ -18,8 +18,11 @@ const LOOK_EVERY_US: i64 = 3_000_000;
 const DRAINS: f64 = 0.75;
 
 /// How much more than is sent a probe finds in another's queue at least.
-const SHARE_IS_ANOTHERS: f64 = 1.4;
-const SHARE_IS_OURS: f64 = 1.15;
+const SHARE_IS_ANOTHERS: f64 = 1.25;
+const SHARE_IS_OURS: f64 = 1.1;
+
+/// Probes in a row that found no more than is sent, until a queue is ours.
+const OURS_AFTER: u32 = 2;
 
 /// Looks for somebody else's queue.
 #[derive(Debug, Default)]
@@ -29,6 +32,8 @@ pub(super) struct Rival {
     stands: Option<(i64, i64)>,
     empty_since_us: Option<i64>,
     not_before_us: i64,
+    /// Probes in a row that found no more than is sent.
+    ours: u32,
 }
 
 impl Rival {
@@ -71,10 +76,12 @@ impl Rival {
             return;
         }
         self.not_before_us = now_us + LOOK_EVERY_US;
-        if found_bps > SHARE_IS_ANOTHERS * sent_bps {
-            self.present = true;
-        } else if found_bps < SHARE_IS_OURS * sent_bps {
-            self.present = false;
+        if found_bps < SHARE_IS_OURS * sent_bps {
+            self.ours += 1;
+            self.present &= self.ours < OURS_AFTER;
+        } else {
+            self.ours = 0;
+            self.present |= found_bps > SHARE_IS_ANOTHERS * sent_bps;
         }
     }
 }
