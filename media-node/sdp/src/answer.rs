@@ -134,10 +134,16 @@ impl Answer {
         local: &Local,
         candidates: &[Candidate],
     ) {
-        let payload_types = track
-            .codecs()
-            .iter()
-            .flat_map(|c| std::iter::once(c.payload_type).chain(c.rtx_payload_type));
+        let payload_types = track.codecs().iter().flat_map(|c| {
+            let own = Some(c.payload_type);
+            // Browsers send what comes first: from hosts redundancy is wanted, viewers get it as
+            // their path needs it.
+            let media = match track {
+                Track::Receives(_) => [c.red_payload_type, own],
+                Track::Sends(_) => [own, c.red_payload_type],
+            };
+            media.into_iter().flatten().chain(c.rtx_payload_type)
+        });
         let formats: Vec<String> = payload_types.map(|pt| pt.to_string()).collect();
         self.line(format_args!(
             "m={} 9 {} {}",
@@ -212,6 +218,10 @@ impl Answer {
             if allowed {
                 self.line(format_args!("a=rtcp-fb:{pt} {what}"));
             }
+        }
+        if let Some(red) = codec.red_payload_type {
+            self.line(format_args!("a=rtpmap:{red} red/{rate}"));
+            self.line(format_args!("a=fmtp:{red} {pt}/{pt}"));
         }
         if let Some(rtx) = codec.rtx_payload_type {
             let clock = rate.split('/').next().unwrap_or(rate);

@@ -152,6 +152,25 @@ fn numbers_that_the_node_could_not_write_are_not_agreed_on() {
 }
 
 #[test]
+fn a_viewer_can_be_sent_redundant_sound_and_bounds_of_its_delay() {
+    let (watching, answer) = watch(CHROMIUM_WHEP, &program(Codec::Vp8, ""));
+    let audio = &watching.audio.expect("audio").codecs[0];
+    assert_eq!(
+        (audio.payload_type, audio.red_payload_type),
+        (111, Some(63))
+    );
+    assert_eq!(m_lines(&answer)[0], "m=audio 9 UDP/TLS/RTP/SAVPF 111 63");
+    let lines = section(&answer, "audio");
+    for line in ["a=rtpmap:63 red/48000/2", "a=fmtp:63 111/111"] {
+        assert!(lines.contains(&line), "{line} is not in {answer}");
+    }
+    let video = watching.video.expect("video");
+    assert_eq!(video.extensions.playout_delay, Some(5));
+    // "red" of a picture is another format.
+    assert!(video.codecs.iter().all(|c| c.red_payload_type.is_none()));
+}
+
+#[test]
 fn sendrecv_is_taken_as_recvonly() {
     let (_, answer) = watch(SESSION_LEVEL, &program(Codec::Vp8, ""));
     assert_eq!(answer.matches("a=sendonly\r\n").count(), 2);

@@ -241,6 +241,12 @@ impl Forwarder {
         self.newest.map_or(0, |newest| newest.timestamp)
     }
 
+    /// How many numbers of the current source came before this one since it began.
+    pub fn since_begin(&self, seq: u64) -> u64 {
+        let start = self.segments.back().map_or(seq, |s| s.in_start);
+        seq.saturating_sub(start)
+    }
+
     /// The outgoing timestamp of an incoming one, live.
     pub fn live_timestamp(&self, incoming: u32) -> u32 {
         incoming.wrapping_add(self.time_offset)

@@ -184,9 +184,25 @@ impl Layer {
         }
     }
 
+    /// How long ago the last keyframe began, if all since is stored.
+    pub fn keyframe_age(&self, now: Instant) -> Option<Duration> {
+        let first = self.get(self.keyframe.start?)?;
+        Some(now.saturating_duration_since(first.arrival))
+    }
+
     /// The packets of the last keyframe, in order.
     pub fn keyframe_packets(&self) -> &[Arc<StoredPacket>] {
         &self.keyframe.packets
+    }
+
+    /// Whether a packet is of the last keyframe.
+    pub fn is_of_keyframe(&self, packet: &StoredPacket) -> bool {
+        self.keyframe.start.is_some() && self.keyframe.timestamp == packet.timestamp
+    }
+
+    /// Whether a decoder can do without a packet, because a later keyframe has come.
+    pub fn is_superseded(&self, packet: &StoredPacket) -> bool {
+        self.keyframe.start.is_some_and(|start| packet.seq < start)
     }
 
     /// Every stored packet from the last keyframe on, in order, for a copy on another shard.
@@ -408,6 +424,25 @@ mod tests {
         }
         assert!(allocated <= (HISTORY + 4 * LAG + 40) as u64, "{allocated}");
         assert_eq!(pool.allocated(), allocated, "no more in steady state");
+    }
+
+    #[test]
+    fn a_keyframe_supersedes_what_came_before_it() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        let packets = [
+            packet(10, 0, true, true, now),
+            packet(11, 3000, false, true, now),
+            packet(12, 6000, true, false, now),
+            packet(13, 6000, false, true, now),
+            packet(14, 9000, false, true, now),
+        ];
+        for packet in &packets {
+            layer.push(Arc::clone(packet), Some(&mut pool));
+        }
+        let of = |is: fn(&Layer, &StoredPacket) -> bool| packets.each_ref().map(|p| is(&layer, p));
+        assert_eq!(of(Layer::is_superseded), [true, true, false, false, false]);
+        assert_eq!(of(Layer::is_of_keyframe), [false, false, true, true, false]);
     }
 
     #[test]

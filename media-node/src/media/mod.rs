@@ -5,12 +5,17 @@
 //! the sequence number and timestamp that one viewer expects next, [`writer`] makes the bytes.
 
 pub mod allocation;
+pub mod deadline;
 pub mod forwarder;
+pub mod hiding;
 pub mod ingest;
 pub mod keyframes;
 pub mod layer;
 pub mod pacer;
 pub mod packet;
+pub mod playout;
 pub mod pool;
+pub mod quality;
+pub mod redundancy;
 pub mod sync;
 pub mod writer;

@@ -2,14 +2,15 @@
 
 use showrunner_rtp::codec::vp8;
 use showrunner_rtp::packet::HeaderWriter;
+use showrunner_rtp::red;
 use showrunner_transport::srtp::{MAX_OVERHEAD, Sender, SrtpError};
 
 use super::forwarder::Outgoing;
 use super::packet::{MAX_PAYLOAD, StoredPacket};
 
-/// Room that any packet of ours fits into: header, extensions (transport-wide number and
-/// orientation), original sequence number of RTX, payload, SRTP tag.
-pub const MAX_PACKET: usize = 12 + 12 + 2 + MAX_PAYLOAD + MAX_OVERHEAD;
+/// Room that any packet of ours fits into: header, extensions (transport-wide number, orientation,
+/// playout delay), original sequence number of RTX, payload, SRTP tag.
+pub const MAX_PACKET: usize = 12 + 16 + 2 + MAX_PAYLOAD + MAX_OVERHEAD;
 
 /// What stays the same in all packets of one outgoing stream.
 #[derive(Clone, Copy, Debug)]
@@ -22,13 +23,23 @@ pub struct StreamHeader {
     pub orientation_id: Option<u8>,
     /// Id of the transport-wide sequence number, if the viewer reports on it.
     pub transport_cc_id: Option<u8>,
+    /// The next packet's transport-wide sequence number; without an id for it, nothing.
+    pub transport_number: u16,
+    /// Id of the playout-delay extension and what it says, if there is news.
+    pub playout_delay: Option<(u8, [u8; 3])>,
+}
+
+impl StreamHeader {
+    fn has_extensions(&self) -> bool {
+        let ids = [self.transport_cc_id, self.orientation_id];
+        ids.iter().any(Option::is_some) || self.playout_delay.is_some()
+    }
 }
 
 /// Writes and seals a media packet into `out` (of at least [`MAX_PACKET`] bytes); its length.
 ///
-/// `transport_number` is the packet's transport-wide one. A packet that is sent twice under one
-/// index must have the same one both times: the header is authenticated with the index, and GCM
-/// gives its keys away over two different packets of one index.
+/// A packet that is sent twice under one index must be the same both times, with all extensions:
+/// GCM gives its keys away over two different packets of one index.
 ///
 /// # Errors
 /// If `out` is too small or the cipher fails.
@@ -38,20 +49,41 @@ pub fn write_media(
     stream: StreamHeader,
     packet: &StoredPacket,
     numbers: Outgoing,
-    transport_number: u16,
     srtp: &Sender,
 ) -> Result<usize, SrtpError> {
-    let seq = numbers.index as u16;
-    let header_len = header(
-        out,
-        stream,
-        packet,
-        seq,
-        numbers.timestamp,
-        transport_number,
-    )?;
+    let header_len = header(out, stream, packet, numbers.index as u16, numbers.timestamp)?;
     let len = payload(out, header_len, packet, numbers)?;
     srtp.seal_rtp(out, header_len, len, numbers.index)
+}
+
+/// Writes and seals a packet of sound that brings along `earlier` ones (RFC 2198), the oldest first.
+/// `stream` has the payload type of redundant sound, `frames` is that of the sound itself.
+///
+/// # Errors
+/// If `out` is too small or the cipher fails.
+pub fn write_redundant<'p>(
+    out: &mut [u8],
+    stream: StreamHeader,
+    frames: u8,
+    packet: &StoredPacket,
+    earlier: impl Iterator<Item = &'p StoredPacket> + Clone,
+    numbers: Outgoing,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
+    let header_len = header(out, stream, packet, numbers.index as u16, numbers.timestamp)?;
+    let block = |p: &'p StoredPacket| red::Block {
+        payload_type: frames,
+        offset: packet.timestamp.wrapping_sub(p.timestamp),
+        frame: p.payload(),
+    };
+    let own = red::Block {
+        payload_type: frames,
+        offset: 0,
+        frame: packet.payload(),
+    };
+    let room = out.get_mut(header_len..).ok_or(SrtpError::TooShort)?;
+    let len = red::write(room, earlier.map(block), own).map_err(|_| SrtpError::TooShort)?;
+    srtp.seal_rtp(out, header_len, header_len + len, numbers.index)
 }
 
 /// Writes and seals a retransmission (RFC 4588 §4) of a packet that went out as `numbers`.
@@ -64,18 +96,9 @@ pub fn write_rtx(
     rtx_index: u64,
     packet: &StoredPacket,
     numbers: Outgoing,
-    transport_number: u16,
     srtp: &Sender,
 ) -> Result<usize, SrtpError> {
-    let seq = rtx_index as u16;
-    let header_len = header(
-        out,
-        stream,
-        packet,
-        seq,
-        numbers.timestamp,
-        transport_number,
-    )?;
+    let header_len = header(out, stream, packet, rtx_index as u16, numbers.timestamp)?;
     let original = (numbers.index as u16).to_be_bytes();
     out.get_mut(header_len..header_len + 2)
         .ok_or(SrtpError::TooShort)?
@@ -97,10 +120,9 @@ pub fn write_padding(
     stream: StreamHeader,
     rtx_index: u64,
     timestamp: u32,
-    transport_number: u16,
     srtp: &Sender,
 ) -> Result<usize, SrtpError> {
-    let transport_number = transport_number.to_be_bytes();
+    let transport_number = stream.transport_number.to_be_bytes();
     let header_len = HeaderWriter {
         marker: false,
         payload_type: stream.payload_type,
@@ -128,7 +150,6 @@ fn header(
     packet: &StoredPacket,
     seq: u16,
     timestamp: u32,
-    transport_number: u16,
 ) -> Result<usize, SrtpError> {
     let writer = HeaderWriter {
         marker: packet.marker,
@@ -137,15 +158,22 @@ fn header(
         timestamp,
         ssrc: stream.ssrc,
     };
-    let transport_number = transport_number.to_be_bytes();
-    let orientation = stream.orientation_id.zip(packet.orientation);
-    let written = match (stream.transport_cc_id, orientation) {
-        (None, None) => writer.write(out),
-        (Some(id), None) => writer.write_with(out, &[(id, &transport_number)]),
-        (None, Some((id, value))) => writer.write_with(out, &[(id, &[value])]),
-        (Some(number), Some((id, value))) => {
-            writer.write_with(out, &[(number, &transport_number), (id, &[value])])
-        }
+    let written = if stream.has_extensions() {
+        // Those that there are none of have no id, and are left out.
+        let transport_number = stream.transport_number.to_be_bytes();
+        let orientation = stream.orientation_id.zip(packet.orientation);
+        let (orientation_id, orientation) = orientation.unwrap_or_default();
+        let (playout_id, bounds) = stream.playout_delay.unwrap_or_default();
+        writer.write_with(
+            out,
+            &[
+                (stream.transport_cc_id.unwrap_or(0), &transport_number),
+                (orientation_id, &[orientation]),
+                (playout_id, &bounds),
+            ],
+        )
+    } else {
+        writer.write(out)
     };
     written.map_err(|_| SrtpError::TooShort)
 }

@@ -3,8 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::reports::NtpTime;
-use showrunner_rtp::rtcp::{ReportBlock, TransportCc};
+use showrunner_rtp::rtcp::TransportCc;
 
 use super::core::Core;
 use super::outbox::Links;
@@ -16,9 +15,6 @@ use crate::media::layer::Start;
 
 /// How often viewers are looked after that are behind or probed, as long as there are any.
 const PERIOD: Duration = Duration::from_millis(5);
-
-/// A round trip longer than this is a mistake of the one who reports it.
-const MAX_RTT: Duration = Duration::from_secs(10);
 
 /// The viewers that are looked after every few milliseconds.
 #[derive(Default)]
@@ -56,7 +52,22 @@ impl Core {
     pub(super) fn on_feedback(&mut self, now: Instant, key: Key, feedback: &TransportCc<'_>) {
         if let Some(viewer) = self.viewer_mut(key) {
             viewer.way.on_feedback(now, feedback);
+            self.on_estimate(now, key);
             self.serve(now, key);
+        }
+    }
+
+    /// More is known of a viewer's path. If that carries less than it is sent, it is aimed anew at
+    /// once; else with the next look at all.
+    pub(super) fn on_estimate(&mut self, now: Instant, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let id = session.program;
+        if let Role::Viewer(viewer) = &session.role
+            && viewer.is_over_its_path()
+        {
+            self.aim(now, id, key);
         }
     }
 
@@ -64,17 +75,7 @@ impl Core {
     pub(super) fn on_remb(&mut self, now: Instant, key: Key, bps: u64) {
         if let Some(viewer) = self.viewer_mut(key) {
             viewer.way.on_remb(now, bps);
-        }
-    }
-
-    /// A viewer said what it received of a stream.
-    pub(super) fn on_report_block(&mut self, now: Instant, key: Key, block: &ReportBlock) {
-        let ntp = self.clock.ntp(now);
-        if let Some(viewer) = self.viewer_mut(key)
-            && viewer.is_video(block.ssrc)
-        {
-            let rtt = round_trip(ntp, block);
-            viewer.way.on_receiver_report(now, block.fraction_lost, rtt);
+            self.on_estimate(now, key);
         }
     }
 
@@ -85,14 +86,24 @@ impl Core {
         }
     }
 
-    /// Time has passed for all viewers; to be called some times a second.
+    /// Time has passed for all viewers; to be called some times a second. Their layers are chosen
+    /// anew.
     pub(super) fn look_after_ways(&mut self, now: Instant) {
+        let (mut paused, mut behind) = (0, 0);
         for at in 0..self.sessions.key_bound() {
-            if let Some(viewer) = self.viewer_mut(at) {
+            let Some(session) = self.sessions.get_mut(at) else {
+                continue;
+            };
+            let id = session.program;
+            if let Role::Viewer(viewer) = &mut session.role {
+                paused += usize::from(viewer.choice.is_paused());
+                behind += usize::from(viewer.is_behind());
                 viewer.way.on_tick(now);
+                self.aim(now, id, at);
                 self.serve(now, at);
             }
         }
+        self.metrics.set_viewers(paused, behind);
     }
 
     /// Looks after the viewers that are behind or probed.
@@ -193,43 +204,5 @@ pub(super) fn catch_up(viewer: &mut Viewer, program: &mut Program, now: Instant)
                 layer.keyframes.want();
             }
         }
-    }
-}
-
-/// The round trip by a report block (RFC 3550 §6.4.1), if it names a sender report.
-fn round_trip(now: NtpTime, block: &ReportBlock) -> Option<Duration> {
-    if block.last_sr == 0 {
-        return None;
-    }
-    let units = now
-        .middle()
-        .wrapping_sub(block.last_sr)
-        .wrapping_sub(block.delay_since_last_sr);
-    let rtt = Duration::from_micros((u64::from(units) * 1_000_000) >> 16);
-    (rtt <= MAX_RTT).then_some(rtt)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_round_trip_is_what_the_receiver_did_not_take() {
-        let now = NtpTime::from_unix(Duration::from_millis(10_700));
-        let report = NtpTime::from_unix(Duration::from_millis(10_000));
-        let block = ReportBlock {
-            last_sr: report.middle(),
-            delay_since_last_sr: 65_536 / 2,
-            ..ReportBlock::default()
-        };
-        let rtt = round_trip(now, &block).expect("a round trip");
-        assert!(rtt.abs_diff(Duration::from_millis(200)) < Duration::from_millis(1));
-        let unborn = ReportBlock::default();
-        assert_eq!(round_trip(now, &unborn), None);
-        let absurd = ReportBlock {
-            delay_since_last_sr: 65_536,
-            ..block
-        };
-        assert_eq!(round_trip(now, &absurd), None);
     }
 }

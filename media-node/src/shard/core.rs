@@ -20,7 +20,7 @@ use super::session::{Role, Session};
 use super::sessions::{Key, Sessions};
 use super::socket::{MediaSocket, Received};
 use super::tcp::Connections;
-use crate::media::ingest::{Dropped, Ingested, Media};
+use crate::media::ingest::{Ingested, Media};
 use crate::media::pool::PacketPool;
 use crate::media::sync::NodeClock;
 use crate::metrics::ShardMetrics;
@@ -54,6 +54,8 @@ pub(super) struct Core {
     pub(super) programs: HashMap<ProgramId, Program>,
     pub(super) publishers: Vec<Key>,
     pub(super) handshaking: Vec<Key>,
+    /// Viewers to whom something is to be sent once more.
+    pub(super) copying: Vec<Key>,
     /// Programs that have packets to send on.
     pub(super) dirty: Vec<ProgramId>,
     /// Viewers that are behind or probed.
@@ -64,7 +66,7 @@ pub(super) struct Core {
     pub(super) peers: Vec<RelayHandle>,
     pub(super) peers_to_wake: Vec<bool>,
     identity: Arc<Identity>,
-    events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
+    pub(super) events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
     random: SystemRandom,
     pub(super) shut_down: bool,
 }
@@ -97,6 +99,7 @@ impl Core {
             programs: HashMap::new(),
             publishers: Vec::new(),
             handshaking: Vec::new(),
+            copying: Vec::new(),
             dirty: Vec::new(),
             timed: Timed::default(),
             pool: PacketPool::default(),
@@ -358,73 +361,42 @@ impl Core {
         else {
             return;
         };
-        let mut relay = |relay: &dyn Fn() -> Relay| {
-            for to in &program.replicas {
-                relay_to(peers, peers_to_wake, metrics, *to, relay());
-            }
-        };
-        match publisher
+        let mut relay = |to, relay| relay_to(peers, peers_to_wake, metrics, to, relay);
+        let mut taken = publisher
             .ingest
-            .on_rtp(now, arrival, datagram, &srtp.receiver)
-        {
-            Ok(Ingested::Media(media)) => {
-                let id = program.id;
-                let source = media.source;
-                let (track, rid, codec, size) =
-                    (media.track, media.rid, media.codec, media.info.size);
-                let known = program.place(source).and_then(|place| program.layer(place));
-                let is_new = known.is_none();
-                let resized = !is_new && size.is_some() && known.is_some_and(|l| l.size != size);
-                let packet = store(media, pool, now, arrival);
-                if is_new {
-                    relay(&|| Relay::Layer {
-                        program: id,
-                        track,
-                        source,
-                        rid: Arc::clone(rid),
-                        codec,
-                        size,
-                    });
-                } else if let (true, Some(size)) = (resized, size) {
-                    relay(&|| Relay::Size {
-                        program: id,
-                        source,
-                        size,
-                    });
+            .on_rtp(now, arrival, datagram, &srtp.receiver);
+        loop {
+            match taken {
+                Ok(Ingested::Media(media)) => {
+                    if keep(media, program, pool, now, arrival, &mut relay) {
+                        mark(dirty, program.id);
+                    }
                 }
-                relay(&|| Relay::Packet {
-                    program: id,
-                    source,
-                    packet: Arc::clone(&packet),
-                });
-                if is_new {
-                    program.add_layer(track, source, Arc::clone(rid), codec, now);
-                }
-                let Some(place) = program.place(source) else {
+                Ok(Ingested::Padding { source, seq }) => {
+                    let id = program.id;
+                    for to in &program.replicas {
+                        let program = id;
+                        relay(
+                            *to,
+                            Relay::Padding {
+                                program,
+                                source,
+                                seq,
+                            },
+                        );
+                    }
+                    self.skip(id, source, seq);
                     return;
-                };
-                if let Some(layer) = program.layer_mut(place) {
-                    layer.codec = codec;
-                    layer.size = size.or(layer.size);
                 }
-                if program.push(place, packet, Some(pool)) {
-                    mark(dirty, id);
+                Err(dropped) => {
+                    metrics.dropped.count(dropped);
+                    return;
                 }
             }
-            Ok(Ingested::Padding { source, seq }) => {
-                let program_id = program.id;
-                relay(&|| Relay::Padding {
-                    program: program_id,
-                    source,
-                    seq,
-                });
-                self.skip(program_id, source, seq);
+            match publisher.ingest.next_recovered(datagram) {
+                Some(media) => taken = Ok(Ingested::Media(media)),
+                None => return,
             }
-            Err(Dropped::Malformed) => metrics.dropped.malformed += 1,
-            Err(Dropped::Unauthentic) => metrics.dropped.unauthentic += 1,
-            Err(Dropped::Unknown) => metrics.dropped.unknown_stream += 1,
-            Err(Dropped::Redundant) => metrics.dropped.redundant += 1,
-            Err(Dropped::TooLarge) => metrics.dropped.too_large += 1,
         }
     }
 
@@ -438,6 +410,7 @@ impl Core {
         self.detach(key);
         self.publishers.retain(|k| *k != key);
         self.handshaking.retain(|k| *k != key);
+        self.copying.retain(|k| *k != key);
         let Some(session) = self.sessions.remove(key) else {
             return;
         };
@@ -486,6 +459,62 @@ fn relay_to(
     if !peer.push(relay) {
         metrics.shed_relay();
     }
+}
+
+/// Keeps a media packet, and passes it on to the shards that have viewers of its program. True if
+/// there is now something to be sent on from here.
+fn keep(
+    media: Media<'_>,
+    program: &mut Program,
+    pool: &mut PacketPool,
+    now: Instant,
+    arrival: Instant,
+    relay: &mut dyn FnMut(usize, Relay),
+) -> bool {
+    let id = program.id;
+    let source = media.source;
+    let (track, rid, codec, size) = (media.track, media.rid, media.codec, media.info.size);
+    let known = program.place(source).and_then(|place| program.layer(place));
+    let is_new = known.is_none();
+    let resized = !is_new && size.is_some() && known.is_some_and(|l| l.size != size);
+    let packet = store(media, pool, now, arrival);
+    let mut pass_on = |relayed: &dyn Fn() -> Relay| {
+        for to in &program.replicas {
+            relay(*to, relayed());
+        }
+    };
+    if is_new {
+        pass_on(&|| Relay::Layer {
+            program: id,
+            track,
+            source,
+            rid: Arc::clone(rid),
+            codec,
+            size,
+        });
+    } else if let (true, Some(size)) = (resized, size) {
+        pass_on(&|| Relay::Size {
+            program: id,
+            source,
+            size,
+        });
+    }
+    pass_on(&|| Relay::Packet {
+        program: id,
+        source,
+        packet: Arc::clone(&packet),
+    });
+    if is_new {
+        program.add_layer(track, source, Arc::clone(rid), codec, now);
+    }
+    let Some(place) = program.place(source) else {
+        return false;
+    };
+    if let Some(layer) = program.layer_mut(place) {
+        layer.codec = codec;
+        layer.size = size.or(layer.size);
+    }
+    program.push(place, packet, Some(pool))
 }
 
 /// Copies a media packet into one that can be kept.

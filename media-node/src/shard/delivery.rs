@@ -1,8 +1,9 @@
 //! From a layer to its viewers: sending on what came in, starting and switching viewers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::adaptation::catch_up;
+use super::choice::Verdict;
 use super::core::Core;
 use super::message::{ProgramId, Relay, ShardEvent};
 use super::outbox::Links;
@@ -10,9 +11,13 @@ use super::program::{Place, Program};
 use super::session::Role;
 use super::sessions::Key;
 use super::viewer::{Send, Viewer};
+use crate::media::deadline;
 use crate::media::layer::{Layer, Start};
 use crate::media::packet::SourceId;
 use crate::node::LayerChoice;
+
+/// A picture that goes back by this much is seen to.
+const SHOWS: Duration = Duration::from_millis(400);
 
 impl Core {
     /// Sends on everything that is due.
@@ -59,6 +64,7 @@ impl Core {
             connections,
             metrics,
             timed,
+            copying,
             ..
         } = self;
         let Some(program) = programs.get_mut(&id) else {
@@ -76,6 +82,9 @@ impl Core {
         let oldest = pending.iter().map(|p| p.arrival).min().unwrap_or(now);
         let mut switched = Vec::new();
         let mut lost = Vec::new();
+        let Some(layer) = program.layer(place) else {
+            return;
+        };
         let mut links = Links {
             socket,
             connections,
@@ -99,11 +108,8 @@ impl Core {
                 links: &mut links,
             };
             match place {
-                Place::Audio => viewer.send_audio(source, &pending, &mut to),
+                Place::Audio => viewer.send_audio(source, &pending, layer, &mut to),
                 Place::Video(_) => {
-                    let Some(layer) = program.layer(place) else {
-                        continue;
-                    };
                     let first = viewer.first_picture().is_none();
                     if viewer.send_video(layer, &pending, &mut to) {
                         switched.push(*key);
@@ -118,6 +124,9 @@ impl Core {
                         if viewer.is_behind() {
                             timed.add(*key, viewer);
                         }
+                    }
+                    if viewer.begins_copying() {
+                        copying.push(*key);
                     }
                 }
             }
@@ -157,6 +166,7 @@ impl Core {
             .entry(id)
             .or_insert_with(|| Program::new(id, home));
         program.max_lines = session.max_lines;
+        program.look_at_rungs(now);
         program.viewers.push(key);
         let is_first = program.viewers.len() == 1;
         if is_first && home != self.index {
@@ -203,7 +213,7 @@ impl Core {
         };
         let id = session.program;
         if let Role::Viewer(viewer) = &mut session.role {
-            viewer.choice = choice;
+            viewer.asked = choice;
             if session.srtp.is_some() {
                 self.aim(now, id, key);
             }
@@ -213,21 +223,45 @@ impl Core {
     /// Aims a viewer at the layer that it should be on now: starts it if it sees nothing yet, or
     /// has it switch at that layer's next keyframe.
     pub(super) fn aim(&mut self, now: Instant, id: ProgramId, key: Key) {
-        let Some(program) = self.programs.get_mut(&id) else {
-            return;
-        };
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Self {
+            programs,
+            sessions,
+            metrics,
+            events,
+            ..
+        } = self;
+        let (Some(program), Some(session)) = (programs.get_mut(&id), sessions.get_mut(key)) else {
             return;
         };
         let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
-        if !viewer.takes_video() {
+        if !viewer.takes_video() || session.srtp.is_none() {
             return;
         }
-        let Some(wanted) = program.choose(&viewer.choice, now) else {
-            return;
+        let verdict = viewer.decide(now, program);
+        if let Some(adaptation) = viewer.adapted(&verdict, program) {
+            let number = session.number;
+            // The control plane is gone only when the process ends.
+            let _ = events.send(ShardEvent::Adapted { number, adaptation });
+        }
+        let rung = match verdict {
+            Verdict::OffAir => return,
+            Verdict::Pause => {
+                if viewer.choice.pause() {
+                    viewer.begin_anew(None);
+                    unsubscribe(program, key, None);
+                    metrics.pauses += 1;
+                }
+                return;
+            }
+            Verdict::Send(rung, _) => rung,
         };
+        let change = viewer.choice.note(&verdict);
+        if let Some(change) = change {
+            metrics.layer_changed(change);
+        }
+        let wanted = rung.source;
         if viewer.current == Some(wanted) {
             viewer.target = None;
             unsubscribe(program, key, Some(wanted));
@@ -243,16 +277,18 @@ impl Core {
                 layer.subscribers.retain(|k| *k != key);
             }
         }
-        if let Some(layer) = program.layer_of_mut(wanted) {
-            if !layer.subscribers.contains(&key) {
-                layer.subscribers.push(key);
-            }
-            if !starts {
-                layer.keyframes.want();
-            }
+        let Some(layer) = program.layer_of_mut(wanted) else {
+            return;
+        };
+        if !layer.subscribers.contains(&key) {
+            layer.subscribers.push(key);
         }
-        if starts {
+        // Down at once: from a keyframe that is stored, if it is not so old that it shows.
+        let is_down = change.is_some_and(|change| !change.is_up);
+        if starts || (is_down && layer.keyframe_age(now).is_some_and(|age| age < SHOWS)) {
             self.start(now, id, wanted, key);
+        } else {
+            layer.keyframes.want();
         }
     }
 
@@ -279,7 +315,7 @@ impl Core {
         let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
-        if viewer.current.is_some() {
+        if viewer.current == Some(source) {
             return; // The flush has just started it.
         }
         let first = viewer.first_picture().is_none();
@@ -339,6 +375,7 @@ impl Core {
             socket,
             connections,
             metrics,
+            copying,
             ..
         } = self;
         let Some(session) = sessions.get_mut(key) else {
@@ -365,13 +402,26 @@ impl Core {
                 continue;
             }
             let found = viewer.sent(ssrc, seq).and_then(|(video, source, number)| {
-                let packet = program.layer_of(source)?.find(number)?;
-                Some((video, source, packet))
+                let layer = program.layer_of(source)?;
+                Some((video, source, layer, layer.find(number)?))
             });
-            let Some((video, source, packet)) = found else {
+            let Some((video, source, layer, packet)) = found else {
                 metrics.retransmissions_missed += 1;
                 continue;
             };
+            if video {
+                match viewer.judge(now, seq, packet, layer) {
+                    deadline::Verdict::Answer => {}
+                    deadline::Verdict::OnItsWay => {
+                        metrics.retransmissions_on_their_way += 1;
+                        continue;
+                    }
+                    deadline::Verdict::TooLate => {
+                        metrics.retransmissions_too_late += 1;
+                        continue;
+                    }
+                }
+            }
             let mut to = Send {
                 now,
                 srtp: &srtp.sender,
@@ -381,8 +431,77 @@ impl Core {
             };
             if viewer.send_again(video, seq, source, packet, &mut to) {
                 metrics.retransmissions += 1;
+                if video {
+                    viewer.repeat_answer(now, seq);
+                }
             }
         }
+        if viewer.begins_copying() {
+            copying.push(key);
+        }
+    }
+
+    /// Sends once more, unasked, what is due to viewers whose paths lose much.
+    pub(super) fn send_copies(&mut self, now: Instant) {
+        let mut copying = std::mem::take(&mut self.copying);
+        copying.retain(|key| self.send_copies_to(now, *key));
+        self.copying.append(&mut copying);
+    }
+
+    /// True if there are more to come.
+    fn send_copies_to(&mut self, now: Instant, key: Key) -> bool {
+        let Self {
+            programs,
+            sessions,
+            outbox,
+            socket,
+            connections,
+            metrics,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(key) else {
+            return false;
+        };
+        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
+            (&mut session.role, &session.srtp, session.ice.selected())
+        else {
+            return false;
+        };
+        let Some(program) = programs.get(&session.program) else {
+            return false;
+        };
+        let mut links = Links {
+            socket,
+            connections,
+        };
+        viewer.way.refill(now);
+        while let Some((first, last)) = viewer.next_copies(now) {
+            for seq in (0..=last.wrapping_sub(first)).map(|n| first.wrapping_add(n)) {
+                let found = viewer.sent_video(seq).and_then(|(source, number)| {
+                    let layer = program.layer_of(source)?;
+                    Some((source, layer.find(number)?))
+                });
+                let Some((source, packet)) = found else {
+                    continue;
+                };
+                if !viewer.way.budget().may_repair() {
+                    metrics.repairs_put_off += 1;
+                    continue;
+                }
+                let mut to = Send {
+                    now,
+                    srtp: &srtp.sender,
+                    path,
+                    outbox: &mut *outbox,
+                    links: &mut links,
+                };
+                if viewer.send_again(true, seq, source, packet, &mut to) {
+                    viewer.sent_copy(now, seq);
+                    metrics.copies += 1;
+                }
+            }
+        }
+        viewer.is_copying()
     }
 
     /// Leaves a number without media out of all viewers' numbering.
@@ -452,6 +571,7 @@ impl Core {
         let Some(program) = self.programs.get_mut(&id) else {
             return;
         };
+        program.look_at_rungs(now);
         if !program.on_air_changed(now) {
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::rtcp::{self, Packet, Writer};
+use showrunner_rtp::rtcp::{self, Blocks, Packet, Writer};
 
 use super::core::Core;
 use super::message::Relay;
@@ -56,16 +56,12 @@ impl Core {
                 }) => {
                     self.send_again(now, key, media_ssrc, entries);
                 }
+                Ok(Packet::ReceiverReport { blocks, .. }) => self.on_reports(now, key, blocks),
                 Ok(Packet::Pli { .. } | Packet::Fir { .. }) => {
                     self.metrics.keyframe_requests_received += 1;
                     self.refresh(now, key);
                 }
                 Ok(Packet::TransportCc(feedback)) => self.on_feedback(now, key, &feedback),
-                Ok(Packet::ReceiverReport { blocks, .. }) => {
-                    for block in blocks {
-                        self.on_report_block(now, key, &block);
-                    }
-                }
                 Ok(Packet::Remb { bitrate_bps, .. }) => self.on_remb(now, key, bitrate_bps),
                 Ok(_) => {}
                 Err(_) => {
@@ -74,6 +70,17 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// A viewer says what it gets.
+    fn on_reports(&mut self, now: Instant, key: Key, blocks: Blocks<'_>) {
+        let ntp = self.clock.ntp(now);
+        if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &mut s.role) {
+            for block in blocks {
+                viewer.on_report(now, ntp, &block);
+            }
+        }
+        self.on_estimate(now, key);
     }
 
     fn on_sender_report(&mut self, now: Instant, key: Key, ssrc: u32, tie: Tie) {

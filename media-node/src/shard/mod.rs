@@ -6,6 +6,7 @@
 
 mod adaptation;
 mod batch;
+pub(crate) mod choice;
 mod core;
 mod delivery;
 mod feedback;

@@ -221,10 +221,12 @@ impl Core {
             self.feed_back(now, self.publishers[at], due);
         }
         self.pass_on_keyframe_wishes(now);
+        self.send_copies(now);
         let first = (tick % TICKS_PER_ROUND) as usize;
         for key in (first..self.sessions.key_bound()).step_by(TICKS_PER_ROUND as usize) {
             self.look_after(now, key);
-            if let Some(Role::Viewer(_)) = self.sessions.get_mut(key).map(|s| &s.role) {
+            if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &s.role) {
+                self.metrics.path_carries(viewer.way.estimate().target_bps);
                 self.report_to_viewer(now, key);
             }
         }

@@ -5,17 +5,23 @@ use std::time::{Duration, Instant};
 
 use showrunner_rtp::bwe::{ClusterId, Sent};
 use showrunner_rtp::codec::Codec;
-use showrunner_rtp::rtcp::{self, BufferFull};
+use showrunner_rtp::reports::NtpTime;
+use showrunner_rtp::rtcp::{self, BufferFull, ReportBlock};
 use showrunner_sdp::{SendTrack, Watching};
 use showrunner_transport::srtp::Sender;
 
+use super::choice::Choice;
 use super::outbox::{Links, Outbox};
 use super::path::Path;
 use super::way::Way;
+use crate::media::deadline::{Request, Verdict};
 use crate::media::forwarder::{Begin, Forwarder};
+use crate::media::hiding::Hiding;
 use crate::media::layer::Layer;
 use crate::media::pacer::{Cursor, Next};
 use crate::media::packet::{SourceId, StoredPacket};
+use crate::media::quality::{Reports, round_trip};
+use crate::media::redundancy::Weight;
 use crate::media::writer::{self, StreamHeader};
 use crate::node::LayerChoice;
 
@@ -48,8 +54,13 @@ const MAX_PROBED: u16 = 48;
 impl Outlet {
     fn new(track: SendTrack, seed: u64) -> Self {
         let has_rtx = track.codecs.iter().all(|c| c.rtx_payload_type.is_some());
+        let as_sent = if !has_rtx && repeats_itself(&track) {
+            AS_SENT
+        } else {
+            0
+        };
         Self {
-            as_sent: vec![(0, 0); if has_rtx { 0 } else { AS_SENT }].into_boxed_slice(),
+            as_sent: vec![(0, 0); as_sent].into_boxed_slice(),
             track,
             numbers: Forwarder::new(seed as u16, (seed >> 16) as u32),
             current: None,
@@ -72,12 +83,66 @@ impl Outlet {
             payload_type: negotiated.payload_type,
             orientation_id: self.track.extensions.orientation,
             transport_cc_id: self.track.extensions.transport_cc,
+            transport_number: 0,
+            playout_delay: None,
         };
         self.current = Some((codec, header));
         Some(header)
     }
 
-    /// Writes one packet into the outbox.
+    /// Has packets from now on carry bounds of playout delay, or none.
+    fn tell_playout_delay(&mut self, bounds: Option<[u8; 3]>) {
+        if let Some((_, header)) = &mut self.current {
+            header.playout_delay = self.track.extensions.playout_delay.zip(bounds);
+        }
+    }
+
+    /// Writes a packet of sound into the outbox, and with it what came before.
+    fn send_sound(
+        &mut self,
+        source: SourceId,
+        packet: &StoredPacket,
+        layer: &Layer,
+        hiding: &Hiding,
+        way: &mut Way,
+        to: &mut Send<'_, '_>,
+    ) {
+        let redundant = self
+            .track
+            .codecs
+            .iter()
+            .find(|c| c.codec == packet.codec)
+            .and_then(|c| Some((c.payload_type, c.red_payload_type?)));
+        let before = self.numbers.since_begin(packet.seq);
+        let mut earlier = hiding.earlier_sound(layer, packet, before).peekable();
+        let (Some((frames, payload_type)), Some(_)) = (redundant, earlier.peek()) else {
+            self.send(source, packet, Sent::Media, way, to);
+            return;
+        };
+        let (Some(header), Some(numbers)) = (
+            self.header(packet.codec),
+            self.numbers.forward(source, packet),
+        ) else {
+            return;
+        };
+        let header = StreamHeader {
+            payload_type,
+            ..header
+        };
+        let carried: usize = earlier.clone().map(|p| p.payload().len()).sum();
+        let carried = carried + packet.payload().len();
+        let header = way.sent(to.now, header, carried, Sent::Media);
+        let room = to.outbox.room();
+        let written =
+            writer::write_redundant(room, header, frames, packet, earlier, numbers, to.srtp);
+        if let Ok(len) = written {
+            self.packets = self.packets.wrapping_add(1);
+            self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
+            to.outbox.commit(len, to.path, to.links);
+        }
+    }
+
+    /// Writes one packet into the outbox. What it went out as, if it did.
     fn send(
         &mut self,
         source: SourceId,
@@ -85,24 +150,20 @@ impl Outlet {
         purpose: Sent,
         way: &mut Way,
         to: &mut Send<'_, '_>,
-    ) {
-        let Some(header) = self.header(packet.codec) else {
-            return; // The host changed to a codec that this viewer can't play.
-        };
-        let Some(numbers) = self.numbers.forward(source, packet) else {
-            return;
-        };
-        let number = way.sent(to.now, header, packet.payload().len(), purpose);
-        let room = to.outbox.room();
-        if let Ok(len) = writer::write_media(room, header, packet, numbers, number, to.srtp) {
-            self.packets = self.packets.wrapping_add(1);
-            self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
-            if !self.as_sent.is_empty() {
-                let seq = numbers.index as u16;
-                self.as_sent[usize::from(seq) % AS_SENT] = (seq, number);
-            }
-            to.outbox.commit(len, to.path, to.links);
+    ) -> Option<u64> {
+        // None if the host changed to a codec that this viewer can't play.
+        let header = self.header(packet.codec)?;
+        let numbers = self.numbers.forward(source, packet)?;
+        let header = way.sent(to.now, header, packet.payload().len(), purpose);
+        let len = writer::write_media(to.outbox.room(), header, packet, numbers, to.srtp).ok()?;
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
+        if !self.as_sent.is_empty() {
+            let seq = numbers.index as u16;
+            self.as_sent[usize::from(seq) % AS_SENT] = (seq, header.transport_number);
         }
+        to.outbox.commit(len, to.path, to.links);
+        Some(numbers.index)
     }
 
     /// Sends again what the viewer misses: by RTX if it knows that, else the same packet (whose
@@ -127,16 +188,9 @@ impl Outlet {
                     ..media
                 };
                 self.rtx_index += 1;
-                let number = way.sent(to.now, header, packet.payload().len(), purpose);
-                writer::write_rtx(
-                    to.outbox.room(),
-                    header,
-                    self.rtx_index,
-                    packet,
-                    numbers,
-                    number,
-                    to.srtp,
-                )
+                let header = way.sent(to.now, header, packet.payload().len(), purpose);
+                let room = to.outbox.room();
+                writer::write_rtx(room, header, self.rtx_index, packet, numbers, to.srtp)
             }
             _ => {
                 let at = usize::from(seq).checked_rem(self.as_sent.len())?;
@@ -145,7 +199,11 @@ impl Outlet {
                     return None; // too long ago
                 }
                 way.sent_as_before(packet.payload().len());
-                writer::write_media(to.outbox.room(), media, packet, numbers, number, to.srtp)
+                let header = StreamHeader {
+                    transport_number: number,
+                    ..media
+                };
+                writer::write_media(to.outbox.room(), header, packet, numbers, to.srtp)
             }
         };
         written.ok()
@@ -188,10 +246,10 @@ impl Outlet {
             ..media
         };
         self.rtx_index += 1;
-        let number = way.sent(to.now, header, writer::PADDING, purpose);
+        let header = way.sent(to.now, header, writer::PADDING, purpose);
         let timestamp = self.numbers.newest_timestamp();
         let room = to.outbox.room();
-        let len = writer::write_padding(room, header, self.rtx_index, timestamp, number, to.srtp);
+        let len = writer::write_padding(room, header, self.rtx_index, timestamp, to.srtp);
         let len = len.ok()?;
         to.outbox.commit(len, to.path, to.links);
         Some(len)
@@ -199,7 +257,7 @@ impl Outlet {
 
     fn write_sender_report(
         &self,
-        ntp: showrunner_rtp::reports::NtpTime,
+        ntp: NtpTime,
         common_timestamp: Option<u32>,
         out: &mut rtcp::Writer<'_>,
     ) -> Result<(), BufferFull> {
@@ -221,6 +279,25 @@ enum Fed {
     Lost,
 }
 
+/// Whether the packets that go out under one number are always the same, byte for byte, but for their
+/// transport-wide number, which is remembered. Only such may go out twice: the cipher must not see
+/// one number with two texts.
+fn repeats_itself(track: &SendTrack) -> bool {
+    let redundant = track.codecs.iter().any(|c| c.red_payload_type.is_some());
+    !redundant && track.extensions.playout_delay.is_none()
+}
+
+/// Numbers that went out together: the first and the last.
+#[derive(Clone, Copy, Default)]
+struct Run(Option<(u64, u64)>);
+
+impl Run {
+    fn add(&mut self, index: u64) {
+        let (first, last) = self.0.unwrap_or((index, index));
+        self.0 = Some((first.min(index), last.max(index)));
+    }
+}
+
 /// Who a packet is sent to, and how.
 pub(super) struct Send<'a, 'b> {
     pub(super) now: Instant,
@@ -240,13 +317,23 @@ pub(super) struct Viewer {
     /// It is looked after every few milliseconds.
     pub(super) is_timed: bool,
     /// What was asked for.
-    pub(super) choice: LayerChoice,
+    pub(super) asked: LayerChoice,
+    /// What was decided.
+    pub(super) choice: Choice,
     /// The layer that is being forwarded, packet by packet.
     pub(super) current: Option<SourceId>,
     /// The layer to go on with at its next keyframe.
     pub(super) target: Option<SourceId>,
     last_restart: Option<Instant>,
     first_picture: Option<Instant>,
+    /// When the present stretch of video began to be sent.
+    video_since: Option<Instant>,
+    reports: Reports,
+    hiding: Hiding,
+    /// Whether the shard knows that there are copies to be sent.
+    is_copying: bool,
+    /// By how much what was sent last was late, because the viewer is behind.
+    lag: Duration,
 }
 
 impl Viewer {
@@ -259,17 +346,28 @@ impl Viewer {
             is_timed: false,
             audio: watching.audio.map(|t| Outlet::new(t, seeds[0])),
             video: watching.video.map(|t| Outlet::new(t, seeds[1])),
-            choice: LayerChoice::default(),
+            asked: LayerChoice::default(),
+            choice: Choice::default(),
             current: None,
             target: None,
             last_restart: None,
             first_picture: None,
+            video_since: None,
+            reports: Reports::default(),
+            hiding: Hiding::default(),
+            is_copying: false,
+            lag: Duration::ZERO,
         }
     }
 
     /// Whether it takes video at all.
     pub(super) fn takes_video(&self) -> bool {
         self.video.is_some()
+    }
+
+    /// Whether it takes audio at all.
+    pub(super) fn takes_audio(&self) -> bool {
+        self.audio.is_some()
     }
 
     /// When the first picture was sent.
@@ -282,6 +380,7 @@ impl Viewer {
         &mut self,
         source: SourceId,
         packets: &[Arc<StoredPacket>],
+        layer: &Layer,
         to: &mut Send<'_, '_>,
     ) {
         let (Some(outlet), Some(first)) = (&mut self.audio, packets.first()) else {
@@ -291,7 +390,7 @@ impl Viewer {
             outlet.numbers.begin(source, first, Begin::Live);
         }
         for packet in packets {
-            outlet.send(source, packet, Sent::Media, &mut self.way, to);
+            outlet.send_sound(source, packet, layer, &self.hiding, &mut self.way, to);
         }
     }
 
@@ -320,15 +419,38 @@ impl Viewer {
             self.target = None;
             self.cursor = Cursor::live_from(packets[0].seq);
             self.first_picture.get_or_insert(to.now);
+            self.video_since = Some(to.now);
             switched = true;
         }
         self.way.refill(to.now);
+        outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
+        self.lag = Duration::ZERO;
+        let mut run = Run::default();
         for packet in packets {
-            if self.cursor.takes(packet.seq, self.way.budget()) {
-                outlet.send(source, packet, Sent::Media, &mut self.way, to);
+            if self.cursor.takes(packet.seq, self.way.budget())
+                && let Some(index) = outlet.send(source, packet, Sent::Media, &mut self.way, to)
+            {
+                run.add(index);
             }
         }
+        if let Some(first) = packets.first() {
+            self.copy(to.now, run, layer.is_of_keyframe(first));
+        }
         switched
+    }
+
+    /// Has what went out sent once more, if the path is such that it needs that.
+    fn copy(&mut self, now: Instant, run: Run, of_keyframe: bool) {
+        let weight = if of_keyframe {
+            Weight::Keyframe
+        } else {
+            Weight::Base
+        };
+        let copies = self.hiding.early_copies(weight);
+        if let (Some((first, last)), 1..) = (run.0, copies) {
+            let copied = &mut self.hiding.copies;
+            copied.schedule(now, first as u16, last as u16, copies);
+        }
     }
 
     /// Begins with stored packets from a keyframe on: all since then up to live (`catch_up`), or
@@ -344,6 +466,7 @@ impl Viewer {
             return;
         };
         let live = layer.newest_timestamp();
+        self.video_since = Some(now);
         self.first_picture.get_or_insert(now);
         if catch_up {
             let begin = Begin::CatchUp { live };
@@ -368,11 +491,6 @@ impl Viewer {
     /// The number in its layer that it has not been sent yet.
     pub(super) fn position(&self) -> u64 {
         self.cursor.position()
-    }
-
-    /// Whether an SSRC is that of its picture.
-    pub(super) fn is_video(&self, ssrc: u32) -> bool {
-        self.video.as_ref().is_some_and(|o| o.track.ssrc == ssrc)
     }
 
     /// Whether stored packets are still to be sent to it.
@@ -402,7 +520,15 @@ impl Viewer {
         loop {
             match self.cursor.next(layer, to.now) {
                 Next::Send(packet) => {
-                    outlet.send(layer.source, packet, purpose, &mut self.way, to);
+                    self.lag = to.now.saturating_duration_since(packet.arrival);
+                    outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
+                    let mut run = Run::default();
+                    if let Some(index) =
+                        outlet.send(layer.source, packet, purpose, &mut self.way, to)
+                    {
+                        run.add(index);
+                    }
+                    self.copy(to.now, run, layer.is_of_keyframe(packet));
                     return Fed::Sent(packet.payload().len());
                 }
                 Next::Skip(seq) => outlet.numbers.skip(layer.source, seq),
@@ -495,6 +621,80 @@ impl Viewer {
         true
     }
 
+    /// Whether a packet that [`Self::sent`] named and that is asked for is worth sending.
+    pub(super) fn judge(
+        &mut self,
+        now: Instant,
+        seq: u16,
+        packet: &StoredPacket,
+        layer: &Layer,
+    ) -> Verdict {
+        // What was stored when the viewer began was sent to it then.
+        let sent = packet
+            .arrival
+            .max(self.video_since.unwrap_or(packet.arrival));
+        let request = Request {
+            seq,
+            age: now.saturating_duration_since(sent).saturating_sub(self.lag),
+            is_needed: !layer.is_superseded(packet),
+        };
+        let (path, held_back) = (self.hiding.path(), self.hiding.held_back());
+        self.hiding.answers.judge(now, request, path, held_back)
+    }
+
+    /// Has an answer sent more than once, if the path is such that it needs that.
+    pub(super) fn repeat_answer(&mut self, now: Instant, seq: u16) {
+        let again = self.hiding.answers_per_request().saturating_sub(1);
+        self.hiding.copies.schedule(now, seq, seq, again);
+    }
+
+    /// Whether there are copies to be sent that the shard has not been told of; it is then.
+    pub(super) fn begins_copying(&mut self) -> bool {
+        let begins = !self.is_copying && !self.hiding.copies.is_empty();
+        self.is_copying |= begins;
+        begins
+    }
+
+    /// The next packets of the video stream to be sent once more: first and last number.
+    pub(super) fn next_copies(&mut self, now: Instant) -> Option<(u16, u16)> {
+        let next = self.hiding.copies.poll(now);
+        self.is_copying = !self.hiding.copies.is_empty();
+        next
+    }
+
+    /// Whether there are copies to be sent later.
+    pub(super) fn is_copying(&self) -> bool {
+        self.is_copying
+    }
+
+    /// What went out under a number of the video stream.
+    pub(super) fn sent_video(&self, seq: u16) -> Option<(SourceId, u64)> {
+        self.video.as_ref()?.numbers.sent(seq)
+    }
+
+    /// A packet of the video stream is sent once more.
+    pub(super) fn sent_copy(&mut self, now: Instant, seq: u16) {
+        self.hiding.answers.sent(now, seq);
+    }
+
+    /// Takes what the viewer reports of one of its streams (RFC 3550 §6.4.1).
+    pub(super) fn on_report(&mut self, now: Instant, ntp: NtpTime, block: &ReportBlock) {
+        let is =
+            |outlet: &Option<Outlet>| outlet.as_ref().is_some_and(|o| o.track.ssrc == block.ssrc);
+        let video = is(&self.video);
+        if video || is(&self.audio) {
+            self.reports.on_report(now, ntp, video, block);
+            if video {
+                let rtt = round_trip(ntp, block);
+                self.way.on_receiver_report(now, block.fraction_lost, rtt);
+            }
+            let wanted_bps = self.choice.wanted_bps().max(1);
+            let headroom = self.way.estimate().target_bps as f32 / wanted_bps as f32;
+            self.hiding
+                .update(now, self.reports.quality(), Some(headroom));
+        }
+    }
+
     /// Whether a keyframe request by the viewer is to be followed now.
     pub(super) fn may_restart(&mut self, now: Instant) -> bool {
         let may = self
@@ -512,7 +712,7 @@ impl Viewer {
     /// If the writer has no room.
     pub(super) fn write_sender_reports(
         &self,
-        ntp: showrunner_rtp::reports::NtpTime,
+        ntp: NtpTime,
         audio: Option<u32>,
         video: Option<u32>,
         out: &mut rtcp::Writer<'_>,

@@ -17,6 +17,10 @@ const OVERHEAD: usize = 64;
 /// wait for the estimate.
 const UNKNOWN_BPS: u64 = 2_000_000;
 
+/// Where the estimate begins for peers that report nothing but loss, in bit/s: probes tell nothing of their paths, so
+/// what is sent must be enough to find out.
+const UNREPORTED_BPS: u64 = 3_000_000;
+
 /// The pace follows the estimate in steps of this part.
 const STEP: u64 = 32;
 
@@ -36,15 +40,24 @@ impl Way {
         let is_numbered = tracks
             .into_iter()
             .any(|track| track.extensions.transport_cc.is_some());
+        let usual = Config::default();
+        let config = Config {
+            start_bps: if is_numbered {
+                usual.start_bps
+            } else {
+                UNREPORTED_BPS
+            },
+            ..usual
+        };
         Self {
-            estimator: Estimator::new(now, Config::default()),
+            estimator: Estimator::new(now, config),
             budget: Budget::new(now, UNKNOWN_BPS),
             path_bps: UNKNOWN_BPS,
             is_numbered,
         }
     }
 
-    /// A packet is about to leave; its transport-wide number.
+    /// A packet is about to leave; the header that it is to have, with its transport-wide number.
     #[inline]
     pub(super) fn sent(
         &mut self,
@@ -52,13 +65,16 @@ impl Way {
         stream: StreamHeader,
         payload: usize,
         purpose: Sent,
-    ) -> u16 {
+    ) -> StreamHeader {
         let bytes = payload + OVERHEAD;
         self.budget.spend(bytes);
         if self.is_numbered && stream.transport_cc_id.is_none() {
-            return 0;
+            return stream;
         }
-        self.estimator.on_sent(now, bytes, purpose)
+        StreamHeader {
+            transport_number: self.estimator.on_sent(now, bytes, purpose),
+            ..stream
+        }
     }
 
     /// A packet is about to leave again under the number that it had before.
@@ -101,6 +117,11 @@ impl Way {
     pub(super) fn on_tick(&mut self, now: Instant) {
         self.estimator.on_tick(now);
         self.follow(now);
+    }
+
+    /// What is sent by decision, and what the next better layer would take: the goal of probes.
+    pub(super) fn set_wanted(&mut self, bps: u64, goal_bps: Option<u64>) {
+        self.estimator.set_wanted(bps, goal_bps);
     }
 
     /// What is known of the path.

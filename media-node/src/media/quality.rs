@@ -1,0 +1,165 @@
+//! What a viewer's path does to packets, as far as the viewer reports it (RFC 3550 §6.4.1): how
+//! many it loses and how long a round trip is. What hides losses goes by it.
+
+use std::time::{Duration, Instant};
+
+use showrunner_rtp::reports::NtpTime;
+use showrunner_rtp::rtcp::ReportBlock;
+
+/// Of two reports on the same path, how much the newer one counts if it says that less is lost:
+/// protection comes at once and goes slowly, since a path that has lost will lose again.
+const RECOVERY: f32 = 0.2;
+
+/// A round trip before any was measured.
+const ASSUMED_RTT: Duration = Duration::from_millis(100);
+
+/// A round trip is not believed to be longer.
+const MAX_RTT: Duration = Duration::from_secs(2);
+
+/// A path, as it is now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quality {
+    /// Share of packets that are lost, 0 to 1.
+    pub loss: f32,
+    /// Round-trip time.
+    pub rtt: Duration,
+}
+
+impl Default for Quality {
+    fn default() -> Self {
+        Self {
+            loss: 0.0,
+            rtt: ASSUMED_RTT,
+        }
+    }
+}
+
+/// Keeps a path's quality from reports.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reports {
+    loss: f32,
+    rtt: Option<Duration>,
+    /// Highest number that each of the two streams' last reports were on.
+    reported: [Option<(u32, Instant)>; 2],
+}
+
+impl Reports {
+    /// What they say.
+    pub fn quality(&self) -> Quality {
+        Quality {
+            loss: self.loss,
+            rtt: self.rtt.unwrap_or(ASSUMED_RTT),
+        }
+    }
+
+    /// A report on one of the viewer's streams came at `now`, which is `ntp` in the time of the
+    /// sender reports. `packets` says how many of that stream's packets a share of losses is of,
+    /// since few say little.
+    pub fn on_report(&mut self, now: Instant, ntp: NtpTime, video: bool, block: &ReportBlock) {
+        let before = self.reported[usize::from(video)].replace((block.highest_seq, now));
+        let packets = before.map_or(0, |(seq, _)| block.highest_seq.wrapping_sub(seq));
+        if let Some(rtt) = round_trip(ntp, block) {
+            self.rtt = Some(match self.rtt {
+                Some(known) => (known * 7 + rtt) / 8,
+                None => rtt,
+            });
+        }
+        // A stream that has paused, or was restarted, says nothing about losses.
+        if !(1..0x8000).contains(&packets) {
+            return;
+        }
+        let lost = f32::from(block.fraction_lost) / 256.0;
+        // A report on a hundred packets counts in full.
+        let weight = (packets as f32 / 100.0).min(1.0);
+        let pace = if lost > self.loss { 1.0 } else { RECOVERY };
+        self.loss += (lost - self.loss) * weight * pace;
+    }
+}
+
+/// RFC 3550 §6.4.1: the time since the sender report that the viewer saw last, less the time that
+/// it waited to answer.
+pub fn round_trip(now: NtpTime, block: &ReportBlock) -> Option<Duration> {
+    if block.last_sr == 0 {
+        return None;
+    }
+    let units = now
+        .middle()
+        .wrapping_sub(block.last_sr)
+        .wrapping_sub(block.delay_since_last_sr);
+    // Below zero: the clocks' grain, or a lie.
+    let units = u64::try_from(units as i32).ok()?;
+    let rtt = Duration::from_micros(units * 1_000_000 / 65_536);
+    (rtt <= MAX_RTT).then_some(rtt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIDEO: bool = true;
+    const AUDIO: bool = false;
+
+    fn report(fraction_lost: u8, highest_seq: u32) -> ReportBlock {
+        ReportBlock {
+            fraction_lost,
+            highest_seq,
+            ..ReportBlock::default()
+        }
+    }
+
+    fn told(reports: &[(bool, u8, u32)]) -> Quality {
+        let now = Instant::now();
+        let mut path = Reports::default();
+        for (video, lost, seq) in reports {
+            path.on_report(now, NtpTime(0), *video, &report(*lost, *seq));
+        }
+        path.quality()
+    }
+
+    #[test]
+    fn losses_count_at_once_and_are_forgotten_slowly() {
+        assert_eq!(told(&[(VIDEO, 0, 1)]), Quality::default());
+        assert_eq!(told(&[(VIDEO, 0, 1), (VIDEO, 64, 301)]).loss, 0.25);
+        let after = [(VIDEO, 0, 1), (VIDEO, 64, 301), (VIDEO, 0, 601)];
+        assert_eq!(told(&after).loss, 0.2);
+    }
+
+    #[test]
+    fn a_report_on_few_packets_says_little() {
+        assert_eq!(told(&[(AUDIO, 0, 1), (AUDIO, 64, 51)]).loss, 0.125);
+        assert_eq!(told(&[(VIDEO, 255, 1)]).loss, 0.0, "on how many?");
+        assert_eq!(told(&[(VIDEO, 0, 9), (VIDEO, 255, 9)]).loss, 0.0, "on none");
+        assert_eq!(
+            told(&[(VIDEO, 0, 9), (VIDEO, 255, 8)]).loss,
+            0.0,
+            "older than the one before"
+        );
+    }
+
+    #[test]
+    fn round_trips_are_those_of_the_rfc() {
+        // The RFC's own example, figure 2 of §6.4.1.
+        let now = NtpTime(0xb710_8000 << 16);
+        let block = ReportBlock {
+            last_sr: 0xb705_2000,
+            delay_since_last_sr: 0x0005_4000,
+            ..ReportBlock::default()
+        };
+        assert_eq!(
+            round_trip(now, &block),
+            None,
+            "six seconds are no round trip"
+        );
+        let block = ReportBlock {
+            delay_since_last_sr: 0x000b_6000 - 0x4000,
+            ..block
+        };
+        assert_eq!(round_trip(now, &block), Some(Duration::from_millis(250)));
+        let early = ReportBlock {
+            delay_since_last_sr: 0x000b_6001,
+            ..block
+        };
+        assert_eq!(round_trip(now, &early), None);
+        assert_eq!(round_trip(now, &ReportBlock::default()), None);
+    }
+}
