@@ -10,13 +10,21 @@ use showrunner_rtp::rtcp::{Packet, packets};
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    Send { bytes: u16, count: u8 },
+    Send {
+        bytes: u16,
+        count: u8,
+    },
     /// The body of transport-wide feedback, after its SSRCs.
     Feedback(Vec<u8>),
-    Report { loss: f32, rtt_ms: Option<u16> },
+    Report {
+        loss: f32,
+        rtt_ms: Option<u16>,
+    },
     Remb(u64),
     Wanted(u64, Option<u64>),
-    Later { ms: u16 },
+    Later {
+        ms: u16,
+    },
 }
 
 fuzz_target!(|steps: Vec<Step>| {

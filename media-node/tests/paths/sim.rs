@@ -14,11 +14,11 @@ use showrunner_rtp::twcc::Recorder;
 
 /// Random numbers that are the same each time.
 #[derive(Debug)]
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub u64);
 
 impl Dice {
     /// From 0 to 1.
-    pub fn roll(&mut self) -> f64 {
+    pub(crate) fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -29,7 +29,7 @@ impl Dice {
 
 /// Loss, whatever is sent.
 #[derive(Clone, Copy, Debug)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// Each packet by itself.
     Random(f64),
     /// Bursts of a mean length (Gilbert).
@@ -37,17 +37,17 @@ pub enum Loss {
 }
 
 /// One direction of a path.
-pub struct Link {
+pub(crate) struct Link {
     /// Bit/s at a time in ms.
-    pub rate: Box<dyn Fn(i64) -> f64>,
-    pub delay_us: i64,
+    pub(crate) rate: Box<dyn Fn(i64) -> f64>,
+    pub(crate) delay_us: i64,
     /// How much time's worth of packets the queue holds, at the rate of the moment, and at least in
     /// bytes.
-    pub queue_us: i64,
-    pub loss: Loss,
-    pub jitter_us: i64,
+    pub(crate) queue_us: i64,
+    pub(crate) loss: Loss,
+    pub(crate) jitter_us: i64,
     /// Drops what is above the rate, and delays nothing.
-    pub polices: bool,
+    pub(crate) polices: bool,
     busy_until_us: i64,
     in_burst: bool,
     last_arrival_us: i64,
@@ -55,7 +55,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(rate: impl Fn(i64) -> f64 + 'static) -> Self {
+    pub(crate) fn new(rate: impl Fn(i64) -> f64 + 'static) -> Self {
         Self {
             rate: Box::new(rate),
             delay_us: 50_000,
@@ -127,7 +127,7 @@ impl Link {
 }
 
 /// The layers that viewers can be sent: height, and bit/s.
-pub const LADDER: [(u16, u64); 3] = [(360, 250_000), (720, 1_100_000), (1080, 2_400_000)];
+pub(crate) const LADDER: [(u16, u64); 3] = [(360, 250_000), (720, 1_100_000), (1080, 2_400_000)];
 
 /// What headers add.
 const HEADERS_SHARE: f64 = 0.05;
@@ -197,21 +197,21 @@ impl Choice {
 
 /// What a viewer went through.
 #[derive(Debug, Default)]
-pub struct Lived {
+pub(crate) struct Lived {
     /// Time in ms, and the height of the picture from then on; 0 is a pause.
-    pub rungs: Vec<(i64, u16)>,
+    pub(crate) rungs: Vec<(i64, u16)>,
     /// Time in ms, and the estimate in kbit/s, each 100 ms.
-    pub targets: Vec<(i64, u64)>,
+    pub(crate) targets: Vec<(i64, u64)>,
     /// When each whole frame was there, in ms, and how long after it left.
-    pub frames: Vec<(i64, i64)>,
-    pub media_bytes: u64,
-    pub probe_bytes: u64,
-    pub sent_bytes: u64,
+    pub(crate) frames: Vec<(i64, i64)>,
+    pub(crate) media_bytes: u64,
+    pub(crate) probe_bytes: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 impl Lived {
     /// The longest time in ms without a new frame, from a moment on.
-    pub fn worst_gap_ms(&self, from_ms: i64, until_ms: i64) -> i64 {
+    pub(crate) fn worst_gap_ms(&self, from_ms: i64, until_ms: i64) -> i64 {
         let mut newest = from_ms;
         let mut worst = 0;
         let mut times: Vec<i64> = self.frames.iter().map(|f| f.0).collect();
@@ -227,7 +227,7 @@ impl Lived {
     }
 
     /// The share of a time that is beyond 200 ms after a frame, until the next.
-    pub fn frozen(&self, from_ms: i64, until_ms: i64) -> f64 {
+    pub(crate) fn frozen(&self, from_ms: i64, until_ms: i64) -> f64 {
         let mut times: Vec<i64> = self.frames.iter().map(|f| f.0).collect();
         times.sort_unstable();
         let gaps = times.windows(2).map(|w| w[1] - w[0]);
@@ -236,19 +236,19 @@ impl Lived {
     }
 
     /// The height of the picture at a time in ms.
-    pub fn height_at(&self, ms: i64) -> u16 {
+    pub(crate) fn height_at(&self, ms: i64) -> u16 {
         let until = self.rungs.partition_point(|(at, _)| *at <= ms);
         until.checked_sub(1).map_or(0, |n| self.rungs[n].1)
     }
 
     /// The share of a time with a picture of this height or a higher one.
-    pub fn share_at_least(&self, height: u16, from_ms: i64, until_ms: i64) -> f64 {
+    pub(crate) fn share_at_least(&self, height: u16, from_ms: i64, until_ms: i64) -> f64 {
         let good = (from_ms..until_ms).filter(|ms| self.height_at(*ms) >= height);
         good.count() as f64 / (until_ms - from_ms) as f64
     }
 
     /// The estimate at a time in ms, in kbit/s.
-    pub fn target_at(&self, ms: i64) -> u64 {
+    pub(crate) fn target_at(&self, ms: i64) -> u64 {
         let until = self.targets.partition_point(|(at, _)| *at <= ms);
         until.checked_sub(1).map_or(0, |n| self.targets[n].1)
     }
@@ -310,13 +310,13 @@ enum Event {
 }
 
 /// Viewers behind one link.
-pub struct Sim {
+pub(crate) struct Sim {
     began: Instant,
     now_us: i64,
     link: Link,
     /// Share of feedback that is lost on the way back.
-    pub feedback_loss: f64,
-    pub feedback_every_us: i64,
+    pub(crate) feedback_loss: f64,
+    pub(crate) feedback_every_us: i64,
     events: BinaryHeap<Reverse<(i64, u64, Event)>>,
     count: u64,
     viewers: Vec<Viewer>,
@@ -325,7 +325,7 @@ pub struct Sim {
 }
 
 impl Sim {
-    pub fn new(link: Link) -> Self {
+    pub(crate) fn new(link: Link) -> Self {
         Self {
             began: Instant::now(),
             now_us: 0,
@@ -341,14 +341,14 @@ impl Sim {
     }
 
     /// Other random numbers.
-    pub fn seed(mut self, seed: u64) -> Self {
+    pub(crate) fn seed(mut self, seed: u64) -> Self {
         self.dice = Dice(seed);
         self.link.dice = Dice(seed ^ 0x5555);
         self
     }
 
     /// A viewer who joins at a time in ms.
-    pub fn viewer(mut self, joins_ms: i64, is_greedy: bool) -> Self {
+    pub(crate) fn viewer(mut self, joins_ms: i64, is_greedy: bool) -> Self {
         let joins_us = joins_ms * 1000;
         let at = self.viewers.len();
         self.viewers.push(Viewer {
@@ -371,7 +371,7 @@ impl Sim {
     }
 
     /// A bulk flow that begins at a time in ms.
-    pub fn bulk(mut self, begins_ms: i64) -> Self {
+    pub(crate) fn bulk(mut self, begins_ms: i64) -> Self {
         self.at(begins_ms * 1000, Event::BulkStart);
         self
     }
@@ -386,7 +386,7 @@ impl Sim {
     }
 
     /// Runs until a time in ms; what each viewer went through.
-    pub fn run(mut self, until_ms: i64) -> (Vec<Lived>, u64) {
+    pub(crate) fn run(mut self, until_ms: i64) -> (Vec<Lived>, u64) {
         while let Some(Reverse((at, _, event))) = self.events.pop() {
             if at > until_ms * 1000 {
                 break;
