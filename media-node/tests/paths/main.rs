@@ -58,7 +58,7 @@ fn a_step_down_is_answered_at_once_and_a_step_up_within_seconds() {
         assert_eq!(lived.share_at_least(1080, 36_000, 45_000), 1.0);
         // The queue of 300 ms was full by the time that the first feedback could come.
         let gap = lived.worst_gap_ms(9_900, 14_000);
-        assert!(gap < 700, "{gap}");
+        assert!(gap < 400, "{gap}");
     }
 }
 

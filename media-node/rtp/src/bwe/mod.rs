@@ -52,6 +52,9 @@ const GROWN_QUEUE_US: i64 = 50_000;
 /// Loss of the path's own that makes probes uncertain.
 const LOSSY: f64 = 0.1;
 
+/// Who sends nothing for so long has paused.
+const PAUSE_US: i64 = 400_000;
+
 /// A probe that looks into a queue has at least this rate.
 const LEAST_LOOK_BPS: f64 = 300_000.0;
 
@@ -71,6 +74,7 @@ const USED_SHARE: f64 = 0.85;
 const REFERENCE_US: i64 = 64_000;
 const REFERENCE_WRAP: i64 = 1 << 24;
 const DELTA_US: i64 = 250;
+const MOST_REFERENCE: i64 = 1 << 40;
 
 /// Bounds of the estimate, and where it begins, in bit/s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +172,7 @@ pub struct Estimator {
     /// When feedback last came, and how far apart it comes.
     heard_us: i64,
     feedback_every_us: i64,
+    last_sent_us: i64,
 }
 
 /// What one feedback brought.
@@ -214,6 +219,7 @@ impl Estimator {
             latest_arrival_us: None,
             heard_us: 0,
             feedback_every_us: 100_000,
+            last_sent_us: i64::MIN / 2,
         }
     }
 
@@ -226,6 +232,11 @@ impl Estimator {
     /// size on the wire.
     pub fn on_sent(&mut self, now: Instant, bytes: usize, kind: Sent) -> u16 {
         let now_us = self.us(now);
+        if now_us - self.last_sent_us > PAUSE_US {
+            // Nothing could be heard of what was not sent.
+            self.heard_us = now_us;
+        }
+        self.last_sent_us = now_us;
         let rate_bps = self.control.target_bps();
         let expected_us = self.burst.on_sent(now_us, bytes, rate_bps);
         let number = self.history.push(now_us, bytes, expected_us);
@@ -269,6 +280,12 @@ impl Estimator {
         let before = self.reference.unwrap_or(time);
         let ahead = (time - before + REFERENCE_WRAP / 2).rem_euclid(REFERENCE_WRAP);
         let reference = before + ahead - REFERENCE_WRAP / 2;
+        // No peer's clock gets there; what says so is made up.
+        let reference = if reference.abs() < MOST_REFERENCE {
+            reference
+        } else {
+            time
+        };
         self.reference = Some(reference);
         reference
     }

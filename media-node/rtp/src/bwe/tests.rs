@@ -107,6 +107,16 @@ fn silence_halves_the_estimate_until_it_ends() {
 }
 
 #[test]
+fn a_pause_is_no_silence() {
+    let mut path = Loop::new(Config::default());
+    path.send(3000, 1_000_000, 0);
+    let before = path.estimator.estimate().target_bps;
+    path.ms += 60_000;
+    path.send(60, 1_000_000, 0);
+    assert!(path.estimator.estimate().target_bps >= before);
+}
+
+#[test]
 fn peers_without_transport_wide_feedback_are_believed() {
     let now = Instant::now();
     let mut estimator = Estimator::new(now, Config::default());
