@@ -45,6 +45,11 @@ const GAVE_WAY: f64 = 0.4;
 const OBEYS: f64 = 1.2;
 const GIVES_WAY_US: i64 = 4_000_000;
 
+/// Share of what the path carried while the queue drained that is sent afterwards, if it drained
+/// within this time.
+const RECOVERS: f64 = 0.92;
+const RECOVERS_US: i64 = 3_000_000;
+
 /// Share that is sent after loss beside somebody who gives way for loss only.
 const BACK_OFF_BESIDE: f64 = 0.9;
 
@@ -103,6 +108,8 @@ pub(super) struct RateControl {
     decreased_at_queue_us: i64,
     /// Since when a queue stands, and the rate then.
     stands: Option<(i64, f64)>,
+    /// What came through last while a queue stood: the path was full then.
+    full_bps: Option<f64>,
     /// The rate before a trial, or a silence, lowered it.
     before_trial_bps: Option<f64>,
     before_silence_bps: Option<f64>,
@@ -118,6 +125,7 @@ impl RateControl {
             decreased_us: None,
             decreased_at_queue_us: 0,
             stands: None,
+            full_bps: None,
             before_trial_bps: None,
             before_silence_bps: None,
         }
@@ -147,11 +155,13 @@ impl RateControl {
         if let Some(before) = self.before_silence_bps.take() {
             self.set(before);
         }
-        self.stands = if sight.queue_us < REAL_QUEUE_US {
-            None
+        if sight.queue_us < REAL_QUEUE_US {
+            self.stands = None;
+            self.recover(sight);
         } else {
-            self.stands.or(Some((sight.now_us, self.target_bps)))
-        };
+            self.stands.get_or_insert((sight.now_us, self.target_bps));
+            self.full_bps = sight.carried_bps;
+        }
         match sight.verdict {
             Verdict::Congested => {
                 self.before_trial_bps = None;
@@ -218,6 +228,16 @@ impl RateControl {
         self.decreased_us = Some(sight.now_us);
         self.decreased_at_queue_us = sight.queue_us;
         self.target_bps < LOWER * before
+    }
+
+    /// The queue is gone that the rate was lowered for: back to what the path carried while it drained.
+    fn recover(&mut self, sight: &Sight) {
+        let full_bps = self.full_bps.take();
+        if let Some(full_bps) = full_bps
+            && self.fell_within(sight.now_us, RECOVERS_US)
+        {
+            self.set(self.target_bps.max(RECOVERS * full_bps));
+        }
     }
 
     /// Whether much less is sent already than when the queue began to stand, and it stands all the

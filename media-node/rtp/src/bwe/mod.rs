@@ -59,7 +59,7 @@ const PAUSE_US: i64 = 400_000;
 const LEAST_LOOK_BPS: f64 = 300_000.0;
 
 /// How long after it was lowered the rate is not probed for.
-const PROBE_AFTER_US: i64 = 1_000_000;
+const PROBE_AFTER_US: i64 = 500_000;
 
 /// A queue in which a probe tells something.
 const CALM_QUEUE_US: i64 = 20_000;

@@ -39,8 +39,11 @@ const FULL: f64 = 0.9;
 const LEAVES: f64 = 0.98;
 
 /// Times between clusters that did not find what they looked for.
-const FIRST_PAUSE_US: i64 = 1_000_000;
+const FIRST_PAUSE_US: i64 = 700_000;
 const LONGEST_PAUSE_US: i64 = 3_000_000;
+
+/// Spreads the low bits of a number over its high ones (2⁶⁴ by the golden ratio).
+const SPREADER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Time until the next cluster when the last one told nothing.
 const RETRY_US: i64 = 300_000;
@@ -355,11 +358,11 @@ impl Prober {
         if self.confirms {
             return None;
         }
-        self.schedule(now_us, &found, is_enough);
+        self.schedule(now_us ^ sent.last as i64, now_us, &found, is_enough);
         Some(found)
     }
 
-    fn schedule(&mut self, now_us: i64, found: &Found, is_enough: bool) {
+    fn schedule(&mut self, dice: i64, now_us: i64, found: &Found, is_enough: bool) {
         if self.starting && found.bps >= GOOD_START * found.asked_bps {
             return;
         }
@@ -368,7 +371,9 @@ impl Prober {
             self.pause_us = FIRST_PAUSE_US;
             return;
         }
-        self.not_before_us = now_us + self.pause_us;
+        // From three quarters of it to five: viewers who share a path should not probe it together.
+        let spread = (dice as u64).wrapping_mul(SPREADER) >> 56;
+        self.not_before_us = now_us + self.pause_us * (384 + spread as i64) / 512;
         self.pause_us = (2 * self.pause_us).min(LONGEST_PAUSE_US);
     }
 }
@@ -466,7 +471,7 @@ mod tests {
         assert!(found.is_limit);
         assert!((0.7e6..0.8e6).contains(&found.bps), "{found:?}");
         assert_eq!(prober.poll(now, &OUTLOOK), None, "not again at once");
-        assert!(prober.poll(now + FIRST_PAUSE_US, &OUTLOOK).is_some());
+        assert!(prober.poll(now + 2 * FIRST_PAUSE_US, &OUTLOOK).is_some());
     }
 
     #[test]

@@ -18,10 +18,10 @@ const PAUSE_AFTER: Duration = Duration::from_millis(500);
 const RESUME_AFTER: Duration = Duration::from_secs(1);
 
 /// A rung that is left so soon after it was taken was a mistake.
-const MISTAKE_WITHIN: Duration = Duration::from_secs(10);
+const MISTAKE_WITHIN: Duration = Duration::from_secs(4);
 
 /// How long it is left alone after the first mistake, and at most.
-const FIRST_BACK_OFF: Duration = Duration::from_secs(4);
+const FIRST_BACK_OFF: Duration = Duration::from_secs(2);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 
 /// Proof that overrides a back-off: so much more than the rung costs.
