@@ -143,6 +143,9 @@ const SWITCH_US: i64 = 150_000;
 const PACE: f64 = 1.5;
 const BURST_US: f64 = 20_000.0;
 
+/// … unless so much stands in its queue.
+const STANDING: Duration = Duration::from_millis(40);
+
 /// The choice of layers, and when the next one comes.
 #[derive(Default)]
 struct Choice {
@@ -511,7 +514,13 @@ impl Sim {
     fn pace(&mut self, at: usize) {
         let now_us = self.now_us;
         let viewer = &mut self.viewers[at];
-        let pace = PACE * viewer.estimator.estimate().target_bps as f64 / 8e6;
+        let estimate = viewer.estimator.estimate();
+        let ahead = if estimate.queue_delay > STANDING {
+            1.0
+        } else {
+            PACE
+        };
+        let pace = ahead * estimate.target_bps as f64 / 8e6;
         let burst = (pace * BURST_US).max(3_600.0);
         let elapsed_us = (now_us - viewer.refilled_us) as f64;
         viewer.refilled_us = now_us;
