@@ -136,6 +136,10 @@ const AUDIO_BPS: u64 = 75_000;
 /// How often a packet is sent once more.
 const MOST_TRIES: u8 = 5;
 
+/// How often the host's layers have a keyframe: for all viewers at the same time.
+const GROUP_US: i64 = 2_000_000;
+const GROUP_AT_US: i64 = 700_000;
+
 /// How long a switch waits for its keyframe.
 const SWITCH_US: i64 = 150_000;
 
@@ -272,6 +276,7 @@ struct Viewer {
     refilled_us: i64,
     frames: Vec<FrameOnTheWay>,
     keyframe_next: bool,
+    keyframe_us: i64,
     /// Sends exactly what the estimate says, in place of a rung.
     is_greedy: bool,
     lived: Lived,
@@ -363,6 +368,7 @@ impl Sim {
             refilled_us: joins_us,
             frames: Vec::new(),
             keyframe_next: true,
+            keyframe_us: 0,
             is_greedy,
             lived: Lived::default(),
         });
@@ -492,8 +498,11 @@ impl Sim {
         } else {
             return;
         };
-        let key = if std::mem::take(&mut viewer.keyframe_next) {
-            4.0
+        let is_due =
+            (now_us + GROUP_AT_US) / GROUP_US != (viewer.keyframe_us + GROUP_AT_US) / GROUP_US;
+        let key = if std::mem::take(&mut viewer.keyframe_next) || is_due {
+            viewer.keyframe_us = now_us;
+            6.0
         } else {
             1.0
         };

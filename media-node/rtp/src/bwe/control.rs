@@ -9,7 +9,7 @@ const BACK_OFF: f64 = 0.85;
 
 /// The same with a queue so long that it has to drain faster.
 const BACK_OFF_FAR: f64 = 0.7;
-const LONG_QUEUE_US: i64 = 150_000;
+const LONG_QUEUE_US: i64 = 200_000;
 
 /// Growth a second, of the rate, before the path was ever full.
 const GROWTH: f64 = 0.15;
@@ -17,14 +17,17 @@ const GROWTH: f64 = 0.15;
 /// What the rate may be at most, of what comes through: not more is known to.
 const HEADROOM: f64 = 1.3;
 
+/// … and a share that is more: what stands in the queue are large frames that go through it.
+const MORE_GETS_THROUGH: f64 = 1.08;
+
 /// A rate is lower, and not just about the same, when it is below this share.
 const LOWER: f64 = 0.97;
 
-/// Share of what is sent that is all of it, but for chance.
-const GETS_THROUGH: f64 = 0.95;
-
 /// A queue that is there so long after the rate was lowered is no burst.
-const WARNED_US: i64 = 1_500_000;
+const WARNED_US: i64 = 600_000;
+
+/// Share of what is wanted that is all of it, but for chance.
+const GETS_THROUGH: f64 = 0.9;
 
 /// A trend is not believed while less than this stands in the queue: a frame that is larger than
 /// the others makes one too.
@@ -32,8 +35,8 @@ const REAL_QUEUE_US: i64 = 15_000;
 
 /// A queue that has grown to so much, and with two feedbacks in a row, needs no trend; nor does one
 /// that has grown to so much more.
-const PLAIN_QUEUE_US: i64 = 40_000;
-const FAR_QUEUE_US: i64 = 90_000;
+const PLAIN_QUEUE_US: i64 = 60_000;
+const FAR_QUEUE_US: i64 = 120_000;
 
 /// By how much the queue must have grown after the rate was lowered, to lower it once more before
 /// the path can have answered.
@@ -215,10 +218,11 @@ impl RateControl {
             BACK_OFF_BESIDE * self.target_bps
         } else if sight.queue_us > LONG_QUEUE_US {
             BACK_OFF_FAR * carried
-        } else if carried > GETS_THROUGH * sight.sent_bps
-            && !self.fell_within(sight.now_us, WARNED_US)
+        } else if carried > MORE_GETS_THROUGH * sight.wanted_bps
+            || (carried > GETS_THROUGH * sight.wanted_bps
+                && !self.fell_within(sight.now_us, WARNED_US))
         {
-            // All that is sent comes through: what queues may be another's burst, and soon gone.
+            // What is wanted comes through: it may be another's burst, and soon gone.
             (BACK_OFF * self.target_bps).max(carried.max(sight.wanted_bps))
         } else {
             BACK_OFF * carried

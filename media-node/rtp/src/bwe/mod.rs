@@ -49,9 +49,6 @@ const LONG_US: i64 = 500_000;
 /// A queue that grew to so much calls for the short window.
 const GROWN_QUEUE_US: i64 = 50_000;
 
-/// Loss of the path's own that makes probes uncertain.
-const LOSSY: f64 = 0.1;
-
 /// Who sends nothing for so long has paused.
 const PAUSE_US: i64 = 400_000;
 
@@ -442,7 +439,6 @@ impl Estimator {
             target_bps: self.control.target_bps(),
             goal_bps: self.goal_bps,
             inherent_loss: self.loss.inherent(),
-            confirm: !self.rival.is_present() && self.loss.inherent() < LOSSY,
             look_bps: self
                 .rival
                 .wants_probe(now_us)

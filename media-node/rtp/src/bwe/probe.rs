@@ -5,9 +5,9 @@
 /// How long a cluster lasts at least.
 const CLUSTER_US: i64 = 15_000;
 
-/// One that found enough is confirmed by one that lasts longer than the pause between two frames:
-/// else it may just have met no packet of others who share the path.
-const CONFIRMATION_US: i64 = 40_000;
+/// … but once something is known of the path it lasts longer than the pause between two frames:
+/// else it may just meet none, or all, of those of others who share the path.
+const CAREFUL_US: i64 = 40_000;
 
 /// Packets, and bytes, that a cluster has at least.
 const LEAST_PACKETS: f64 = 5.0;
@@ -82,9 +82,6 @@ pub(super) struct Outlook {
     pub(super) inherent_loss: f64,
     /// Nothing speaks against it: no queue, no over-use.
     pub(super) calm: bool,
-    /// What was found should be confirmed. Not where much is lost, nor in others' queues: there no
-    /// two clusters find the same.
-    pub(super) confirm: bool,
     /// A probe at this rate should look into the queue, whatever else.
     pub(super) look_bps: Option<f64>,
 }
@@ -96,7 +93,6 @@ struct Cluster {
     goal_bytes: usize,
     goal_packets: u32,
     planned_us: i64,
-    is_confirmation: bool,
     sent: Option<Sending>,
     came: Coming,
 }
@@ -138,8 +134,6 @@ pub(super) struct Prober {
     next_id: u16,
     /// Nothing is known of the path yet: each cluster asks for twice what the one before found.
     starting: bool,
-    /// The last cluster found enough, and the next is to confirm it.
-    confirms: bool,
     not_before_us: i64,
     pause_us: i64,
     /// When the caller last came, and after how long.
@@ -155,7 +149,6 @@ impl Default for Prober {
             phase: Phase::Idle,
             next_id: 0,
             starting: true,
-            confirms: false,
             not_before_us: i64::MIN,
             pause_us: FIRST_PAUSE_US,
             polled_us: i64::MIN / 2,
@@ -222,10 +215,10 @@ impl Prober {
         let Some(rate_bps) = outlook.look_bps.or_else(|| self.rate(now_us, outlook)) else {
             return;
         };
-        let lasts_us = if self.confirms {
-            CONFIRMATION_US
-        } else {
+        let lasts_us = if self.starting {
             CLUSTER_US
+        } else {
+            CAREFUL_US
         };
         // Of what is lost anyway there must be so much more.
         let more = 1.0 / (1.0 - outlook.inherent_loss.min(0.8));
@@ -239,7 +232,6 @@ impl Prober {
             goal_bytes: goal_bytes as usize,
             goal_packets: (LEAST_PACKETS * more) as u32,
             planned_us: now_us,
-            is_confirmation: self.confirms,
             sent: None,
             came: Coming::default(),
         });
@@ -354,10 +346,6 @@ impl Prober {
         let drains_us = 8e6 * sent.bytes as f64 / found.bps.max(1.0);
         self.settles_us = sent.last_us + (drains_us as i64).min(300_000);
         let is_enough = outlook.goal_bps.is_some_and(|goal| found.bps >= goal);
-        self.confirms = is_enough && outlook.confirm && !self.starting && !cluster.is_confirmation;
-        if self.confirms {
-            return None;
-        }
         self.schedule(now_us ^ sent.last as i64, now_us, &found, is_enough);
         Some(found)
     }
@@ -416,7 +404,6 @@ mod tests {
         goal_bps: Some(2_000_000.0),
         inherent_loss: 0.0,
         calm: true,
-        confirm: true,
         look_bps: None,
     };
 
