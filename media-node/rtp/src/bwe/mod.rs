@@ -159,7 +159,8 @@ pub struct Estimator {
     fallback: Fallback,
     basis: Basis,
     rtt_us: Option<i64>,
-    wanted_bps: f64,
+    /// None as long as nobody has said.
+    wanted_bps: Option<f64>,
     goal_bps: Option<f64>,
     /// Reference time of the last feedback, unwrapped, in 64 ms.
     reference: Option<i64>,
@@ -209,7 +210,7 @@ impl Estimator {
             fallback: Fallback::default(),
             basis: Basis::Nothing,
             rtt_us: None,
-            wanted_bps: 0.0,
+            wanted_bps: None,
             goal_bps: None,
             reference: None,
             reported: None,
@@ -393,7 +394,7 @@ impl Estimator {
             grows_on: self.queue.grows_on(),
             has_rival: self.rival.is_present(),
             sent_bps,
-            wanted_bps: self.wanted_bps,
+            wanted_bps: self.wanted_bps.unwrap_or(sent_bps),
             carried_bps,
             rtt_us,
             is_used: self.is_used(now_us),
@@ -411,7 +412,7 @@ impl Estimator {
             // In a queue that is full of others' packets it found what it got, not what there is.
             let is_limit = found.is_limit && self.queue.standing_us() < CALM_QUEUE_US;
             let carried_bps = self.carried_bps().unwrap_or(0.0);
-            let in_use_bps = self.wanted_bps.max(carried_bps);
+            let in_use_bps = self.wanted_bps.unwrap_or(0.0).max(carried_bps);
             self.control.probed(found.bps, is_limit, in_use_bps);
         }
     }
@@ -479,7 +480,7 @@ impl Estimator {
     /// What is sent by the allocation's will, and what the next better thing would take in all: the
     /// goal of probes. None if nothing better waits.
     pub fn set_wanted(&mut self, bps: u64, next_layer_bps: Option<u64>) {
-        self.wanted_bps = bps as f64;
+        self.wanted_bps = Some(bps as f64);
         self.goal_bps = next_layer_bps.map(|next| next.max(bps) as f64);
     }
 
