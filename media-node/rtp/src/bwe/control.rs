@@ -17,14 +17,20 @@ const GROWTH: f64 = 0.15;
 /// What the rate may be at most, of what comes through: not more is known to.
 const HEADROOM: f64 = 1.3;
 
+/// … and beside somebody who takes what is not taken.
+const HEADROOM_BESIDE: f64 = 5.0;
+
 /// … and a share that is more: what stands in the queue are large frames that go through it.
 const MORE_GETS_THROUGH: f64 = 1.08;
+
+/// Who sends less than this is small on any path that carries pictures.
+const SMALL_BPS: f64 = 450_000.0;
 
 /// A rate is lower, and not just about the same, when it is below this share.
 const LOWER: f64 = 0.97;
 
-/// A queue that is there so long after the rate was lowered is no burst.
-const WARNED_US: i64 = 600_000;
+/// A queue that stands for longer is no burst.
+const FRESH_US: i64 = 500_000;
 
 /// Share of what is wanted that is all of it, but for chance.
 const GETS_THROUGH: f64 = 0.9;
@@ -96,6 +102,15 @@ impl Sight {
         let trend = self.usage == Usage::Over && self.queue_us > REAL_QUEUE_US;
         let far = self.queue_us > FAR_QUEUE_US || (self.grows_on && self.queue_us > PLAIN_QUEUE_US);
         trend || (far && self.queue_growth_us > 0)
+    }
+}
+
+impl Sight {
+    /// Whether so little is sent, and comes through, that whatever fills the path is somebody else.
+    fn is_small(&self, carried_bps: f64) -> bool {
+        self.sent_bps < SMALL_BPS
+            && carried_bps > GETS_THROUGH * self.sent_bps
+            && self.verdict != Verdict::Congested
     }
 }
 
@@ -211,7 +226,7 @@ impl RateControl {
         {
             return false;
         }
-        if self.gave_way(sight) && !sight.has_rival {
+        if !sight.has_rival && (self.gave_way(sight) || sight.is_small(carried)) {
             return false;
         }
         let lowered = if sight.has_rival {
@@ -219,8 +234,7 @@ impl RateControl {
         } else if sight.queue_us > LONG_QUEUE_US {
             BACK_OFF_FAR * carried
         } else if carried > MORE_GETS_THROUGH * sight.wanted_bps
-            || (carried > GETS_THROUGH * sight.wanted_bps
-                && !self.fell_within(sight.now_us, WARNED_US))
+            || (carried > GETS_THROUGH * sight.wanted_bps && self.is_fresh(sight))
         {
             // What is wanted comes through: it may be another's burst, and soon gone.
             (BACK_OFF * self.target_bps).max(carried.max(sight.wanted_bps))
@@ -232,6 +246,12 @@ impl RateControl {
         self.decreased_us = Some(sight.now_us);
         self.decreased_at_queue_us = sight.queue_us;
         self.target_bps < LOWER * before
+    }
+
+    /// Whether the queue may be a burst yet.
+    fn is_fresh(&self, sight: &Sight) -> bool {
+        self.stands
+            .is_none_or(|(since_us, _)| sight.now_us - since_us < FRESH_US)
     }
 
     /// The queue is gone that the rate was lowered for: back to what the path carried while it drained.
@@ -266,7 +286,12 @@ impl RateControl {
             }
             None => GROWTH * self.target_bps,
         };
-        let most = (HEADROOM * carried + 10_000.0).max(self.target_bps);
+        let headroom = if sight.has_rival {
+            HEADROOM_BESIDE
+        } else {
+            HEADROOM
+        };
+        let most = (headroom * carried + 10_000.0).max(self.target_bps);
         let grown = self.target_bps + growth_bps * elapsed_us as f64 / 1e6;
         self.set(grown.min(most));
     }

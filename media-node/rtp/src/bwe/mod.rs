@@ -42,12 +42,13 @@ use trend::Trend;
 pub use probe::{ClusterId, Probe};
 pub use trend::Usage;
 
-/// Windows over which rates are taken: shortly, while a queue grows, and else.
+/// Windows over which rates are taken: with a queue that has grown, and else. The short one is noisy:
+/// it holds few frames.
 const SHORT_US: i64 = 160_000;
 const LONG_US: i64 = 500_000;
 
 /// A queue that grew to so much calls for the short window.
-const GROWN_QUEUE_US: i64 = 50_000;
+const GROWN_QUEUE_US: i64 = 80_000;
 
 /// Who sends nothing for so long has paused.
 const PAUSE_US: i64 = 400_000;
@@ -382,7 +383,7 @@ impl Estimator {
         self.queue.close_batch();
         let queue_us = self.queue.standing_us();
         let sent_bps = self.sent_bps(now_us);
-        self.rival.look(now_us, queue_us);
+        self.rival.look(now_us, queue_us, sent_bps);
         let rtt_us = self.rtt_us.unwrap_or(USUAL_RTT_US);
         let carried_bps = self.carried_bps();
         let sight = Sight {
@@ -423,8 +424,8 @@ impl Estimator {
 
     /// What the path carried lately: what came, and what it loses anyway.
     fn carried_bps(&self) -> Option<f64> {
-        let grows = self.trend.usage() == Usage::Over || self.queue.standing_us() > GROWN_QUEUE_US;
-        let window_us = if grows { SHORT_US } else { LONG_US };
+        let is_grown = self.queue.standing_us() > GROWN_QUEUE_US;
+        let window_us = if is_grown { SHORT_US } else { LONG_US };
         let until_us = self.acknowledged.until_us();
         let came_bps = self.acknowledged.bps(until_us, window_us)?;
         Some(came_bps / (1.0 - self.loss.inherent()))

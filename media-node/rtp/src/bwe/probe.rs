@@ -33,6 +33,9 @@ const GOOD_START: f64 = 0.7;
 /// By how much a cluster goes beyond the goal: what it finds comes out somewhat below what it tries.
 const BEYOND_GOAL: f64 = 1.2;
 
+/// A rate that may be tried from any other.
+const HARMLESS_BPS: f64 = 500_000.0;
+
 /// The path is full when less than this share of the rate comes; what comes then, less a little, is
 /// what it carries.
 const FULL: f64 = 0.9;
@@ -246,7 +249,7 @@ impl Prober {
         Some(if self.starting {
             3.0 * outlook.target_bps
         } else {
-            (BEYOND_GOAL * goal_bps).min(5.0 * outlook.target_bps)
+            (BEYOND_GOAL * goal_bps).min((5.0 * outlook.target_bps).max(HARMLESS_BPS))
         })
     }
 
