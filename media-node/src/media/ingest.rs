@@ -284,11 +284,18 @@ impl Ingest {
         Ok(())
     }
 
-    /// Writes transport-wide feedback, if any packet came since the last.
+    /// Writes transport-wide feedback, if so many packets came since the last.
     ///
     /// # Errors
     /// If the writer has no room.
-    pub fn write_transport_cc(&mut self, out: &mut rtcp::Writer<'_>) -> Result<(), BufferFull> {
+    pub fn write_transport_cc(
+        &mut self,
+        at_least: u64,
+        out: &mut rtcp::Writer<'_>,
+    ) -> Result<(), BufferFull> {
+        if self.twcc.unreported() < at_least {
+            return Ok(());
+        }
         let Some(media_ssrc) = self.media_streams().next().map(|s| s.ssrc) else {
             return Ok(());
         };

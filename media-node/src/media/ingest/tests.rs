@@ -417,7 +417,9 @@ fn every_arrival_counts_for_the_bandwidth_whatever_it_brought() {
     host.sends(11, RTX, 1, &[(TWCC, &number(103))], b"");
     let mut buffer = [0; 1200];
     let mut writer = Writer::new(&mut buffer);
-    host.ingest.write_transport_cc(&mut writer).unwrap();
+    host.ingest.write_transport_cc(5, &mut writer).unwrap();
+    assert_eq!(writer.room(), 1200, "four are not five");
+    host.ingest.write_transport_cc(1, &mut writer).unwrap();
     let len = writer.finish();
     let Some(Ok(Packet::TransportCc(feedback))) = packets(&buffer[..len]).next() else {
         panic!("feedback");
