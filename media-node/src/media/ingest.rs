@@ -170,9 +170,9 @@ impl Ingest {
         }
     }
 
-    /// Counters since the start.
-    pub fn counters(&self) -> IngestCounters {
-        self.counters
+    /// Counters since the last call.
+    pub fn take_counters(&mut self) -> IngestCounters {
+        std::mem::take(&mut self.counters)
     }
 
     /// Opens and names one RTP packet.

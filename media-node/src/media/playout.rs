@@ -11,7 +11,7 @@ use super::quality::Quality;
 const MIN_LOSS: f32 = 0.005;
 
 /// Frames that miss a packet for longer than the delay: at most this share.
-const LATE_FRAMES: f32 = 0.02;
+const LATE_FRAMES: f32 = 0.03;
 
 /// Packets of a frame, which all have to be there.
 const PACKETS: f32 = 8.0;

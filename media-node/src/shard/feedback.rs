@@ -10,7 +10,7 @@ use super::message::Relay;
 use super::outbox::Links;
 use super::session::{Role, Session};
 use super::sessions::Key;
-use crate::media::ingest::{FEEDBACK_SSRC, Track};
+use crate::media::ingest::{FEEDBACK_SSRC, IngestCounters, Track};
 use crate::media::packet::SourceId;
 use crate::media::sync::Tie;
 use showrunner_transport::srtp::MAX_OVERHEAD;
@@ -176,7 +176,6 @@ impl Core {
         let ingest = &mut publisher.ingest;
         let mut buffer = [0; MAX_COMPOUND + MAX_OVERHEAD];
         let mut writer = Writer::new(&mut buffer[..MAX_COMPOUND]);
-        let before = ingest.counters();
         // What doesn't fit goes out with the next turn, 10 ms later.
         let _full = (|| {
             if due.report {
@@ -203,9 +202,9 @@ impl Core {
             }
             Ok::<_, rtcp::BufferFull>(())
         })();
-        let after = ingest.counters();
-        metrics.nacks_sent += after.nacked - before.nacked;
-        metrics.recovered += after.recovered - before.recovered;
+        let IngestCounters { recovered, nacked } = ingest.take_counters();
+        metrics.nacks_sent += nacked;
+        metrics.recovered += recovered;
         let len = writer.finish();
         let mut links = Links {
             socket,

@@ -128,7 +128,10 @@ mod tests {
         let first = 20;
         writer.delay(2, answer).unwrap();
         let len = writer.finish();
-        assert_eq!(blocks(&buf[..first]), (1, vec![Extended::ReferenceTime(time)]));
+        assert_eq!(
+            blocks(&buf[..first]),
+            (1, vec![Extended::ReferenceTime(time)])
+        );
         assert_eq!(blocks(&buf[first..len]), (2, vec![Extended::Delay(answer)]));
     }
 
