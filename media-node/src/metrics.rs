@@ -12,7 +12,9 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::media::allocation::Why;
 use crate::media::ingest::Dropped;
+use crate::shard::choice::Change;
 use crate::shard::outbox::Sent;
 
 struct Metrics {
@@ -35,6 +37,13 @@ struct Metrics {
     recovered: IntCounterVec,
     retransmissions: IntCounterVec,
     switches: IntCounterVec,
+    layer_changes: IntCounterVec,
+    pauses: IntCounterVec,
+    probes: IntCounterVec,
+    lost_touch: IntCounterVec,
+    repairs_put_off: IntCounterVec,
+    viewers: IntGaugeVec,
+    estimate: Histogram,
     shard_sessions: IntGaugeVec,
     shard_cpu: CounterVec,
     stored_packets: IntGaugeVec,
@@ -99,6 +108,35 @@ impl Metrics {
                 "switches_total",
                 "Layer switches and starts of viewers at a live keyframe.",
                 &["shard"],
+            ),
+            layer_changes: builder.counters(
+                "layer_changes_total",
+                "Decisions for another layer, up or down, by what called for them: the viewer's path, a limit (the viewer's choice or the room), what is on air.",
+                &["shard", "direction", "reason"],
+            ),
+            pauses: builder.counters("pauses_total", "Pictures paused because a path did not carry the smallest.", &["shard"]),
+            probes: builder.counters("probes_total", "Packets sent to find out what a path carries.", &["shard"]),
+            lost_touch: builder.counters(
+                "lost_touch_total",
+                "Viewers who were too far behind their layer to be sent what came next.",
+                &["shard"],
+            ),
+            repairs_put_off: builder.counters(
+                "repairs_put_off_total",
+                "Retransmissions not sent because the viewer's path was spoken for.",
+                &["shard"],
+            ),
+            viewers: builder.gauges(
+                "adapted_viewers",
+                "Viewers now whose picture is paused, and who are fed from the store.",
+                &["shard", "state"],
+            ),
+            estimate: builder.histogram(
+                "viewer_path_bps",
+                "What viewers' paths carry, by the estimate; each viewer once a second.",
+                &[
+                    1e5, 2e5, 3e5, 5e5, 7.5e5, 1e6, 1.5e6, 2e6, 3e6, 4e6, 6e6, 8e6, 1.2e7, 2e7, 3e7,
+                ],
             ),
             shard_sessions: builder.gauges("shard_sessions", "Sessions by shard.", &["shard"]),
             shard_cpu: builder.seconds("shard_cpu_seconds_total", "Time that a shard's thread took of its core.", &["shard"]),
@@ -245,6 +283,9 @@ pub(crate) struct DropCounts {
     pub(crate) too_large: u64,
 }
 
+/// Why layers change: the path, what the viewer asks for or the room allows, what is on air.
+const CHANGE_REASONS: [&str; 3] = ["path", "limit", "on_air"];
+
 impl DropCounts {
     /// Counts a publisher's packet.
     pub(crate) fn count(&mut self, dropped: Dropped) {
@@ -273,6 +314,16 @@ pub struct ShardMetrics {
     pub(crate) retransmissions_too_late: u64,
     pub(crate) copies: u64,
     pub(crate) switches: u64,
+    /// Packets sent as probes.
+    pub(crate) probes: u64,
+    /// Times that a viewer lost touch with its layer.
+    pub(crate) lost_touch: u64,
+    /// Times that a viewer's picture was paused.
+    pub(crate) pauses: u64,
+    /// Changes of layers: to worse and to better ones, by reason.
+    layer_changes: [[u64; CHANGE_REASONS.len()]; 2],
+    /// Retransmissions that there was no budget for.
+    pub(crate) repairs_put_off: u64,
     shared: Shared,
 }
 
@@ -290,6 +341,12 @@ struct Shared {
     recovered: IntCounter,
     retransmissions: [IntCounter; 5],
     switches: IntCounter,
+    layer_changes: [[IntCounter; CHANGE_REASONS.len()]; 2],
+    pauses: IntCounter,
+    probes: IntCounter,
+    lost_touch: IntCounter,
+    repairs_put_off: IntCounter,
+    viewers: [IntGauge; 2],
     sessions: IntGauge,
     stored: IntGauge,
     residence: Histogram,
@@ -324,6 +381,11 @@ impl ShardMetrics {
             retransmissions_too_late: 0,
             copies: 0,
             switches: 0,
+            probes: 0,
+            lost_touch: 0,
+            pauses: 0,
+            layer_changes: Default::default(),
+            repairs_put_off: 0,
             shared: Shared {
                 packets_in: with(&m.packets, "in"),
                 packets_out: with(&m.packets, "out"),
@@ -339,6 +401,18 @@ impl ShardMetrics {
                 retransmissions: ["sent", "not_stored", "on_its_way", "too_late", "unasked"]
                     .map(|r| with(&m.retransmissions, r)),
                 switches: m.switches.with_label_values(&[&shard]),
+                layer_changes: ["down", "up"].map(|direction| {
+                    CHANGE_REASONS.map(|reason| {
+                        let labels = [shard.as_str(), direction, reason];
+                        m.layer_changes.with_label_values(&labels)
+                    })
+                }),
+                pauses: m.pauses.with_label_values(&[&shard]),
+                probes: m.probes.with_label_values(&[&shard]),
+                lost_touch: m.lost_touch.with_label_values(&[&shard]),
+                repairs_put_off: m.repairs_put_off.with_label_values(&[&shard]),
+                viewers: ["paused", "behind"]
+                    .map(|state| m.viewers.with_label_values(&[shard.as_str(), state])),
                 sessions: m.shard_sessions.with_label_values(&[&shard]),
                 stored: m.stored_packets.with_label_values(&[&shard]),
                 residence: m.residence.with_label_values(&[&shard]),
@@ -354,6 +428,27 @@ impl ShardMetrics {
     /// A viewer was sent its first picture this long after its offer.
     pub(crate) fn first_picture(&self, after: Duration) {
         METRICS.first_picture.observe(after.as_secs_f64());
+    }
+
+    /// A viewer is to be on another layer.
+    pub(crate) fn layer_changed(&mut self, change: Change) {
+        let reason = match (change.why, change.is_up) {
+            (Why::Limit, _) => 1,
+            (Why::Best, false) | (Why::OffAir, _) => 2,
+            (Why::Best | Why::Path | Why::BackOff, _) => 0,
+        };
+        self.layer_changes[usize::from(change.is_up)][reason] += 1;
+    }
+
+    /// What a viewer's path carries.
+    pub(crate) fn path_carries(&self, bps: u64) {
+        METRICS.estimate.observe(bps as f64);
+    }
+
+    /// How many viewers' pictures are paused, and how many viewers are behind.
+    pub(crate) fn set_viewers(&self, paused: usize, behind: usize) {
+        self.shared.viewers[0].set(paused as i64);
+        self.shared.viewers[1].set(behind as i64);
     }
 
     /// Where to note how long packets stayed in the node.
@@ -416,6 +511,14 @@ impl ShardMetrics {
         add(&s.retransmissions[3], &mut self.retransmissions_too_late);
         add(&s.retransmissions[4], &mut self.copies);
         add(&s.switches, &mut self.switches);
+        let changes = self.layer_changes.iter_mut().flatten();
+        for (counter, count) in s.layer_changes.iter().flatten().zip(changes) {
+            add(counter, count);
+        }
+        add(&s.pauses, &mut self.pauses);
+        add(&s.probes, &mut self.probes);
+        add(&s.lost_touch, &mut self.lost_touch);
+        add(&s.repairs_put_off, &mut self.repairs_put_off);
         s.sessions.set(sessions as i64);
         s.stored.set(stored as i64);
     }

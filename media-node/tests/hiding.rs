@@ -106,9 +106,8 @@ async fn join(
     endpoint: &str,
     offer: fn(&IceCredentials, showrunner_transport::Fingerprint) -> String,
 ) -> Peer {
-    let (local, who) = (IceCredentials::generate(), Who::anyone());
-    let offer = sdp::with_sound(offer(&local, who.announced));
-    let mut peer = Peer::join(harness, endpoint, offer, local, who).await;
+    let with_sound = |local: &IceCredentials, print| sdp::with_sound(offer(local, print));
+    let mut peer = Peer::with_offer(harness, endpoint, Who::anyone(), with_sound).await;
     peer.connect().await;
     peer
 }

@@ -245,7 +245,9 @@ async fn the_201_announces_both_extensions_and_the_layers_event() {
     assert!(of(LAYER).starts_with(&format!("<{}/layer>", session.location())));
     let events = of(EVENTS);
     assert!(events.starts_with(&format!("<{}/events>", session.location())));
-    assert!(events.contains("events=\"active,inactive,layers,viewercount,reconnect,ended\""));
+    assert!(
+        events.contains("events=\"active,inactive,layers,adaptation,viewercount,reconnect,ended\"")
+    );
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! no sockets, clocks or allocations per packet here. Whatever a stranger sends is an error at
 //! worst, never a panic.
 
+pub mod bwe;
 pub mod codec;
 pub mod loss;
 pub mod packet;

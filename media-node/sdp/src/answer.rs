@@ -189,7 +189,10 @@ impl Answer {
                 .iter()
                 .find(|c| c.payload_type == codec.payload_type);
             let mut feedback = offered.map(|c| c.feedback).unwrap_or_default();
-            feedback.transport_cc = track.extensions().transport_cc.is_some();
+            feedback.transport_cc &= track.extensions().transport_cc.is_some();
+            // The receiver's own estimate is asked for only where there is no better: a browser that agrees on both
+            // sends one of them, and which is up to it. Of a host none is asked: the node makes none.
+            feedback.goog_remb &= matches!(track, Track::Sends(_)) && !feedback.transport_cc;
             self.codec(codec, feedback);
         }
         match track {
@@ -213,6 +216,7 @@ impl Answer {
             (feedback.nack_pli, "nack pli"),
             (feedback.ccm_fir, "ccm fir"),
             (feedback.transport_cc, "transport-cc"),
+            (feedback.goog_remb, "goog-remb"),
         ] {
             if allowed {
                 self.line(format_args!("a=rtcp-fb:{pt} {what}"));

@@ -39,6 +39,7 @@ pub(crate) struct Feedback {
     pub(crate) nack_pli: bool,
     pub(crate) ccm_fir: bool,
     pub(crate) transport_cc: bool,
+    pub(crate) goog_remb: bool,
 }
 
 impl Feedback {
@@ -48,6 +49,7 @@ impl Feedback {
             "nack pli" => self.nack_pli = true,
             "ccm fir" => self.ccm_fir = true,
             "transport-cc" => self.transport_cc = true,
+            "goog-remb" => self.goog_remb = true,
             _ => {}
         }
     }

@@ -9,7 +9,7 @@ pub struct ExtensionIds {
     pub rid: Option<u8>,
     /// RTP stream id of the layer that a retransmission repairs (RFC 8852).
     pub repaired_rid: Option<u8>,
-    /// Transport-wide sequence number (draft-holmer-rmcat-transport-wide-cc-extensions-01). Publishers only.
+    /// Transport-wide sequence number (draft-holmer-rmcat-transport-wide-cc-extensions-01).
     pub transport_cc: Option<u8>,
     /// Client-to-mixer audio level (RFC 6464).
     pub audio_level: Option<u8>,
@@ -85,11 +85,13 @@ impl ExtensionIds {
         self
     }
 
-    /// What is agreed on with a viewer: what the node can write, without simulcast and congestion control.
-    pub(crate) fn sendable(self, mid: &str) -> ExtensionIds {
+    /// What is agreed on with a viewer: what the node can write, without simulcast; transport-wide numbers only with
+    /// their feedback.
+    pub(crate) fn sendable(self, mid: &str, transport_cc: bool) -> ExtensionIds {
         let writable = |id: Option<u8>| id.filter(|id| *id <= MAX_ONE_BYTE_ID);
         ExtensionIds {
             mid: writable(self.mid).filter(|_| mid.len() <= MAX_ONE_BYTE_LEN),
+            transport_cc: writable(self.transport_cc).filter(|_| transport_cc),
             audio_level: writable(self.audio_level),
             orientation: writable(self.orientation),
             dependency_descriptor: writable(self.dependency_descriptor),

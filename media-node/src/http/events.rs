@@ -27,7 +27,7 @@ use super::problem::Problem;
 use super::registry::Entry;
 use super::session::{Found, find};
 use super::{App, JSON, body, cors};
-use crate::node::{EndReason, LayerInfo, RoomEvent, SessionError};
+use crate::node::{Adaptation, EndReason, LayerInfo, RoomEvent, SessionError};
 
 const RELATION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 /// How often a quiet stream shows that it is alive.
@@ -58,16 +58,18 @@ enum EventType {
     Active,
     Inactive,
     Layers,
+    Adaptation,
     ViewerCount,
     Reconnect,
     Ended,
 }
 
 impl EventType {
-    const ALL: [EventType; 6] = [
+    const ALL: [EventType; 7] = [
         EventType::Active,
         EventType::Inactive,
         EventType::Layers,
+        EventType::Adaptation,
         EventType::ViewerCount,
         EventType::Reconnect,
         EventType::Ended,
@@ -78,6 +80,7 @@ impl EventType {
             EventType::Active => "active",
             EventType::Inactive => "inactive",
             EventType::Layers => "layers",
+            EventType::Adaptation => "adaptation",
             EventType::ViewerCount => "viewercount",
             EventType::Reconnect => "reconnect",
             EventType::Ended => "ended",
@@ -89,6 +92,7 @@ impl EventType {
             RoomEvent::Active => EventType::Active,
             RoomEvent::Inactive => EventType::Inactive,
             RoomEvent::Layers(_) => EventType::Layers,
+            RoomEvent::Adaptation(_) => EventType::Adaptation,
             RoomEvent::ViewerCount(_) => EventType::ViewerCount,
             RoomEvent::Reconnect { .. } => EventType::Reconnect,
             RoomEvent::Ended => EventType::Ended,
@@ -230,6 +234,8 @@ struct Follower {
     later: Option<(Instant, RoomEvent)>,
     /// Always there, but for the moment of dropping.
     events: Option<broadcast::Receiver<RoomEvent>>,
+    /// What this viewer is sent of the picture.
+    adaptation: watch::Receiver<Option<Adaptation>>,
     alive: watch::Receiver<()>,
     ended: watch::Receiver<Option<EndReason>>,
 }
@@ -237,6 +243,9 @@ struct Follower {
 impl Follower {
     fn new(app: &App, found: &Found, number: u32) -> Result<Follower, Problem> {
         let ended = app.node().ended(&found.id).ok_or(SessionError::NotFound)?;
+        let adaptation = app.node().adaptation(&found.id);
+        let mut adaptation = adaptation.ok_or(SessionError::NotFound)?;
+        adaptation.mark_changed();
         let mut streams = found.entry.streams();
         let stream = streams.get(number).ok_or_else(no_such_stream)?;
         let mut first = VecDeque::new();
@@ -256,6 +265,7 @@ impl Follower {
             first,
             later: None,
             events: Some(missed.unwrap_or(fresh)),
+            adaptation,
             alive: stream.alive.subscribe(),
             ended,
         })
@@ -304,6 +314,15 @@ impl Follower {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     return self.later.take().map(|(_, event)| event);
                 }
+                changed = self.adaptation.changed() => match changed {
+                    Ok(()) => {
+                        let adaptation = self.adaptation.borrow_and_update().clone();
+                        if let Some(adaptation) = adaptation {
+                            return Some(RoomEvent::Adaptation(adaptation));
+                        }
+                    }
+                    Err(_) => return None,
+                },
                 _ = self.alive.changed() => return None,
                 _ = self.ended.wait_for(Option::is_some) => return None,
             }
@@ -317,6 +336,7 @@ impl Follower {
                 let layers: Vec<_> = layers.iter().map(layer).collect();
                 json!({ self.video_index.to_string(): layers })
             }
+            RoomEvent::Adaptation(adaptation) => adapted(adaptation),
             RoomEvent::ViewerCount(viewers) => json!({ "viewercount": viewers }),
             RoomEvent::Reconnect { url: Some(url), .. } => json!({ "url": url }),
             RoomEvent::Reconnect { url: None, .. } => json!({}),
@@ -365,6 +385,22 @@ fn put_off(event: &RoomEvent) -> Option<(Instant, RoomEvent)> {
         within: Duration::ZERO,
     };
     Some((Instant::now() + within.mul_f64(share), event))
+}
+
+fn adapted(adaptation: &Adaptation) -> serde_json::Value {
+    let mut value = json!({
+        "state": if adaptation.layer.is_some() { "playing" } else { "paused" },
+        "reason": adaptation.reason.name(),
+        "estimateBps": adaptation.estimate_bps,
+    });
+    if let (Some(layer), Some(object)) = (&adaptation.layer, value.as_object_mut()) {
+        object.insert("rid".into(), (*layer.rid).into());
+        if let Some((width, height)) = layer.size {
+            object.insert("width".into(), width.into());
+            object.insert("height".into(), height.into());
+        }
+    }
+    value
 }
 
 fn layer(layer: &LayerInfo) -> serde_json::Value {

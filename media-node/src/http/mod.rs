@@ -11,7 +11,6 @@ mod events;
 mod ice_server;
 mod join;
 mod layer;
-mod page;
 mod problem;
 mod registry;
 mod session;
@@ -111,7 +110,7 @@ impl App {
 
 /// All routes of a node.
 pub fn router(node: Node, config: HttpConfig) -> Router {
-    let page = config.web_dir.as_deref().map(page::router);
+    let page = config.web_dir.as_deref().map(showrunner_door::page);
     let status = match config.control {
         Some(_) => control::router(),
         None => Router::new()

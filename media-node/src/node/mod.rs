@@ -27,8 +27,8 @@ use self::assignments::Assignments;
 pub use self::assignments::{AssignError, Assigned, EndRoomError, MAX_ROOMS};
 pub use self::control::InvalidAddresses;
 pub use self::session::{
-    EndReason, IceRestarted, JoinError, Joined, LayerChoice, LayerInfo, Role, RoomEvent,
-    SessionError, SessionId,
+    Adaptation, AdaptationReason, AdaptedLayer, EndReason, IceRestarted, JoinError, Joined,
+    LayerChoice, LayerInfo, Role, RoomEvent, SessionError, SessionId,
 };
 use self::state::{Session, State};
 use crate::load::Meter;
@@ -318,6 +318,12 @@ impl Node {
         Ok((now, room.events.subscribe()))
     }
 
+    /// Tells what a viewer is sent of the picture, once that is decided; none if there is no such session.
+    pub fn adaptation(&self, id: &SessionId) -> Option<watch::Receiver<Option<Adaptation>>> {
+        let state = self.state();
+        state.sessions.get(id).map(|s| s.adaptation.subscribe())
+    }
+
     /// Tells when a session ends, and why; none if there is no such session.
     pub fn ended(&self, id: &SessionId) -> Option<watch::Receiver<Option<EndReason>>> {
         self.state().sessions.get(id).map(|s| s.ended.subscribe())
@@ -539,6 +545,7 @@ impl Node {
                 shard: place.shard,
                 connected: None,
                 publishes,
+                adaptation: watch::Sender::new(None),
                 ended: watch::Sender::new(None),
             },
         );

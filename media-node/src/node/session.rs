@@ -78,6 +78,8 @@ pub enum RoomEvent {
     Inactive,
     /// The layers that can be chosen changed.
     Layers(Arc<[LayerInfo]>),
+    /// What this viewer is sent of the picture changed.
+    Adaptation(Adaptation),
     /// How many watch now.
     ViewerCount(u32),
     /// Move to another node.
@@ -89,6 +91,48 @@ pub enum RoomEvent {
     },
     /// The room is over.
     Ended,
+}
+
+/// What a viewer is sent of the picture, and why it is no better.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adaptation {
+    /// The layer; none: the picture is paused, and comes back by itself.
+    pub layer: Option<AdaptedLayer>,
+    /// Why it is no better.
+    pub reason: AdaptationReason,
+    /// What the viewer's path carries, in bit/s.
+    pub estimate_bps: u64,
+}
+
+/// The layer that a viewer is to be on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdaptedLayer {
+    /// Its RID, empty without simulcast.
+    pub rid: Arc<str>,
+    /// Picture size in pixels, if known.
+    pub size: Option<(u16, u16)>,
+}
+
+/// Why a viewer is sent no better picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdaptationReason {
+    /// There is no better on air.
+    Best,
+    /// The viewer's choice or the room allows no better.
+    Limit,
+    /// The path carries no better, or is not known to.
+    Path,
+}
+
+impl AdaptationReason {
+    /// As events and metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Limit => "limit",
+            Self::Path => "path",
+        }
+    }
 }
 
 /// One simulcast layer on air.

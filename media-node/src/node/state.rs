@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::assignments::Assignments;
 use super::retention::Stays;
-use super::session::{EndReason, LayerInfo, Role, RoomEvent, SessionId};
+use super::session::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionId};
 use crate::metrics;
 use crate::room::RoomName;
 use crate::shard::message::{ProgramId, SessionNumber, ShardEvent};
@@ -61,6 +61,8 @@ pub(super) struct Session {
     pub(super) connected: Option<Instant>,
     /// The codecs that a publisher will be on air with.
     pub(super) publishes: Option<Program>,
+    /// What a viewer is sent of the picture.
+    pub(super) adaptation: watch::Sender<Option<Adaptation>>,
     pub(super) ended: watch::Sender<Option<EndReason>>,
 }
 
@@ -246,6 +248,14 @@ impl State {
                 active,
                 layers,
             } => self.on_air(program, active, layers),
+            ShardEvent::Adapted { number, adaptation } => self.on_adapted(number, adaptation),
+        }
+    }
+
+    fn on_adapted(&mut self, number: SessionNumber, adaptation: Adaptation) {
+        let id = self.numbers.get(&number);
+        if let Some(session) = id.and_then(|id| self.sessions.get(id)) {
+            session.adaptation.send_replace(Some(adaptation));
         }
     }
 

@@ -11,6 +11,7 @@ use showrunner_transport::dtls::Identity;
 use showrunner_transport::stun;
 
 use super::RelayHandle;
+use super::adaptation::Timed;
 use super::message::{Command, NewSession, ProgramId, Relay, ShardEvent};
 use super::outbox::{Links, Outbox};
 use super::path::Path;
@@ -57,13 +58,15 @@ pub(super) struct Core {
     pub(super) copying: Vec<Key>,
     /// Programs that have packets to send on.
     pub(super) dirty: Vec<ProgramId>,
+    /// Viewers that are behind or probed.
+    pub(super) timed: Timed,
     pub(super) pool: PacketPool,
     pub(super) clock: NodeClock,
     pub(super) metrics: ShardMetrics,
     pub(super) peers: Vec<RelayHandle>,
     pub(super) peers_to_wake: Vec<bool>,
     identity: Arc<Identity>,
-    events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
+    pub(super) events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
     random: SystemRandom,
     pub(super) shut_down: bool,
 }
@@ -98,6 +101,7 @@ impl Core {
             handshaking: Vec::new(),
             copying: Vec::new(),
             dirty: Vec::new(),
+            timed: Timed::default(),
             pool: PacketPool::default(),
             clock: NodeClock::new(now, unix),
             metrics,
@@ -424,7 +428,8 @@ impl Core {
     }
 
     /// How long a turn may wait for events.
-    pub(super) fn patience(&self, until_tick: Duration) -> Duration {
+    pub(super) fn patience(&self, now: Instant, until_tick: Duration) -> Duration {
+        let until_tick = until_tick.min(self.timed.patience(now));
         if self.dirty.is_empty() {
             until_tick
         } else {

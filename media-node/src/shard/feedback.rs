@@ -66,6 +66,8 @@ impl Core {
                     self.metrics.keyframe_requests_received += 1;
                     self.refresh(now, key);
                 }
+                Ok(Packet::TransportCc(feedback)) => self.on_feedback(now, key, &feedback),
+                Ok(Packet::Remb { bitrate_bps, .. }) => self.on_remb(now, key, bitrate_bps),
                 Ok(_) => {}
                 Err(_) => {
                     self.metrics.dropped.malformed += 1;
@@ -83,6 +85,7 @@ impl Core {
                 viewer.on_report(now, ntp, &block);
             }
         }
+        self.on_estimate(now, key);
     }
 
     /// Somebody says its time, or answers ours.

@@ -9,7 +9,7 @@ use showrunner_transport::{Fingerprint, IceCredentials};
 use crate::media::ingest::Track;
 use crate::media::packet::{SourceId, StoredPacket};
 use crate::media::sync::ProgramSync;
-use crate::node::{EndReason, LayerChoice, LayerInfo};
+use crate::node::{Adaptation, EndReason, LayerChoice, LayerInfo};
 
 /// A room's media in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,6 +93,13 @@ pub enum ShardEvent {
         number: SessionNumber,
         /// Why.
         reason: EndReason,
+    },
+    /// What a viewer is to be sent of the picture changed.
+    Adapted {
+        /// Which session.
+        number: SessionNumber,
+        /// What it is now.
+        adaptation: Adaptation,
     },
     /// What a program has on air: when that changes, and once a second, since bitrates do. From
     /// its home shard only.

@@ -82,11 +82,12 @@ impl Shard {
         let mut tick = 0;
         let mut more = false;
         while !self.core.shut_down {
-            let until_tick = next_tick.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let until_tick = next_tick.saturating_duration_since(now);
             let patience = if more || !self.unread.is_empty() {
                 Duration::ZERO
             } else {
-                self.core.patience(until_tick)
+                self.core.patience(now, until_tick)
             };
             if let Err(error) = self.inputs.poll.poll(&mut events, Some(patience))
                 && error.kind() != std::io::ErrorKind::Interrupted
@@ -117,6 +118,7 @@ impl Shard {
             }
             let now = Instant::now();
             self.core.flush_due(now);
+            self.core.serve_timed(now);
             if now >= next_tick {
                 next_tick = now + TICK;
                 tick += 1;
@@ -232,11 +234,13 @@ impl Core {
         let first = (tick % TICKS_PER_ROUND) as usize;
         for key in (first..self.sessions.key_bound()).step_by(TICKS_PER_ROUND as usize) {
             self.look_after(now, key);
-            if let Some(Role::Viewer(_)) = self.sessions.get_mut(key).map(|s| &s.role) {
+            if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &s.role) {
+                self.metrics.path_carries(viewer.way.estimate().target_bps);
                 self.report_to_viewer(now, key);
             }
         }
         if tick.is_multiple_of(10) {
+            self.look_after_ways(now);
             for id in self.programs.keys().copied().collect::<Vec<_>>() {
                 self.look_on_air(now, id);
                 if tick.is_multiple_of(TICKS_PER_ROUND) {

@@ -79,7 +79,7 @@ impl Session {
     pub(super) fn new(new: NewSession, seeds: [u64; 2], now: Instant) -> Self {
         let role = match new.carries {
             Carries::Publish(publishing) => publisher(&publishing, new.number, now),
-            Carries::Watch(watching) => Role::Viewer(Box::new(Viewer::new(watching, seeds))),
+            Carries::Watch(watching) => Role::Viewer(Box::new(Viewer::new(watching, seeds, now))),
         };
         Self {
             number: new.number,

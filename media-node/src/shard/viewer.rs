@@ -3,18 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use showrunner_rtp::bwe::{ClusterId, Sent};
 use showrunner_rtp::codec::Codec;
-use showrunner_rtp::reports::NtpTime;
+use showrunner_rtp::reports::{NtpTime, round_trip};
 use showrunner_rtp::rtcp::{self, BufferFull, ReportBlock};
 use showrunner_sdp::{SendTrack, Watching};
 use showrunner_transport::srtp::Sender;
 
+use super::choice::Choice;
 use super::outbox::{Links, Outbox};
 use super::path::Path;
+use super::way::Way;
 use crate::media::deadline::{Request, Verdict};
-use crate::media::forwarder::{Begin, Forwarder, Outgoing};
+use crate::media::forwarder::{Begin, Forwarder};
 use crate::media::hiding::Hiding;
 use crate::media::layer::Layer;
+use crate::media::pacer::{Cursor, Next};
 use crate::media::packet::{SourceId, StoredPacket};
 use crate::media::quality::Reports;
 use crate::media::redundancy::Weight;
@@ -32,17 +36,36 @@ pub(super) struct Outlet {
     /// The codec in use, and the header fields that follow from it.
     current: Option<(Codec, StreamHeader)>,
     rtx_index: u64,
+    /// Where packets may have to go out again as they are (no RTX): sequence number and
+    /// transport-wide number of the latest ones, by sequence number.
+    as_sent: Box<[(u16, u16)]>,
+    /// How far back the last packet was that went out once more as a probe.
+    probed: u16,
     packets: u32,
     octets: u32,
 }
 
+/// How many packets of a track without RTX can be sent again: five seconds of sound.
+const AS_SENT: usize = 256;
+
+/// How many of the latest packets serve as probes, in turn.
+const MAX_PROBED: u16 = 48;
+
 impl Outlet {
     fn new(track: SendTrack, seed: u64) -> Self {
+        let has_rtx = track.codecs.iter().all(|c| c.rtx_payload_type.is_some());
+        let as_sent = if !has_rtx && repeats_itself(&track) {
+            AS_SENT
+        } else {
+            0
+        };
         Self {
+            as_sent: vec![(0, 0); as_sent].into_boxed_slice(),
             track,
             numbers: Forwarder::new(seed as u16, (seed >> 16) as u32),
             current: None,
             rtx_index: (seed >> 48) & 0x7fff,
+            probed: 0,
             packets: 0,
             octets: 0,
         }
@@ -59,6 +82,8 @@ impl Outlet {
             ssrc: self.track.ssrc,
             payload_type: negotiated.payload_type,
             orientation_id: self.track.extensions.orientation,
+            transport_cc_id: self.track.extensions.transport_cc,
+            transport_number: 0,
             playout_delay: None,
         };
         self.current = Some((codec, header));
@@ -72,18 +97,6 @@ impl Outlet {
         }
     }
 
-    /// Whether the packets that go out under one number are always the same, byte for byte. Only
-    /// such may go out twice: the cipher must not see one number with two texts.
-    fn repeats_itself(&self) -> bool {
-        let extensions = &self.track.extensions;
-        let redundant = self
-            .track
-            .codecs
-            .iter()
-            .any(|c| c.red_payload_type.is_some());
-        !redundant && extensions.playout_delay.is_none()
-    }
-
     /// Writes a packet of sound into the outbox, and with it what came before.
     fn send_sound(
         &mut self,
@@ -91,6 +104,7 @@ impl Outlet {
         packet: &StoredPacket,
         layer: &Layer,
         hiding: &Hiding,
+        way: &mut Way,
         to: &mut Send<'_, '_>,
     ) {
         let redundant = self
@@ -102,7 +116,7 @@ impl Outlet {
         let before = self.numbers.since_begin(packet.seq);
         let mut earlier = hiding.earlier_sound(layer, packet, before).peekable();
         let (Some((frames, payload_type)), Some(_)) = (redundant, earlier.peek()) else {
-            self.send(source, packet, to.srtp, to.path, to.outbox, to.links);
+            self.send(source, packet, Sent::Media, way, to);
             return;
         };
         let (Some(header), Some(numbers)) = (
@@ -115,6 +129,9 @@ impl Outlet {
             payload_type,
             ..header
         };
+        let carried: usize = earlier.clone().map(|p| p.payload().len()).sum();
+        let carried = carried + packet.payload().len();
+        let header = way.sent(to.now, header, carried, Sent::Media);
         let room = to.outbox.room();
         let written =
             writer::write_redundant(room, header, frames, packet, earlier, numbers, to.srtp);
@@ -130,30 +147,35 @@ impl Outlet {
         &mut self,
         source: SourceId,
         packet: &StoredPacket,
-        srtp: &Sender,
-        path: Path,
-        outbox: &mut Outbox,
-        links: &mut Links<'_>,
-    ) -> Option<Outgoing> {
+        purpose: Sent,
+        way: &mut Way,
+        to: &mut Send<'_, '_>,
+    ) -> Option<u64> {
         // None if the host changed to a codec that this viewer can't play.
         let header = self.header(packet.codec)?;
         let numbers = self.numbers.forward(source, packet)?;
-        let len = writer::write_media(outbox.room(), header, packet, numbers, srtp).ok()?;
+        let header = way.sent(to.now, header, packet.payload().len(), purpose);
+        let len = writer::write_media(to.outbox.room(), header, packet, numbers, to.srtp).ok()?;
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
-        outbox.commit(len, path, links);
-        Some(numbers)
+        if !self.as_sent.is_empty() {
+            let seq = numbers.index as u16;
+            self.as_sent[usize::from(seq) % AS_SENT] = (seq, header.transport_number);
+        }
+        to.outbox.commit(len, to.path, to.links);
+        Some(numbers.index)
     }
 
     /// Sends again what the viewer misses: by RTX if it knows that, else the same packet (whose
-    /// numbers, and so whose cipher text, are the same).
+    /// numbers, and so whose every byte, are the same).
     fn send_again(
         &mut self,
         seq: u16,
         packet: &StoredPacket,
         source: SourceId,
-        srtp: &Sender,
-        outbox: &mut Outbox,
+        purpose: Sent,
+        way: &mut Way,
+        to: &mut Send<'_, '_>,
     ) -> Option<usize> {
         let numbers = self.numbers.again(source, packet, seq)?;
         let media = self.header(packet.codec)?;
@@ -166,14 +188,71 @@ impl Outlet {
                     ..media
                 };
                 self.rtx_index += 1;
-                writer::write_rtx(outbox.room(), header, self.rtx_index, packet, numbers, srtp)
+                let header = way.sent(to.now, header, packet.payload().len(), purpose);
+                let room = to.outbox.room();
+                writer::write_rtx(room, header, self.rtx_index, packet, numbers, to.srtp)
             }
-            _ if self.repeats_itself() => {
-                writer::write_media(outbox.room(), media, packet, numbers, srtp)
+            _ => {
+                let at = usize::from(seq).checked_rem(self.as_sent.len())?;
+                let (known, number) = self.as_sent[at];
+                if known != seq {
+                    return None; // too long ago
+                }
+                way.sent_as_before(packet.payload().len());
+                let header = StreamHeader {
+                    transport_number: number,
+                    ..media
+                };
+                writer::write_media(to.outbox.room(), header, packet, numbers, to.srtp)
             }
-            _ => return None,
         };
         written.ok()
+    }
+
+    /// Whether the viewer can take packets that repair nothing.
+    fn knows_rtx(&self) -> bool {
+        self.track.rtx_ssrc.is_some()
+    }
+
+    /// RTX that repairs nothing, to find out what the path carries: the latest packets once more,
+    /// or where there are none, padding. Its size; none if the viewer knows no RTX.
+    fn send_probe(
+        &mut self,
+        layer: Option<&Layer>,
+        cluster: ClusterId,
+        way: &mut Way,
+        to: &mut Send<'_, '_>,
+    ) -> Option<usize> {
+        let (codec, media) = self.current?;
+        let negotiated = self.track.codecs.iter().find(|c| c.codec == codec)?;
+        let (ssrc, payload_type) = self.track.rtx_ssrc.zip(negotiated.rtx_payload_type)?;
+        let purpose = Sent::Probe(cluster);
+        self.probed = (self.probed + 1) % MAX_PROBED;
+        let again = self.numbers.newest().and_then(|newest| {
+            let seq = newest.wrapping_sub(self.probed);
+            let (source, number) = self.numbers.sent(seq)?;
+            let layer = layer.filter(|l| l.source == source)?;
+            Some((seq, source, layer.get(number)?))
+        });
+        if let Some((seq, source, packet)) = again
+            && let Some(len) = self.send_again(seq, packet, source, purpose, way, to)
+        {
+            to.outbox.commit(len, to.path, to.links);
+            return Some(len);
+        }
+        let header = StreamHeader {
+            ssrc,
+            payload_type,
+            ..media
+        };
+        self.rtx_index += 1;
+        let header = way.sent(to.now, header, writer::PADDING, purpose);
+        let timestamp = self.numbers.newest_timestamp();
+        let room = to.outbox.room();
+        let len = writer::write_padding(room, header, self.rtx_index, timestamp, to.srtp);
+        let len = len.ok()?;
+        to.outbox.commit(len, to.path, to.links);
+        Some(len)
     }
 
     fn write_sender_report(
@@ -190,8 +269,38 @@ impl Outlet {
     }
 }
 
+/// What [`Viewer::feed_one`] did.
+enum Fed {
+    /// Sent so many bytes of media.
+    Sent(usize),
+    /// Nothing is to be sent now.
+    Nothing,
+    /// What was to be sent is too old.
+    Lost,
+}
+
+/// Whether the packets that go out under one number are always the same, byte for byte, but for their
+/// transport-wide number, which is remembered. Only such may go out twice: the cipher must not see
+/// one number with two texts.
+fn repeats_itself(track: &SendTrack) -> bool {
+    let redundant = track.codecs.iter().any(|c| c.red_payload_type.is_some());
+    !redundant && track.extensions.playout_delay.is_none()
+}
+
+/// Numbers that went out together: the first and the last.
+#[derive(Clone, Copy, Default)]
+struct Run(Option<(u64, u64)>);
+
+impl Run {
+    fn add(&mut self, index: u64) {
+        let (first, last) = self.0.unwrap_or((index, index));
+        self.0 = Some((first.min(index), last.max(index)));
+    }
+}
+
 /// Who a packet is sent to, and how.
 pub(super) struct Send<'a, 'b> {
+    pub(super) now: Instant,
     pub(super) srtp: &'a Sender,
     pub(super) path: Path,
     pub(super) outbox: &'a mut Outbox,
@@ -202,8 +311,15 @@ pub(super) struct Send<'a, 'b> {
 pub(super) struct Viewer {
     audio: Option<Outlet>,
     video: Option<Outlet>,
+    pub(super) way: Way,
+    /// Where in its layer it is.
+    cursor: Cursor,
+    /// It is looked after every few milliseconds.
+    pub(super) is_timed: bool,
     /// What was asked for.
-    pub(super) choice: LayerChoice,
+    pub(super) asked: LayerChoice,
+    /// What was decided.
+    pub(super) choice: Choice,
     /// The layer that is being forwarded, packet by packet.
     pub(super) current: Option<SourceId>,
     /// The layer to go on with at its next keyframe.
@@ -216,15 +332,22 @@ pub(super) struct Viewer {
     hiding: Hiding,
     /// Whether the shard knows that there are copies to be sent.
     is_copying: bool,
+    /// By how much what was sent last was late, because the viewer is behind.
+    lag: Duration,
 }
 
 impl Viewer {
     /// A viewer that has seen nothing yet. `seed` is random: first numbers must not be guessable.
-    pub(super) fn new(watching: Watching, seeds: [u64; 2]) -> Self {
+    pub(super) fn new(watching: Watching, seeds: [u64; 2], now: Instant) -> Self {
+        let tracks = [&watching.audio, &watching.video].into_iter().flatten();
         Self {
+            way: Way::new(now, tracks),
+            cursor: Cursor::default(),
+            is_timed: false,
             audio: watching.audio.map(|t| Outlet::new(t, seeds[0])),
             video: watching.video.map(|t| Outlet::new(t, seeds[1])),
-            choice: LayerChoice::default(),
+            asked: LayerChoice::default(),
+            choice: Choice::default(),
             current: None,
             target: None,
             last_restart: None,
@@ -233,12 +356,18 @@ impl Viewer {
             reports: Reports::default(),
             hiding: Hiding::default(),
             is_copying: false,
+            lag: Duration::ZERO,
         }
     }
 
     /// Whether it takes video at all.
     pub(super) fn takes_video(&self) -> bool {
         self.video.is_some()
+    }
+
+    /// Whether it takes audio at all.
+    pub(super) fn takes_audio(&self) -> bool {
+        self.audio.is_some()
     }
 
     /// When the first picture was sent.
@@ -261,7 +390,7 @@ impl Viewer {
             outlet.numbers.begin(source, first, Begin::Live);
         }
         for packet in packets {
-            outlet.send_sound(source, packet, layer, &self.hiding, to);
+            outlet.send_sound(source, packet, layer, &self.hiding, &mut self.way, to);
         }
     }
 
@@ -269,12 +398,11 @@ impl Viewer {
     /// that and one of them begins a keyframe. True if it switched.
     pub(super) fn send_video(
         &mut self,
-        source: SourceId,
-        packets: &[Arc<StoredPacket>],
         layer: &Layer,
+        packets: &[Arc<StoredPacket>],
         to: &mut Send<'_, '_>,
-        now: Instant,
     ) -> bool {
+        let source = layer.source;
         let Some(outlet) = &mut self.video else {
             return false;
         };
@@ -289,69 +417,165 @@ impl Viewer {
             outlet.numbers.begin(source, &packets[0], Begin::Live);
             self.current = Some(source);
             self.target = None;
-            self.first_picture.get_or_insert(now);
-            self.video_since = Some(now);
+            self.cursor = Cursor::live_from(packets[0].seq);
+            self.first_picture.get_or_insert(to.now);
+            self.video_since = Some(to.now);
             switched = true;
         }
-        outlet.tell_playout_delay(self.hiding.playout_to_write(now));
-        let mut sent = None;
+        self.way.refill(to.now);
+        outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
+        self.lag = Duration::ZERO;
+        let mut run = Run::default();
         for packet in packets {
-            let numbers = outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
-            if let Some(Outgoing { index, .. }) = numbers {
-                let (first, last) = sent.unwrap_or((index, index));
-                sent = Some((first.min(index), last.max(index)));
+            if self.cursor.takes(packet.seq, self.way.budget())
+                && let Some(index) = outlet.send(source, packet, Sent::Media, &mut self.way, to)
+            {
+                run.add(index);
             }
         }
-        let of_keyframe = packets.first().is_some_and(|p| layer.is_of_keyframe(p));
+        if let Some(first) = packets.first() {
+            self.copy(to.now, run, layer.is_of_keyframe(first));
+        }
+        switched
+    }
+
+    /// Has what went out sent once more, if the path is such that it needs that.
+    fn copy(&mut self, now: Instant, run: Run, of_keyframe: bool) {
         let weight = if of_keyframe {
             Weight::Keyframe
         } else {
             Weight::Base
         };
         let copies = self.hiding.early_copies(weight);
-        if let (Some((first, last)), 1..) = (sent, copies) {
+        if let (Some((first, last)), 1..) = (run.0, copies) {
             let copied = &mut self.hiding.copies;
             copied.schedule(now, first as u16, last as u16, copies);
         }
-        switched
     }
 
-    /// Shows stored packets that begin with a keyframe: all since then up to live (`catch_up`), or
-    /// that one picture alone.
-    pub(super) fn send_stored<'p>(
+    /// Begins with stored packets from a keyframe on: all since then up to live (`catch_up`), or
+    /// that one picture alone. [`Self::feed`] sends them.
+    pub(super) fn begin_stored(
         &mut self,
-        source: SourceId,
-        packets: impl IntoIterator<Item = &'p Arc<StoredPacket>>,
-        live: u32,
+        layer: &Layer,
+        first: &StoredPacket,
         catch_up: bool,
-        to: &mut Send<'_, '_>,
         now: Instant,
     ) {
         let Some(outlet) = &mut self.video else {
             return;
         };
-        let mut packets = packets.into_iter().peekable();
-        let Some(first) = packets.peek() else {
-            return;
-        };
-        let begin = if catch_up {
-            Begin::CatchUp { live }
-        } else {
-            Begin::Still { live }
-        };
-        outlet.numbers.begin(source, first, begin);
+        let live = layer.newest_timestamp();
         self.video_since = Some(now);
-        for packet in packets {
-            outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
-        }
         self.first_picture.get_or_insert(now);
         if catch_up {
-            self.current = Some(source);
+            let begin = Begin::CatchUp { live };
+            outlet.numbers.begin(layer.source, first, begin);
+            self.cursor = Cursor::behind_from(first.seq, first.arrival, now);
+            self.current = Some(layer.source);
             self.target = None;
         } else {
+            let begin = Begin::Still { live };
+            outlet.numbers.begin(layer.source, first, begin);
+            self.cursor = Cursor::still_from(first.seq);
             self.current = None;
-            self.target = Some(source);
+            self.target = Some(layer.source);
         }
+    }
+
+    /// The layer that it is to be fed from, if it is behind.
+    pub(super) fn is_fed_from(&self) -> Option<SourceId> {
+        self.current.or(self.target).filter(|_| self.is_behind())
+    }
+
+    /// The number in its layer that it has not been sent yet.
+    pub(super) fn position(&self) -> u64 {
+        self.cursor.position()
+    }
+
+    /// Whether stored packets are still to be sent to it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.cursor.is_behind()
+    }
+
+    /// Sends what is stored, as far as the budget goes. False if the viewer has lost touch: what it
+    /// would get next came too long ago.
+    #[must_use]
+    pub(super) fn feed(&mut self, layer: &Layer, to: &mut Send<'_, '_>) -> bool {
+        self.way.refill(to.now);
+        while self.way.budget().is_open() {
+            match self.feed_one(layer, Sent::Media, to) {
+                Fed::Sent(_) => {}
+                Fed::Nothing => return true,
+                Fed::Lost => return false,
+            }
+        }
+        true
+    }
+
+    fn feed_one(&mut self, layer: &Layer, purpose: Sent, to: &mut Send<'_, '_>) -> Fed {
+        let Some(outlet) = &mut self.video else {
+            return Fed::Nothing;
+        };
+        loop {
+            match self.cursor.next(layer, to.now) {
+                Next::Send(packet) => {
+                    self.lag = to.now.saturating_duration_since(packet.arrival);
+                    outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
+                    let mut run = Run::default();
+                    if let Some(index) =
+                        outlet.send(layer.source, packet, purpose, &mut self.way, to)
+                    {
+                        run.add(index);
+                    }
+                    self.copy(to.now, run, layer.is_of_keyframe(packet));
+                    return Fed::Sent(packet.payload().len());
+                }
+                Next::Skip(seq) => outlet.numbers.skip(layer.source, seq),
+                Next::Wait | Next::Done => return Fed::Nothing,
+                Next::Lost => return Fed::Lost,
+            }
+        }
+    }
+
+    /// Sends what the estimate wants to be sent beyond the budget, to find out whether the path
+    /// carries it: of what the viewer is behind by, if it is, or else what it has already. How
+    /// many packets that were.
+    pub(super) fn probe(&mut self, layer: Option<&Layer>, to: &mut Send<'_, '_>) -> u64 {
+        if !self.video.as_ref().is_some_and(Outlet::knows_rtx) {
+            return 0;
+        }
+        let Some(probe) = self.way.poll_probe(to.now) else {
+            return 0;
+        };
+        let (mut sent, mut packets) = (0, 0);
+        while sent < probe.bytes {
+            let purpose = Sent::Probe(probe.cluster);
+            let fed = match layer {
+                Some(layer) if self.is_behind() => self.feed_one(layer, purpose, to),
+                _ => Fed::Nothing,
+            };
+            let len = match (fed, &mut self.video) {
+                (Fed::Sent(len), _) => len,
+                (Fed::Nothing | Fed::Lost, Some(outlet)) => {
+                    match outlet.send_probe(layer, probe.cluster, &mut self.way, to) {
+                        Some(len) => len,
+                        None => return packets,
+                    }
+                }
+                (_, None) => return packets,
+            };
+            sent += len;
+            packets += 1;
+        }
+        packets
+    }
+
+    /// It is on no layer any more, and begins with the next keyframe of `target`.
+    pub(super) fn begin_anew(&mut self, target: Option<SourceId>) {
+        self.current = None;
+        self.target = target;
+        self.cursor = Cursor::default();
     }
 
     /// A number of a source carries no media: leave it out.
@@ -389,7 +613,8 @@ impl Viewer {
         let Some(outlet) = outlet else {
             return false;
         };
-        let Some(len) = outlet.send_again(seq, packet, source, to.srtp, to.outbox) else {
+        let purpose = Sent::Retransmission;
+        let Some(len) = outlet.send_again(seq, packet, source, purpose, &mut self.way, to) else {
             return false;
         };
         to.outbox.commit(len, to.path, to.links);
@@ -410,7 +635,7 @@ impl Viewer {
             .max(self.video_since.unwrap_or(packet.arrival));
         let request = Request {
             seq,
-            age: now.saturating_duration_since(sent),
+            age: now.saturating_duration_since(sent).saturating_sub(self.lag),
             is_needed: !layer.is_superseded(packet),
         };
         let (path, held_back) = (self.hiding.path(), self.hiding.held_back());
@@ -459,7 +684,14 @@ impl Viewer {
         let video = is(&self.video);
         if video || is(&self.audio) {
             self.reports.on_report(now, ntp, video, block);
-            self.hiding.update(now, self.reports.quality(), None);
+            if video {
+                let rtt = round_trip(ntp, block.last_sr, block.delay_since_last_sr);
+                self.way.on_receiver_report(now, block.fraction_lost, rtt);
+            }
+            let wanted_bps = self.choice.wanted_bps().max(1);
+            let headroom = self.way.estimate().target_bps as f32 / wanted_bps as f32;
+            self.hiding
+                .update(now, self.reports.quality(), Some(headroom));
         }
     }
 

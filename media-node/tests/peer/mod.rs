@@ -3,8 +3,10 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod camera;
 pub mod sdp;
 pub mod show;
+pub mod slow;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -75,6 +77,8 @@ pub struct Peer {
     succeeded: HashSet<TransactionId>,
     closed: bool,
     next_index: u64,
+    /// What its media comes by, if that is slow.
+    slow: Option<slow::SlowPath>,
 }
 
 /// What a client signals, and what it then is.
@@ -118,8 +122,34 @@ impl Peer {
         Peer::join(harness, WHEP, offer, local, who).await
     }
 
-    /// Joins with an offer of one's own, made with these credentials.
-    pub async fn join(
+    /// Joins as a viewer of sound and picture who reports when each packet came by a path that
+    /// carries so many bit/s.
+    pub async fn viewer_on(harness: &Harness, bps: u64) -> Peer {
+        let mut peer = Peer::with_offer(harness, WHEP, Who::anyone(), sdp::watch_reporting).await;
+        peer.slow = Some(slow::SlowPath::new(bps));
+        peer
+    }
+
+    /// The path carries so many bit/s from now on.
+    pub fn set_path(&mut self, bps: u64) {
+        if let Some(slow) = &mut self.slow {
+            slow.set(bps);
+        }
+    }
+
+    /// Joins with an offer that is made for it.
+    pub async fn with_offer(
+        harness: &Harness,
+        path: &str,
+        who: Who,
+        offer: impl Fn(&IceCredentials, Fingerprint) -> String,
+    ) -> Peer {
+        let local = IceCredentials::generate();
+        let offer = offer(&local, who.announced);
+        Peer::join(harness, path, offer, local, who).await
+    }
+
+    async fn join(
         harness: &Harness,
         path: &str,
         offer: String,
@@ -152,6 +182,7 @@ impl Peer {
             succeeded: HashSet::new(),
             closed: false,
             next_index: 1000,
+            slow: None,
         }
     }
 
@@ -350,7 +381,22 @@ impl Peer {
 
     /// Sends what is due, then takes in what comes.
     async fn step(&mut self) {
+        self.step_until(Instant::now() + CLOCK).await;
+    }
+
+    /// The same, waiting for it until then at most.
+    pub async fn step_until(&mut self, until: Instant) {
         let now = Instant::now();
+        if let Some(slow) = &mut self.slow
+            && self.srtp.is_some()
+        {
+            while let Some(packet) = slow.leave(now) {
+                self.packets.push_back(packet);
+            }
+            if let Some(report) = slow.report(now) {
+                self.send_rtcp(&report).await;
+            }
+        }
         let mut check = [0; 256];
         if let Some(len) = self.ice.poll_transmit(now, &mut check).expect("a check") {
             self.send(&check[..len]).await;
@@ -364,7 +410,12 @@ impl Peer {
             }
         }
         let mut buffer = [0; 2048];
-        if let Ok(received) = tokio::time::timeout(CLOCK, self.socket.recv(&mut buffer)).await {
+        let until = match self.slow {
+            Some(_) => until.min(now + Duration::from_millis(2)),
+            None => until,
+        };
+        let received = tokio::time::timeout_at(until.into(), self.socket.recv(&mut buffer));
+        if let Ok(received) = received.await {
             let len = received.expect("a datagram");
             self.take(&mut buffer[..len]);
             while let Ok(len) = self.socket.try_recv(&mut buffer) {
@@ -420,7 +471,7 @@ impl Peer {
         let opened = srtp.receiver.open_rtp(state, datagram, header.len);
         let opened = opened.expect("an authentic packet that never came before");
         let payload = packet::payload(&datagram[..opened.len], &header).expect("a payload");
-        self.packets.push_back(Packet {
+        let packet = Packet {
             ssrc: header.ssrc,
             payload_type: header.payload_type,
             seq: header.sequence_number,
@@ -429,7 +480,16 @@ impl Peer {
                 .map(|(id, value)| (id, value.to_vec()))
                 .collect(),
             payload: payload.to_vec(),
-        });
+        };
+        let Some(slow) = &mut self.slow else {
+            self.packets.push_back(packet);
+            return;
+        };
+        let mut extensions = header.extensions(datagram);
+        let number = extensions.find(|(id, _)| *id == sdp::TRANSPORT_CC);
+        let number = number.map(|(_, value)| value.try_into().expect("two bytes"));
+        let number = number.map(u16::from_be_bytes);
+        slow.enter(Instant::now(), datagram.len(), number, packet);
     }
 }
 

@@ -19,6 +19,7 @@ use super::desired::{Action, DeleteReason, DrainReason, Plan, Site, plan};
 use super::observe::{self, Trouble};
 use super::status::{self, Facts};
 use super::{address, service, template};
+use crate::clock::now;
 use crate::cluster::events::Happening;
 use crate::cluster::names::{MANAGER, annotation, label};
 use crate::cluster::write::WriteError;
@@ -27,7 +28,7 @@ use crate::media_node::keys_secret;
 use crate::metrics::Metrics;
 use crate::patch::merge_patch;
 use crate::pods::{self, PodId, sight::Sight};
-use crate::world::{World, now};
+use crate::world::World;
 
 /// How often a site is looked at if nothing is heard, for its counts above all.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
