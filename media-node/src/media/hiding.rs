@@ -32,7 +32,8 @@ impl Hiding {
         self.path
     }
 
-    /// The path is like this now, and carries `headroom` times what is sent, if that is known.
+    /// The path is like this now, and carries `headroom` times what is sent, if that is known; none
+    /// while it is full.
     pub fn update(&mut self, now: Instant, path: Quality, headroom: Option<f32>) {
         self.path = path;
         self.headroom = headroom;
@@ -53,7 +54,7 @@ impl Hiding {
 
     /// How often a packet is sent that was asked for.
     pub fn answers_per_request(&self) -> u8 {
-        answers(self.path)
+        answers(self.path, self.headroom)
     }
 
     /// How often more than once a frame is sent.

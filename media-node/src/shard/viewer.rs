@@ -688,11 +688,16 @@ impl Viewer {
                 let rtt = round_trip(ntp, block.last_sr, block.delay_since_last_sr);
                 self.way.on_receiver_report(now, block.fraction_lost, rtt);
             }
-            let wanted_bps = self.choice.wanted_bps().max(1);
-            let headroom = self.way.estimate().target_bps as f32 / wanted_bps as f32;
-            self.hiding
-                .update(now, self.reports.quality(), Some(headroom));
+            self.protect(now);
         }
+    }
+
+    /// Has losses hidden as the path needs it now.
+    pub(super) fn protect(&mut self, now: Instant) {
+        let wanted_bps = self.choice.wanted_bps().max(1);
+        let headroom = self.way.room_bps() as f32 / wanted_bps as f32;
+        self.hiding
+            .update(now, self.reports.quality(), Some(headroom));
     }
 
     /// Whether a keyframe request by the viewer is to be followed now.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::bwe::{Basis, Config, Estimate, Estimator, Probe, Sent};
+use showrunner_rtp::bwe::{Basis, Config, Estimate, Estimator, Probe, Sent, Usage};
 use showrunner_rtp::rtcp::TransportCc;
 use showrunner_sdp::SendTrack;
 
@@ -127,6 +127,17 @@ impl Way {
     /// What is known of the path.
     pub(super) fn estimate(&self) -> Estimate {
         self.estimator.estimate()
+    }
+
+    /// What the path has room for, in bit/s: none while packets wait in its queue.
+    pub(super) fn room_bps(&self) -> u64 {
+        /// A queue this long is a full path's, not a burst of packets.
+        const QUEUED: Duration = Duration::from_millis(50);
+        let estimate = self.estimator.estimate();
+        if estimate.usage == Usage::Over || estimate.queue_delay > QUEUED {
+            return 0;
+        }
+        estimate.target_bps
     }
 
     /// What may be sent now to find out more.
