@@ -97,6 +97,12 @@ impl Reception {
         self.last_sr = Some((ntp, now));
     }
 
+    /// Packets that did not come, of those up to the highest.
+    pub fn lost(&self) -> u64 {
+        let expected = self.base.map_or(0, |base| self.highest - base + 1);
+        expected.saturating_sub(self.received)
+    }
+
     /// The report on the time since the last call; none before the first packet.
     pub fn report(&mut self, now: Instant, ssrc: u32) -> Option<ReportBlock> {
         let expected = self.highest - self.base? + 1;

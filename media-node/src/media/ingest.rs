@@ -175,6 +175,12 @@ impl Ingest {
         std::mem::take(&mut self.counters)
     }
 
+    /// Packets that were lost on the way, and those of them that were recovered.
+    pub fn losses(&self) -> (u64, u64) {
+        let lost = self.media_streams().map(|s| s.reception.lost()).sum();
+        (lost, self.counters.recovered)
+    }
+
     /// Opens and names one RTP packet.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ const FITS: f64 = 1.2;
 pub(super) enum Verdict {
     /// There is nothing.
     OffAir,
+    /// Something, but the viewer wants none.
+    Off,
     /// Not even the smallest layer fits.
     Pause,
     /// This, and why nothing better.
@@ -98,9 +100,11 @@ impl Viewer {
             let is_there = program.rungs.iter().any(|r| r.source == layer.source);
             is_there.then_some(layer.source)
         });
+        // What is picked by hand goes before what fits the window.
+        let bound = |max: Option<u16>| max.filter(|_| chosen.is_none());
         let limits = Limits {
-            max_width: self.asked.max_width,
-            max_height: self.asked.max_height,
+            max_width: bound(self.asked.max_width),
+            max_height: bound(self.asked.max_height),
             max_lines: program.max_lines,
             chosen,
             ..Limits::default()
@@ -112,6 +116,12 @@ impl Viewer {
             _ => 0,
         };
         let began = *self.choice.began.get_or_insert(now);
+        if self.asked.is_no_video() {
+            self.choice.is_paused = false;
+            self.choice.wanted_bps = 0;
+            self.way.set_wanted(audio_bps, None);
+            return Verdict::Off;
+        }
         let is_known = matches!(estimate.basis, Basis::TransportWide | Basis::Remb);
         let mut estimate_bps = estimate.target_bps;
         if !is_known || now.saturating_duration_since(began) < BEGINNING {
@@ -153,6 +163,7 @@ impl Viewer {
     pub(super) fn adapted(&mut self, verdict: &Verdict, program: &Program) -> Option<Adaptation> {
         let (layer, reason) = match verdict {
             Verdict::OffAir => return None,
+            Verdict::Off => (None, AdaptationReason::Limit),
             Verdict::Pause => (None, AdaptationReason::Path),
             Verdict::Send(rung, why) => {
                 let of_rung = program.layer_of(rung.source)?;
@@ -169,7 +180,9 @@ impl Viewer {
             }
         };
         let told = self.choice.told.as_ref();
-        if told.is_some_and(|told| told.layer == layer) {
+        let is_same =
+            |told: &Adaptation| told.layer == layer && (layer.is_some() || told.reason == reason);
+        if told.is_some_and(is_same) {
             return None;
         }
         let adaptation = Adaptation {

@@ -8,7 +8,7 @@ use showrunner_rtp::rtcp::{self, Blocks, Extended, Packet, Writer};
 use super::core::Core;
 use super::message::Relay;
 use super::outbox::Links;
-use super::session::{Role, Session};
+use super::session::{Publisher, Role, Session};
 use super::sessions::Key;
 use crate::media::ingest::{FEEDBACK_SSRC, IngestCounters, Track};
 use crate::media::packet::SourceId;
@@ -176,7 +176,7 @@ impl Core {
             return;
         };
         let rtt = publisher.rtt();
-        let ingest = &mut publisher.ingest;
+        let Publisher { ingest, lived, .. } = &mut **publisher;
         let mut buffer = [0; MAX_COMPOUND + MAX_OVERHEAD];
         let mut writer = Writer::new(&mut buffer[..MAX_COMPOUND]);
         // What doesn't fit goes out with the next turn, 10 ms later.
@@ -195,6 +195,7 @@ impl Core {
                         && let Some(ssrc) = ingest.ssrc_of(layer.source)
                     {
                         metrics.keyframe_requests_sent += 1;
+                        lived.on_keyframe_request();
                         writer.pli(FEEDBACK_SSRC, ssrc)?;
                     }
                 }

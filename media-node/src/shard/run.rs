@@ -8,7 +8,7 @@ use showrunner_transport::dtls::Identity;
 
 use super::core::Core;
 use super::feedback::Due;
-use super::message::ShardEvent;
+use super::message::{ProgramId, ShardEvent};
 use super::path::Path;
 use super::session::Role;
 use super::socket::ReceiveBuffers;
@@ -237,13 +237,16 @@ impl Core {
             if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &s.role) {
                 self.metrics.path_carries(viewer.way.estimate().target_bps);
                 self.report_to_viewer(now, key);
+                self.look_at_viewer(now, key);
             }
         }
         if tick.is_multiple_of(10) {
             self.look_after_ways(now);
             for id in self.programs.keys().copied().collect::<Vec<_>>() {
                 self.look_on_air(now, id);
+                self.look_at_wishes(now, id);
                 if tick.is_multiple_of(TICKS_PER_ROUND) {
+                    self.look_at_host(now, id);
                     self.tell_on_air(now, id);
                 }
             }
@@ -261,6 +264,44 @@ impl Core {
         match session.on_tick(now) {
             Ok(()) => self.send_dtls(key, None),
             Err(reason) => self.end(now, key, reason),
+        }
+    }
+
+    /// What is noted of a viewer once a second: sizes change within a layer, and the control plane is told of stalls.
+    fn look_at_viewer(&mut self, now: Instant, key: usize) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let number = session.number;
+        let Role::Viewer(viewer) = &mut session.role else {
+            return;
+        };
+        let program = self.programs.get(&session.program);
+        match viewer.current.or(viewer.target) {
+            None => viewer.lived.on_no_layer(now),
+            // It may still be shown another one, or a picture of this one that has come to a stand.
+            Some(_) if viewer.current.is_none() => {}
+            Some(source) => {
+                if let Some(layer) = program.and_then(|program| program.layer_of(source)) {
+                    viewer.lived.on_layer(now, &layer.rid, layer.size);
+                }
+            }
+        }
+        if let Some(at) = viewer.lived.take_first_stall() {
+            self.tell(ShardEvent::Stalled { number, at });
+        }
+    }
+
+    /// What is noted of a host once a second: the layers that it has on air.
+    fn look_at_host(&mut self, now: Instant, id: ProgramId) {
+        let Some(program) = self.programs.get(&id) else {
+            return;
+        };
+        let host = program.publisher.and_then(|key| self.sessions.get_mut(key));
+        if let Some(Role::Publisher(host)) = host.map(|session| &mut session.role) {
+            let on_air = program.video.iter().filter(|layer| layer.on_air(now));
+            host.lived
+                .on_layers(now, on_air.map(|layer| (&layer.rid, layer.size)));
         }
     }
 

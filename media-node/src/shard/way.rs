@@ -6,6 +6,7 @@ use showrunner_rtp::bwe::{Basis, Config, Estimate, Estimator, Probe, Sent, Usage
 use showrunner_rtp::rtcp::TransportCc;
 use showrunner_sdp::SendTrack;
 
+use crate::media::hiding::Room;
 use crate::media::pacer::Budget;
 use crate::media::writer::StreamHeader;
 
@@ -129,15 +130,16 @@ impl Way {
         self.estimator.estimate()
     }
 
-    /// What the path has room for, in bit/s: none while packets wait in its queue.
-    pub(super) fn room_bps(&self) -> u64 {
+    /// What the path has room for, if so many bit/s are sent to the viewer.
+    pub(super) fn room(&self, wanted_bps: u64) -> Room {
         /// A queue this long is a full path's, not a burst of packets.
         const QUEUED: Duration = Duration::from_millis(50);
         let estimate = self.estimator.estimate();
-        if estimate.usage == Usage::Over || estimate.queue_delay > QUEUED {
-            return 0;
+        Room {
+            path_bps: estimate.target_bps,
+            wanted_bps,
+            is_full: estimate.usage == Usage::Over || estimate.queue_delay > QUEUED,
         }
-        estimate.target_bps
     }
 
     /// What may be sent now to find out more.

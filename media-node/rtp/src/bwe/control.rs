@@ -11,17 +11,43 @@ const BACK_OFF: f64 = 0.85;
 const BACK_OFF_FAR: f64 = 0.7;
 const LONG_QUEUE_US: i64 = 150_000;
 
-/// Growth a second, far from what the path is known to carry.
+/// Growth a second, of the rate, before the path was ever full.
 const GROWTH: f64 = 0.15;
 
 /// What the rate may be at most, of what comes through: not more is known to.
-const HEADROOM: f64 = 1.5;
+const HEADROOM: f64 = 1.3;
+
+/// A rate is lower, and not just about the same, when it is below this share.
+const LOWER: f64 = 0.97;
+
+/// Share of what is sent that is all of it, but for chance.
+const GETS_THROUGH: f64 = 0.95;
+
+/// A trend is not believed while less than this stands in the queue: a frame that is larger than
+/// the others makes one too.
+const REAL_QUEUE_US: i64 = 15_000;
+
+/// A queue that has grown to so much, and with two feedbacks in a row, needs no trend; nor does one
+/// that has grown to so much more.
+const PLAIN_QUEUE_US: i64 = 40_000;
+const FAR_QUEUE_US: i64 = 90_000;
+
+/// By how much the queue must have grown after the rate was lowered, to lower it once more before
+/// the path can have answered.
+const GROWN_ON_US: i64 = 20_000;
+
+/// Share that is sent after loss beside somebody who gives way for loss only.
+const BACK_OFF_BESIDE: f64 = 0.9;
 
 /// A queue in which it is not grown further.
 const CALM_QUEUE_US: i64 = 30_000;
 
-/// Least rates of growth near the path's capacity, in bit/s a second.
-const LEAST_GROWTH_BPS: f64 = 20_000.0;
+/// Growth after over-use, in bit/s a second: slow at first, as the path's capacity is near, then
+/// faster and faster, as it must have changed. It goes by time and not by rate, so that all that
+/// share a path end up with equal shares.
+const CAREFUL_GROWTH_BPS: f64 = 60_000.0;
+const CAREFUL_FOR_US: f64 = 2_000_000.0;
+const FASTEST_GROWTH: f64 = 0.5;
 
 /// What is seen of the path with a feedback.
 #[derive(Clone, Copy, Debug)]
@@ -29,41 +55,28 @@ pub(super) struct Sight {
     pub(super) now_us: i64,
     pub(super) usage: Usage,
     pub(super) verdict: Verdict,
-    /// What always waits in the queue.
+    /// What stands in the queue, and by how much that grew.
     pub(super) queue_us: i64,
-    pub(super) queue_drains: bool,
+    pub(super) queue_growth_us: i64,
+    /// It grew with the feedback before, too.
+    pub(super) grows_on: bool,
+    /// Somebody else keeps the queue full.
+    pub(super) has_rival: bool,
+    /// What was sent lately.
+    pub(super) sent_bps: f64,
     /// What the path carried lately, with what it loses anyway counted in.
     pub(super) carried_bps: Option<f64>,
     pub(super) rtt_us: i64,
-    /// Much less is sent than might be.
-    pub(super) is_limited_by_source: bool,
+    /// About as much is sent as may be.
+    pub(super) is_used: bool,
 }
 
-/// What the path was found to carry when it was full.
-#[derive(Clone, Copy, Debug, Default)]
-struct Capacity {
-    mean_bps: Option<f64>,
-    /// Variance, in units of the mean.
-    spread: f64,
-}
-
-impl Capacity {
-    fn add(&mut self, bps: f64) {
-        let mean = *self.mean_bps.get_or_insert(bps);
-        let mean = mean + 0.05 * (bps - mean);
-        let off = (mean - bps) / mean.max(1.0).sqrt();
-        self.spread = (0.95 * self.spread + 0.05 * off * off / 1e3).clamp(0.4, 2.5);
-        self.mean_bps = Some(mean);
-    }
-
-    /// Forgets a capacity that what was seen now contradicts.
-    fn check(&mut self, bps: f64) {
-        if let Some(mean) = self.mean_bps {
-            let deviation = 3.0 * (self.spread * 1e3 * mean).sqrt();
-            if (bps - mean).abs() > deviation {
-                *self = Self::default();
-            }
-        }
+impl Sight {
+    /// Whether more is sent than goes through.
+    fn is_overused(&self) -> bool {
+        let trend = self.usage == Usage::Over && self.queue_us > REAL_QUEUE_US;
+        let far = self.queue_us > FAR_QUEUE_US || (self.grows_on && self.queue_us > PLAIN_QUEUE_US);
+        trend || (far && self.queue_growth_us > 0)
     }
 }
 
@@ -73,7 +86,6 @@ pub(super) struct RateControl {
     target_bps: f64,
     min_bps: f64,
     max_bps: f64,
-    capacity: Capacity,
     updated_us: Option<i64>,
     decreased_us: Option<i64>,
     /// The queue when it was last lowered.
@@ -89,7 +101,6 @@ impl RateControl {
             target_bps: start_bps.clamp(min_bps, max_bps),
             min_bps,
             max_bps,
-            capacity: Capacity::default(),
             updated_us: None,
             decreased_us: None,
             decreased_at_queue_us: 0,
@@ -141,17 +152,19 @@ impl RateControl {
             }
             Verdict::Bearable => {}
         }
-        match sight.usage {
-            Usage::Over => self.decrease(sight),
-            Usage::Under => false,
-            Usage::Normal => {
-                let growing = self.before_trial_bps.is_none() && !sight.is_limited_by_source;
-                if growing && sight.queue_us < CALM_QUEUE_US {
-                    self.increase(sight, elapsed_us);
-                }
-                false
-            }
+        if sight.has_rival {
+            // Its queue is not ours to drain; loss says when there is too much of both.
+            self.increase(sight, elapsed_us);
+            return false;
         }
+        if sight.is_overused() {
+            return self.decrease(sight);
+        }
+        let growing = self.before_trial_bps.is_none() && sight.is_used;
+        if growing && sight.usage == Usage::Normal && sight.queue_us < CALM_QUEUE_US {
+            self.increase(sight, elapsed_us);
+        }
+        false
     }
 
     fn decrease(&mut self, sight: &Sight) -> bool {
@@ -162,45 +175,47 @@ impl RateControl {
         // that it was not enough.
         let answered_us = sight.rtt_us + 150_000;
         if self.fell_within(sight.now_us, answered_us)
-            && (sight.queue_drains || sight.queue_us <= self.decreased_at_queue_us)
+            && sight.queue_us < self.decreased_at_queue_us + GROWN_ON_US
         {
             return false;
         }
-        self.capacity.check(carried);
-        self.capacity.add(carried);
-        let share = if sight.queue_us > LONG_QUEUE_US {
-            BACK_OFF_FAR
+        let lowered = if sight.has_rival {
+            BACK_OFF_BESIDE * carried.max(sight.sent_bps.min(self.target_bps))
+        } else if sight.queue_us > LONG_QUEUE_US {
+            BACK_OFF_FAR * carried
+        } else if !sight.is_used && carried > GETS_THROUGH * sight.sent_bps {
+            // All that is sent comes through: that more would not is only likely.
+            (BACK_OFF * self.target_bps).max(carried)
         } else {
-            BACK_OFF
+            BACK_OFF * carried
         };
-        let lowered = (share * carried).min(self.target_bps);
-        self.set(lowered);
+        let before = self.target_bps;
+        self.set(lowered.min(before));
         self.decreased_us = Some(sight.now_us);
         self.decreased_at_queue_us = sight.queue_us;
-        true
+        self.target_bps < LOWER * before
     }
 
     fn increase(&mut self, sight: &Sight, elapsed_us: i64) {
         let Some(carried) = sight.carried_bps else {
             return;
         };
-        self.capacity.check(carried.max(self.target_bps));
-        let elapsed_s = elapsed_us as f64 / 1e6;
-        let growth_bps = if self.capacity.mean_bps.is_some() {
-            // Half a packet a response time.
-            let response_s = (sight.rtt_us + 100_000) as f64 / 1e6;
-            (0.5 * 8.0 * 1200.0 / response_s).max(LEAST_GROWTH_BPS)
-        } else {
-            GROWTH * self.target_bps
+        let growth_bps = match self.decreased_us {
+            Some(at_us) => {
+                let since = (sight.now_us - at_us) as f64 / CAREFUL_FOR_US;
+                let growth_bps = CAREFUL_GROWTH_BPS * (1.0 + since) * (1.0 + since);
+                growth_bps.min(FASTEST_GROWTH * self.target_bps)
+            }
+            None => GROWTH * self.target_bps,
         };
         let most = (HEADROOM * carried + 10_000.0).max(self.target_bps);
-        self.set((self.target_bps + growth_bps * elapsed_s).min(most));
+        let grown = self.target_bps + growth_bps * elapsed_us as f64 / 1e6;
+        self.set(grown.min(most));
     }
 
     /// A probe found that so much is carried, at least or at most.
     pub(super) fn probed(&mut self, bps: f64, is_limit: bool, carried_bps: Option<f64>) {
         if bps > self.target_bps {
-            self.capacity.check(bps);
             self.set(bps);
         } else if is_limit {
             let lowered = bps.max(carried_bps.unwrap_or(0.0));

@@ -1,13 +1,15 @@
 //! How much a viewer's path carries, from the sender's side.
 //!
 //! Every packet gets a transport-wide number (`history`); the peer reports when each came
-//! ([`crate::rtcp::TransportCc`]). From that follow how long packets queue (`queue`), whether the
-//! queue grows (`groups`, `trend`), what comes through (`rate`) and what kind of loss there is
+//! ([`crate::rtcp::TransportCc`]). From that follow how long packets queue (`queue`, less
+//! what `burst` explains), whether the
+//! queue grows (`groups`, `trend`) and whose it is (`rival`), what comes through (`rate`) and what kind of loss there is
 //! (`loss`). `control` makes a rate of it, `probe` finds out whether there is more than is
 //! used, and `fallback` serves peers that report nothing of the kind.
 //!
 //! The clock is an input. It must never: allocate per packet, trust a report, or leave its bounds.
 
+mod burst;
 mod control;
 mod fallback;
 mod groups;
@@ -16,11 +18,18 @@ mod loss;
 mod probe;
 mod queue;
 mod rate;
+mod rival;
 mod trend;
+
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod sim;
 
 use std::time::{Duration, Instant};
 
 use crate::rtcp::TransportCc;
+use burst::Burst;
 use control::{RateControl, Sight};
 use fallback::Fallback;
 use groups::Groups;
@@ -29,6 +38,7 @@ use loss::LossControl;
 use probe::{Outlook, Prober};
 use queue::QueueDelay;
 use rate::RateMeter;
+use rival::Rival;
 use trend::Trend;
 
 pub use probe::{ClusterId, Probe};
@@ -41,11 +51,20 @@ const LONG_US: i64 = 500_000;
 /// A queue that grew to so much calls for the short window.
 const GROWN_QUEUE_US: i64 = 50_000;
 
+/// A probe that looks into a queue has at least this rate.
+const LEAST_LOOK_BPS: f64 = 300_000.0;
+
+/// How long after it was lowered the rate is not probed for.
+const PROBE_AFTER_US: i64 = 1_000_000;
+
+/// A queue in which a probe tells something.
+const CALM_QUEUE_US: i64 = 20_000;
+
 /// Round trip that is reckoned with before one is measured.
 const USUAL_RTT_US: i64 = 100_000;
 
 /// What may be sent is not known from what is sent when it is less than this share of it.
-const USED_SHARE: f64 = 0.7;
+const USED_SHARE: f64 = 0.85;
 
 /// Reference times are in units of 64 ms and wrap at 24 bits; deltas are in 250 µs.
 const REFERENCE_US: i64 = 64_000;
@@ -125,11 +144,13 @@ pub struct Estimate {
 pub struct Estimator {
     began: Instant,
     history: History,
+    burst: Burst,
     sent: RateMeter,
     acknowledged: RateMeter,
     groups: Groups,
     trend: Trend,
     queue: QueueDelay,
+    rival: Rival,
     loss: LossControl,
     control: RateControl,
     prober: Prober,
@@ -167,11 +188,13 @@ impl Estimator {
         Self {
             began: now,
             history: History::default(),
+            burst: Burst::default(),
             sent: RateMeter::default(),
             acknowledged: RateMeter::default(),
             groups: Groups::default(),
             trend: Trend::default(),
             queue: QueueDelay::default(),
+            rival: Rival::default(),
             loss: LossControl::default(),
             control: RateControl::new(
                 config.min_bps as f64,
@@ -200,7 +223,9 @@ impl Estimator {
     /// size on the wire.
     pub fn on_sent(&mut self, now: Instant, bytes: usize, kind: Sent) -> u16 {
         let now_us = self.us(now);
-        let number = self.history.push(now_us, bytes);
+        let rate_bps = self.control.target_bps();
+        let expected_us = self.burst.on_sent(now_us, bytes, rate_bps);
+        let number = self.history.push(now_us, bytes, expected_us);
         self.sent.add(now_us, bytes);
         let is_probe = matches!(kind, Sent::Probe(_));
         self.prober.on_sent(number, now_us, bytes, is_probe);
@@ -316,9 +341,10 @@ impl Estimator {
             self.groups = Groups::default();
             return;
         }
-        let waited_us = self.queue.add(now_us, arrival_us - packet.sent_us);
+        let waited_us = self.queue.add(now_us, &packet, arrival_us);
         self.loss.received(waited_us);
-        if let Some(delta) = self.groups.add(packet.sent_us, arrival_us) {
+        let explained_us = packet.expected_us.min(waited_us);
+        if let Some(delta) = self.groups.add(packet.sent_us, arrival_us - explained_us) {
             self.trend.add(delta);
         }
     }
@@ -336,25 +362,41 @@ impl Estimator {
             self.rtt_us = Some(before_us + (rtt_us - before_us) / 4);
         }
         self.queue.close_batch();
+        let queue_us = self.queue.standing_us();
+        let sent_bps = self.sent_bps(now_us);
+        self.rival.look(now_us, queue_us);
         let rtt_us = self.rtt_us.unwrap_or(USUAL_RTT_US);
         let carried_bps = self.carried_bps();
         let sight = Sight {
             now_us,
             usage: self.trend.usage(),
             verdict: self.loss.judge(now_us, rtt_us),
-            queue_us: self.queue.standing_us(),
-            queue_drains: self.queue.drains(),
+            queue_us,
+            queue_growth_us: self.queue.growth_us(),
+            grows_on: self.queue.grows_on(),
+            has_rival: self.rival.is_present(),
+            sent_bps,
             carried_bps,
             rtt_us,
-            is_limited_by_source: !self.is_used(now_us),
+            is_used: self.is_used(now_us),
         };
         if self.control.update(&sight) {
-            self.prober.put_off(now_us + 1_000_000);
+            self.prober.put_off(now_us + PROBE_AFTER_US);
         }
+        self.conclude_probe(now_us);
+    }
+
+    fn conclude_probe(&mut self, now_us: i64) {
         let outlook = self.outlook(now_us);
         if let Some(found) = self.prober.conclude(now_us, self.reported, &outlook) {
+            self.rival.probed(now_us, found.bps, self.sent_bps(now_us));
+            let carried_bps = self.carried_bps();
             self.control.probed(found.bps, found.is_limit, carried_bps);
         }
+    }
+
+    fn sent_bps(&self, now_us: i64) -> f64 {
+        self.sent.bps(now_us, LONG_US).unwrap_or(0.0)
     }
 
     /// What the path carried lately: what came, and what it loses anyway.
@@ -368,8 +410,7 @@ impl Estimator {
 
     /// Whether about as much is sent as may be.
     fn is_used(&self, now_us: i64) -> bool {
-        let sent_bps = self.sent.bps(now_us, LONG_US).unwrap_or(0.0);
-        sent_bps >= USED_SHARE * self.control.target_bps()
+        self.sent_bps(now_us) >= USED_SHARE * self.control.target_bps()
     }
 
     fn outlook(&self, now_us: i64) -> Outlook {
@@ -377,9 +418,12 @@ impl Estimator {
             target_bps: self.control.target_bps(),
             goal_bps: self.goal_bps,
             inherent_loss: self.loss.inherent(),
-            calm: self.trend.usage() == Usage::Normal
-                && self.queue.standing_us() < GROWN_QUEUE_US
-                && !self.control.fell_within(now_us, 1_000_000),
+            look_bps: self
+                .rival
+                .wants_probe(now_us)
+                .then(|| (3.0 * self.sent_bps(now_us)).max(LEAST_LOOK_BPS)),
+            calm: (self.rival.is_present() || self.queue.standing_us() < CALM_QUEUE_US)
+                && !self.control.fell_within(now_us, PROBE_AFTER_US),
         }
     }
 
@@ -420,10 +464,7 @@ impl Estimator {
     /// Time passes; to be called every 5 to 10 ms.
     pub fn on_tick(&mut self, now: Instant) {
         let now_us = self.us(now);
-        let outlook = self.outlook(now_us);
-        if let Some(found) = self.prober.conclude(now_us, self.reported, &outlook) {
-            self.control.probed(found.bps, found.is_limit, None);
-        }
+        self.conclude_probe(now_us);
         self.listen(now_us);
         if self.basis == Basis::Remb && self.fallback.remb_bps(now_us).is_none() {
             self.basis = Basis::ReceiverReports;

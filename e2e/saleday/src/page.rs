@@ -1,0 +1,1 @@
+//! The figures: printed, and as a page of the docs.
