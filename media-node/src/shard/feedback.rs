@@ -102,17 +102,16 @@ impl Core {
             return;
         };
         match (block, &mut session.role) {
-            (Extended::ReferenceTime(time), _) => {
-                let mut buffer = [0; 64 + MAX_OVERHEAD];
-                let mut writer = Writer::new(&mut buffer[..64]);
+            (Extended::ReferenceTime(time), Role::Viewer(viewer)) => {
                 let answer = rtcp::Delay {
                     ssrc,
                     last_rr: time.middle(),
                     delay: 0,
                 };
-                if writer.delay(FEEDBACK_SSRC, answer).is_err() {
-                    return;
-                }
+                let mut buffer = [0; 64 + MAX_OVERHEAD];
+                let mut writer = Writer::new(&mut buffer[..64]);
+                // By each stream: browsers keep the round trips of each apart.
+                let _full = viewer.ssrcs().try_for_each(|own| writer.delay(own, answer));
                 let len = writer.finish();
                 let mut links = Links {
                     socket,
@@ -126,7 +125,8 @@ impl Core {
                     publisher.on_round_trip(rtt);
                 }
             }
-            (Extended::Delay(_), Role::Viewer(_)) => {}
+            (Extended::ReferenceTime(_), Role::Publisher(_))
+            | (Extended::Delay(_), Role::Viewer(_)) => {}
         }
     }
 

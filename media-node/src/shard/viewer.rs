@@ -388,6 +388,12 @@ impl Viewer {
         })
     }
 
+    /// The SSRCs of its media.
+    pub(super) fn ssrcs(&self) -> impl Iterator<Item = u32> {
+        let outlets = [&self.audio, &self.video].into_iter().flatten();
+        outlets.map(|outlet| outlet.track.ssrc)
+    }
+
     /// Whether it takes video at all.
     pub(super) fn takes_video(&self) -> bool {
         self.video.is_some()
