@@ -88,6 +88,15 @@ impl Hiding {
         answers(self.path, self.headroom)
     }
 
+    /// What the path would have to carry, in bit/s, for copies that it needs beside so many bit/s:
+    /// worth finding out.
+    pub fn goal_bps(&self, wanted_bps: u64) -> Option<u64> {
+        // A little more than twice: the estimate wavers.
+        let goal_bps = wanted_bps.saturating_mul(9) / 4;
+        let copies = early_copies(self.path, Some(f32::MAX), Weight::Base);
+        (copies > 0).then_some(goal_bps)
+    }
+
     /// How often more than once a frame is sent.
     pub fn early_copies(&self, weight: Weight) -> u8 {
         early_copies(self.path, self.headroom, weight)
@@ -198,6 +207,12 @@ mod tests {
         };
         // Each frame of 80 bytes takes 32 kbit/s.
         assert_eq!([90_000, 100_000, 300_000, 2_000_000].map(on), [0, 1, 3, 5]);
+    }
+
+    #[test]
+    fn room_for_copies_is_looked_for_only_where_they_are_needed() {
+        assert_eq!(losing(0.0).goal_bps(1_000_000), None);
+        assert_eq!(losing(0.1).goal_bps(1_000_000), Some(2_250_000));
     }
 
     #[test]

@@ -732,6 +732,11 @@ impl Viewer {
         }
     }
 
+    /// What the path would have to carry for losses to be hidden best, beside so many bit/s.
+    pub(super) fn hiding_goal_bps(&self, wanted_bps: u64) -> Option<u64> {
+        self.hiding.goal_bps(wanted_bps)
+    }
+
     /// Has losses hidden as the path needs it now.
     pub(super) fn protect(&mut self, now: Instant) {
         let room = self.way.room(self.choice.wanted_bps());
