@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use showrunner_rtp::reports::{NtpTime, round_trip};
 use showrunner_rtp::rtcp::ReportBlock;
 
-/// Of two reports on the same path, how much the newer one counts if it says that less is lost:
-/// protection comes at once and goes slowly, since a path that has lost will lose again.
+/// How much a report counts that says that less is lost than was known: protection comes at once and
+/// goes slowly, since a path that has lost will lose again.
 const RECOVERY: f32 = 0.2;
+
+/// … and one that says that a little more is: that may be chance, and delay comes of it.
+const CHANCE: f32 = 0.4;
 
 /// A round trip before any was measured.
 const ASSUMED_RTT: Duration = Duration::from_millis(100);
@@ -68,7 +71,13 @@ impl Reports {
         let lost = f32::from(block.fraction_lost) / 256.0;
         // A report on a hundred packets counts in full.
         let weight = (packets as f32 / 100.0).min(1.0);
-        let pace = if lost > self.loss { 1.0 } else { RECOVERY };
+        let pace = if lost > self.loss * 1.5 + 0.01 {
+            1.0
+        } else if lost > self.loss {
+            CHANCE
+        } else {
+            RECOVERY
+        };
         self.loss += (lost - self.loss) * weight * pace;
     }
 }
@@ -103,6 +112,8 @@ mod tests {
         assert_eq!(told(&[(VIDEO, 0, 1), (VIDEO, 64, 301)]).loss, 0.25);
         let after = [(VIDEO, 0, 1), (VIDEO, 64, 301), (VIDEO, 0, 601)];
         assert_eq!(told(&after).loss, 0.2);
+        let a_little_more = [(VIDEO, 0, 1), (VIDEO, 64, 301), (VIDEO, 80, 601)];
+        assert_eq!(told(&a_little_more).loss, 0.275);
     }
 
     #[test]
