@@ -166,7 +166,7 @@ impl Layer {
 
     /// By how much packets come late that the publisher had to send again.
     pub fn lateness(&self, now: Instant) -> Duration {
-        self.lateness.longest(now)
+        self.lateness.usual(now)
     }
 
     /// The newest sequence number.
