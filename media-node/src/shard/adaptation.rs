@@ -65,10 +65,11 @@ impl Core {
             return;
         };
         let id = session.program;
-        if let Role::Viewer(viewer) = &session.role
-            && viewer.is_over_its_path()
-        {
-            self.aim(now, id, key);
+        if let Role::Viewer(viewer) = &mut session.role {
+            viewer.protect(now);
+            if viewer.is_over_its_path() {
+                self.aim(now, id, key);
+            }
         }
     }
 

@@ -145,7 +145,8 @@ impl Viewer {
             .allocator
             .decide(now, &budget, &[offer], |_, d| decision = Some(d));
         self.choice.wanted_bps = total.wanted_bps;
-        self.way.set_wanted(total.wanted_bps, total.goal_bps);
+        let goal_bps = total.goal_bps.max(self.hiding_goal_bps(total.wanted_bps));
+        self.way.set_wanted(total.wanted_bps, goal_bps);
         match decision {
             Some(Decision {
                 rung: Some(rung),

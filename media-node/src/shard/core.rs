@@ -363,7 +363,7 @@ impl Core {
             return;
         };
         let bytes = datagram.len();
-        let Publisher { ingest, lived } = &mut **publisher;
+        let Publisher { ingest, lived, .. } = &mut **publisher;
         let mut relay = |to, relay| relay_to(peers, peers_to_wake, metrics, to, relay);
         let mut taken = ingest.on_rtp(now, arrival, datagram, &srtp.receiver);
         if matches!(taken, Ok(Ingested::Media(_))) {

@@ -22,8 +22,12 @@ const TICK: Duration = Duration::from_millis(10);
 /// Each session is looked at once in this many ticks: a second.
 const TICKS_PER_ROUND: u64 = 100;
 
-/// Transport-wide feedback goes out once in this many ticks.
+/// Transport-wide feedback goes out once in this many ticks if there is enough to report …
 const TICKS_PER_FEEDBACK: u64 = 5;
+
+/// … which is so many packets; with fewer, every other time. Feedback takes its share of a narrow
+/// downlink, and a slow stream tells little in 50 ms.
+const PACKETS_PER_FEEDBACK: u64 = 12;
 
 /// System calls that one turn spends on receiving, so that a flood can't starve everything else.
 const MAX_RECEIVES: usize = 16;
@@ -215,7 +219,12 @@ impl Core {
         }
         for at in 0..self.publishers.len() {
             let due = Due {
-                transport_cc: tick.is_multiple_of(TICKS_PER_FEEDBACK),
+                transport_cc: if tick.is_multiple_of(2 * TICKS_PER_FEEDBACK) {
+                    Some(1)
+                } else {
+                    tick.is_multiple_of(TICKS_PER_FEEDBACK)
+                        .then_some(PACKETS_PER_FEEDBACK)
+                },
                 report: tick.is_multiple_of(TICKS_PER_ROUND),
             };
             self.feed_back(now, self.publishers[at], due);

@@ -28,6 +28,24 @@ pub(super) struct Publisher {
     pub(super) ingest: Ingest,
     /// What it lives through.
     pub(super) lived: Hosting,
+    rtt: Option<Duration>,
+}
+
+impl Publisher {
+    /// A round trip to it, as far as it is known: what it does not send again within that is asked
+    /// for once more.
+    pub(super) fn rtt(&self) -> Duration {
+        const ASSUMED: Duration = Duration::from_millis(60);
+        self.rtt.unwrap_or(ASSUMED)
+    }
+
+    /// One was measured.
+    pub(super) fn on_round_trip(&mut self, rtt: Duration) {
+        self.rtt = Some(match self.rtt {
+            Some(known) => (known * 3 + rtt) / 4,
+            None => rtt,
+        });
+    }
 }
 
 /// What a session carries.
@@ -176,6 +194,7 @@ fn publisher(publishing: &Publishing, number: SessionNumber, now: Instant) -> Ro
     Role::Publisher(Box::new(Publisher {
         ingest: Ingest::new(publishing, number.0, now),
         lived: Hosting::default(),
+        rtt: None,
     }))
 }
 

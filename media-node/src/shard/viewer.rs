@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use showrunner_rtp::bwe::{ClusterId, Sent};
 use showrunner_rtp::codec::Codec;
-use showrunner_rtp::reports::NtpTime;
+use showrunner_rtp::reports::{NtpTime, round_trip};
 use showrunner_rtp::rtcp::{self, BufferFull, ReportBlock};
 use showrunner_sdp::{SendTrack, Watching};
 use showrunner_transport::srtp::Sender;
@@ -22,7 +22,7 @@ use crate::media::hiding::Hiding;
 use crate::media::layer::Layer;
 use crate::media::pacer::{Cursor, Next};
 use crate::media::packet::{SourceId, StoredPacket};
-use crate::media::quality::{Reports, round_trip};
+use crate::media::quality::Reports;
 use crate::media::redundancy::Weight;
 use crate::media::writer::{self, StreamHeader};
 use crate::node::LayerChoice;
@@ -388,6 +388,12 @@ impl Viewer {
         })
     }
 
+    /// The SSRCs of its media.
+    pub(super) fn ssrcs(&self) -> impl Iterator<Item = u32> {
+        let outlets = [&self.audio, &self.video].into_iter().flatten();
+        outlets.map(|outlet| outlet.track.ssrc)
+    }
+
     /// Whether it takes video at all.
     pub(super) fn takes_video(&self) -> bool {
         self.video.is_some()
@@ -453,6 +459,7 @@ impl Viewer {
             switched = true;
         }
         self.way.refill(to.now);
+        self.hiding.wait_for(layer.lateness(to.now));
         outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
         self.lag = Duration::ZERO;
         let mut run = Run::default();
@@ -717,16 +724,24 @@ impl Viewer {
         let video = is(&self.video);
         if video || is(&self.audio) {
             self.reports.on_report(now, ntp, video, block);
-            let rtt = round_trip(ntp, block);
+            let rtt = round_trip(ntp, block.last_sr, block.delay_since_last_sr);
             self.lived.on_report(now, block, rtt);
             if video {
                 self.way.on_receiver_report(now, block.fraction_lost, rtt);
             }
-            let wanted_bps = self.choice.wanted_bps().max(1);
-            let headroom = self.way.estimate().target_bps as f32 / wanted_bps as f32;
-            self.hiding
-                .update(now, self.reports.quality(), Some(headroom));
+            self.protect(now);
         }
+    }
+
+    /// What the path would have to carry for losses to be hidden best, beside so many bit/s.
+    pub(super) fn hiding_goal_bps(&self, wanted_bps: u64) -> Option<u64> {
+        self.hiding.goal_bps(wanted_bps)
+    }
+
+    /// Has losses hidden as the path needs it now.
+    pub(super) fn protect(&mut self, now: Instant) {
+        let room = self.way.room(self.choice.wanted_bps());
+        self.hiding.update(now, self.reports.quality(), Some(room));
     }
 
     /// Whether a keyframe request by the viewer is to be followed now.

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::bwe::{Basis, Config, Estimate, Estimator, Probe, Sent};
+use showrunner_rtp::bwe::{Basis, Config, Estimate, Estimator, Probe, Sent, Usage};
 use showrunner_rtp::rtcp::TransportCc;
 use showrunner_sdp::SendTrack;
 
+use crate::media::hiding::Room;
 use crate::media::pacer::Budget;
 use crate::media::writer::StreamHeader;
 
@@ -130,6 +131,18 @@ impl Way {
     /// What is known of the path.
     pub(super) fn estimate(&self) -> Estimate {
         self.estimator.estimate()
+    }
+
+    /// What the path has room for, if so many bit/s are sent to the viewer.
+    pub(super) fn room(&self, wanted_bps: u64) -> Room {
+        /// A queue this long is a full path's, not a burst of packets.
+        const QUEUED: Duration = Duration::from_millis(50);
+        let estimate = self.estimator.estimate();
+        Room {
+            path_bps: estimate.target_bps,
+            wanted_bps,
+            is_full: estimate.usage == Usage::Over || estimate.queue_delay > QUEUED,
+        }
     }
 
     /// What may be sent now to find out more.
