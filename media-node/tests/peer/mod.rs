@@ -45,7 +45,10 @@ struct Srtp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     pub ssrc: u32,
+    pub payload_type: u8,
     pub seq: u16,
+    /// Id and value of each header extension.
+    pub extensions: Vec<(u8, Vec<u8>)>,
     pub payload: Vec<u8>,
 }
 
@@ -68,6 +71,8 @@ pub struct Peer {
     asked: VecDeque<(u32, u16)>,
     /// How often it asked for a keyframe.
     keyframes_asked: usize,
+    /// What it reported of times (RFC 3611).
+    extended: VecDeque<rtcp::Extended>,
     checks: u64,
     succeeded: HashSet<TransactionId>,
     closed: bool,
@@ -172,6 +177,7 @@ impl Peer {
             packets: VecDeque::new(),
             asked: VecDeque::new(),
             keyframes_asked: 0,
+            extended: VecDeque::new(),
             checks: 0,
             succeeded: HashSet::new(),
             closed: false,
@@ -335,6 +341,12 @@ impl Peer {
         .await;
     }
 
+    /// The next that the node reports of times.
+    pub async fn next_extended(&mut self) -> rtcp::Extended {
+        self.until("be told of times", |peer| peer.extended.pop_front())
+            .await
+    }
+
     /// The next packet that comes.
     pub async fn next_packet(&mut self) -> Packet {
         self.until("receive", |peer| peer.packets.pop_front()).await
@@ -446,6 +458,7 @@ impl Peer {
                     ..
                 } => self.asked.extend(entries.map(|seq| (media_ssrc, seq))),
                 rtcp::Packet::Pli { .. } => self.keyframes_asked += 1,
+                rtcp::Packet::ExtendedReport { blocks, .. } => self.extended.extend(blocks),
                 _ => {}
             }
         }
@@ -460,7 +473,12 @@ impl Peer {
         let payload = packet::payload(&datagram[..opened.len], &header).expect("a payload");
         let packet = Packet {
             ssrc: header.ssrc,
+            payload_type: header.payload_type,
             seq: header.sequence_number,
+            extensions: header
+                .extensions(datagram)
+                .map(|(id, value)| (id, value.to_vec()))
+                .collect(),
             payload: payload.to_vec(),
         };
         let Some(slow) = &mut self.slow else {
