@@ -21,7 +21,14 @@ export interface Sample {
   audio: Record<string, number>;
 }
 
+/** A step of a connection: `connecting`, `connected`, `stable` and so on. */
+export interface Mark {
+  at: number;
+  step: string;
+}
+
 export interface Recording {
+  marks: Mark[];
   frames: ShownFrame[];
   samples: Sample[];
 }
@@ -37,8 +44,18 @@ export function record({ selector, readsNumbers }: { selector: string; readsNumb
   const CELLS = 16;
   const SAMPLE_MS = 500;
   const here = window as unknown as Recorded;
-  const recording: Recording = { frames: [], samples: [] };
+  const recording: Recording = { marks: [], frames: [], samples: [] };
   here.recording = recording;
+  const mark = (step: string) => recording.marks.push({ at: Date.now(), step });
+  const Original = RTCPeerConnection;
+  window.RTCPeerConnection = class extends Original {
+    constructor(configuration?: RTCConfiguration) {
+      super(configuration);
+      this.addEventListener('signalingstatechange', () => mark(`signaling ${this.signalingState}`));
+      this.addEventListener('iceconnectionstatechange', () => mark(`ice ${this.iceConnectionState}`));
+      this.addEventListener('connectionstatechange', () => mark(`connection ${this.connectionState}`));
+    }
+  };
   const video = document.querySelector<HTMLVideoElement>(selector);
   if (!video) throw new Error(`no video at ${selector}`);
   const canvas = new OffscreenCanvas(CELLS, 2);

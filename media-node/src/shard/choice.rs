@@ -109,7 +109,8 @@ impl Viewer {
             chosen,
             ..Limits::default()
         };
-        let loss = f64::from(estimate.loss).clamp(0.0, 0.9);
+        // What is sent once more for the path's own loss. That of a full queue goes with a smaller layer.
+        let loss = f64::from(estimate.inherent_loss).clamp(0.0, 0.9);
         let overhead = HEADERS + loss / (1.0 - loss);
         let audio_bps = match &program.audio {
             Some(audio) if self.takes_audio() => audio.bitrate_bps() + AUDIO_HEADERS_BPS,

@@ -22,6 +22,9 @@ const UNKNOWN_BPS: u64 = 2_000_000;
 /// what is sent must be enough to find out.
 const UNREPORTED_BPS: u64 = 3_000_000;
 
+/// A queue that has to drain before more is sent than the path carries.
+const STANDING: Duration = Duration::from_millis(40);
+
 /// The pace follows the estimate in steps of this part.
 const STEP: u64 = 32;
 
@@ -153,6 +156,12 @@ impl Way {
         let path_bps = match estimate.basis {
             Basis::Nothing => estimate.target_bps.max(UNKNOWN_BPS),
             Basis::TransportWide | Basis::Remb | Basis::ReceiverReports => estimate.target_bps,
+        };
+        // Nothing is gained by sending ahead of the estimate into a queue that is to drain.
+        let path_bps = if estimate.queue_delay > STANDING {
+            path_bps * 2 / 3
+        } else {
+            path_bps
         };
         if path_bps.abs_diff(self.path_bps) * STEP > self.path_bps {
             self.path_bps = path_bps;

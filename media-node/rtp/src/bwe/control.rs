@@ -9,7 +9,7 @@ const BACK_OFF: f64 = 0.85;
 
 /// The same with a queue so long that it has to drain faster.
 const BACK_OFF_FAR: f64 = 0.7;
-const LONG_QUEUE_US: i64 = 150_000;
+const LONG_QUEUE_US: i64 = 200_000;
 
 /// Growth a second, of the rate, before the path was ever full.
 const GROWTH: f64 = 0.15;
@@ -17,11 +17,23 @@ const GROWTH: f64 = 0.15;
 /// What the rate may be at most, of what comes through: not more is known to.
 const HEADROOM: f64 = 1.3;
 
+/// … and beside somebody who takes what is not taken.
+const HEADROOM_BESIDE: f64 = 5.0;
+
+/// … and a share that is more: what stands in the queue are large frames that go through it.
+const MORE_GETS_THROUGH: f64 = 1.08;
+
+/// Who sends less than this is small on any path that carries pictures.
+const SMALL_BPS: f64 = 450_000.0;
+
 /// A rate is lower, and not just about the same, when it is below this share.
 const LOWER: f64 = 0.97;
 
-/// Share of what is sent that is all of it, but for chance.
-const GETS_THROUGH: f64 = 0.95;
+/// A queue that stands for longer is no burst.
+const FRESH_US: i64 = 500_000;
+
+/// Share of what is wanted that is all of it, but for chance.
+const GETS_THROUGH: f64 = 0.9;
 
 /// A trend is not believed while less than this stands in the queue: a frame that is larger than
 /// the others makes one too.
@@ -29,12 +41,23 @@ const REAL_QUEUE_US: i64 = 15_000;
 
 /// A queue that has grown to so much, and with two feedbacks in a row, needs no trend; nor does one
 /// that has grown to so much more.
-const PLAIN_QUEUE_US: i64 = 40_000;
-const FAR_QUEUE_US: i64 = 90_000;
+const PLAIN_QUEUE_US: i64 = 60_000;
+const FAR_QUEUE_US: i64 = 120_000;
 
 /// By how much the queue must have grown after the rate was lowered, to lower it once more before
 /// the path can have answered.
 const GROWN_ON_US: i64 = 20_000;
+
+/// A rate of less than this share of what it was has given way, when no more than so much of it is
+/// sent; for so long nothing more is given.
+const GAVE_WAY: f64 = 0.4;
+const OBEYS: f64 = 1.2;
+const GIVES_WAY_US: i64 = 4_000_000;
+
+/// Share of what the path carried while the queue drained that is sent afterwards, if it drained
+/// within this time.
+const RECOVERS: f64 = 0.92;
+const RECOVERS_US: i64 = 3_000_000;
 
 /// Share that is sent after loss beside somebody who gives way for loss only.
 const BACK_OFF_BESIDE: f64 = 0.9;
@@ -64,6 +87,8 @@ pub(super) struct Sight {
     pub(super) has_rival: bool,
     /// What was sent lately.
     pub(super) sent_bps: f64,
+    /// What is sent by decision.
+    pub(super) wanted_bps: f64,
     /// What the path carried lately, with what it loses anyway counted in.
     pub(super) carried_bps: Option<f64>,
     pub(super) rtt_us: i64,
@@ -80,6 +105,15 @@ impl Sight {
     }
 }
 
+impl Sight {
+    /// Whether so little is sent, and comes through, that whatever fills the path is somebody else.
+    fn is_small(&self, carried_bps: f64) -> bool {
+        self.sent_bps < SMALL_BPS
+            && carried_bps > GETS_THROUGH * self.sent_bps
+            && self.verdict != Verdict::Congested
+    }
+}
+
 /// The rate that may be sent.
 #[derive(Debug)]
 pub(super) struct RateControl {
@@ -90,6 +124,10 @@ pub(super) struct RateControl {
     decreased_us: Option<i64>,
     /// The queue when it was last lowered.
     decreased_at_queue_us: i64,
+    /// Since when a queue stands, and the rate then.
+    stands: Option<(i64, f64)>,
+    /// What came through last while a queue stood: the path was full then.
+    full_bps: Option<f64>,
     /// The rate before a trial, or a silence, lowered it.
     before_trial_bps: Option<f64>,
     before_silence_bps: Option<f64>,
@@ -104,6 +142,8 @@ impl RateControl {
             updated_us: None,
             decreased_us: None,
             decreased_at_queue_us: 0,
+            stands: None,
+            full_bps: None,
             before_trial_bps: None,
             before_silence_bps: None,
         }
@@ -132,6 +172,13 @@ impl RateControl {
         let elapsed_us = (sight.now_us - before_us).clamp(0, 1_000_000);
         if let Some(before) = self.before_silence_bps.take() {
             self.set(before);
+        }
+        if sight.queue_us < REAL_QUEUE_US {
+            self.stands = None;
+            self.recover(sight);
+        } else {
+            self.stands.get_or_insert((sight.now_us, self.target_bps));
+            self.full_bps = sight.carried_bps;
         }
         match sight.verdict {
             Verdict::Congested => {
@@ -179,13 +226,18 @@ impl RateControl {
         {
             return false;
         }
+        if !sight.has_rival && (self.gave_way(sight) || sight.is_small(carried)) {
+            return false;
+        }
         let lowered = if sight.has_rival {
-            BACK_OFF_BESIDE * carried.max(sight.sent_bps.min(self.target_bps))
+            BACK_OFF_BESIDE * self.target_bps
         } else if sight.queue_us > LONG_QUEUE_US {
             BACK_OFF_FAR * carried
-        } else if !sight.is_used && carried > GETS_THROUGH * sight.sent_bps {
-            // All that is sent comes through: that more would not is only likely.
-            (BACK_OFF * self.target_bps).max(carried)
+        } else if carried > MORE_GETS_THROUGH * sight.wanted_bps
+            || (carried > GETS_THROUGH * sight.wanted_bps && self.is_fresh(sight))
+        {
+            // What is wanted comes through: it may be another's burst, and soon gone.
+            (BACK_OFF * self.target_bps).max(carried.max(sight.wanted_bps))
         } else {
             BACK_OFF * carried
         };
@@ -194,6 +246,32 @@ impl RateControl {
         self.decreased_us = Some(sight.now_us);
         self.decreased_at_queue_us = sight.queue_us;
         self.target_bps < LOWER * before
+    }
+
+    /// Whether the queue may be a burst yet.
+    fn is_fresh(&self, sight: &Sight) -> bool {
+        self.stands
+            .is_none_or(|(since_us, _)| sight.now_us - since_us < FRESH_US)
+    }
+
+    /// The queue is gone that the rate was lowered for: back to what the path carried while it drained.
+    fn recover(&mut self, sight: &Sight) {
+        let full_bps = self.full_bps.take();
+        if let Some(full_bps) = full_bps
+            && self.fell_within(sight.now_us, RECOVERS_US)
+        {
+            self.set(self.target_bps.max(RECOVERS * full_bps));
+        }
+    }
+
+    /// Whether much less is sent already than when the queue began to stand, and it stands all the
+    /// same. More of that would not help before it is known whose queue it is.
+    fn gave_way(&self, sight: &Sight) -> bool {
+        self.stands.is_some_and(|(since_us, before_bps)| {
+            self.target_bps < GAVE_WAY * before_bps
+                && sight.sent_bps < OBEYS * self.target_bps
+                && sight.now_us - since_us < GIVES_WAY_US
+        })
     }
 
     fn increase(&mut self, sight: &Sight, elapsed_us: i64) {
@@ -208,18 +286,23 @@ impl RateControl {
             }
             None => GROWTH * self.target_bps,
         };
-        let most = (HEADROOM * carried + 10_000.0).max(self.target_bps);
+        let headroom = if sight.has_rival {
+            HEADROOM_BESIDE
+        } else {
+            HEADROOM
+        };
+        let most = (headroom * carried + 10_000.0).max(self.target_bps);
         let grown = self.target_bps + growth_bps * elapsed_us as f64 / 1e6;
         self.set(grown.min(most));
     }
 
-    /// A probe found that so much is carried, at least or at most.
-    pub(super) fn probed(&mut self, bps: f64, is_limit: bool, carried_bps: Option<f64>) {
+    /// A probe found that so much is carried: at least, or at most. What is sent and comes through
+    /// all the same (`in_use_bps`) is not given up for it.
+    pub(super) fn probed(&mut self, bps: f64, is_limit: bool, in_use_bps: f64) {
         if bps > self.target_bps {
             self.set(bps);
         } else if is_limit {
-            let lowered = bps.max(carried_bps.unwrap_or(0.0));
-            self.set(lowered.min(self.target_bps));
+            self.set(bps.max(in_use_bps).min(self.target_bps));
         }
     }
 

@@ -68,6 +68,11 @@ impl History {
         self.ring.len()
     }
 
+    /// Bytes that the ring takes.
+    pub(super) fn memory(&self) -> usize {
+        self.ring.capacity() * size_of::<Entry>()
+    }
+
     /// Notes a packet that leaves; its number.
     pub(super) fn push(&mut self, now_us: i64, bytes: usize, expected_us: i64) -> u64 {
         let number = self.next;

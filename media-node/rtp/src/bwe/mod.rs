@@ -22,9 +22,7 @@ mod rival;
 mod trend;
 
 #[cfg(test)]
-mod scenarios;
-#[cfg(test)]
-mod sim;
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -44,18 +42,22 @@ use trend::Trend;
 pub use probe::{ClusterId, Probe};
 pub use trend::Usage;
 
-/// Windows over which rates are taken: shortly, while a queue grows, and else.
+/// Windows over which rates are taken: with a queue that has grown, and else. The short one is noisy:
+/// it holds few frames.
 const SHORT_US: i64 = 160_000;
 const LONG_US: i64 = 500_000;
 
 /// A queue that grew to so much calls for the short window.
-const GROWN_QUEUE_US: i64 = 50_000;
+const GROWN_QUEUE_US: i64 = 80_000;
+
+/// Who sends nothing for so long has paused.
+const PAUSE_US: i64 = 400_000;
 
 /// A probe that looks into a queue has at least this rate.
 const LEAST_LOOK_BPS: f64 = 300_000.0;
 
 /// How long after it was lowered the rate is not probed for.
-const PROBE_AFTER_US: i64 = 1_000_000;
+const PROBE_AFTER_US: i64 = 500_000;
 
 /// A queue in which a probe tells something.
 const CALM_QUEUE_US: i64 = 20_000;
@@ -70,6 +72,7 @@ const USED_SHARE: f64 = 0.85;
 const REFERENCE_US: i64 = 64_000;
 const REFERENCE_WRAP: i64 = 1 << 24;
 const DELTA_US: i64 = 250;
+const MOST_REFERENCE: i64 = 1 << 40;
 
 /// Bounds of the estimate, and where it begins, in bit/s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +160,8 @@ pub struct Estimator {
     fallback: Fallback,
     basis: Basis,
     rtt_us: Option<i64>,
+    /// None as long as nobody has said.
+    wanted_bps: Option<f64>,
     goal_bps: Option<f64>,
     /// Reference time of the last feedback, unwrapped, in 64 ms.
     reference: Option<i64>,
@@ -166,6 +171,7 @@ pub struct Estimator {
     /// When feedback last came, and how far apart it comes.
     heard_us: i64,
     feedback_every_us: i64,
+    last_sent_us: i64,
 }
 
 /// What one feedback brought.
@@ -205,12 +211,14 @@ impl Estimator {
             fallback: Fallback::default(),
             basis: Basis::Nothing,
             rtt_us: None,
+            wanted_bps: None,
             goal_bps: None,
             reference: None,
             reported: None,
             latest_arrival_us: None,
             heard_us: 0,
             feedback_every_us: 100_000,
+            last_sent_us: i64::MIN / 2,
         }
     }
 
@@ -223,6 +231,11 @@ impl Estimator {
     /// size on the wire.
     pub fn on_sent(&mut self, now: Instant, bytes: usize, kind: Sent) -> u16 {
         let now_us = self.us(now);
+        if now_us - self.last_sent_us > PAUSE_US {
+            // Nothing could be heard of what was not sent.
+            self.heard_us = now_us;
+        }
+        self.last_sent_us = now_us;
         let rate_bps = self.control.target_bps();
         let expected_us = self.burst.on_sent(now_us, bytes, rate_bps);
         let number = self.history.push(now_us, bytes, expected_us);
@@ -266,6 +279,12 @@ impl Estimator {
         let before = self.reference.unwrap_or(time);
         let ahead = (time - before + REFERENCE_WRAP / 2).rem_euclid(REFERENCE_WRAP);
         let reference = before + ahead - REFERENCE_WRAP / 2;
+        // No peer's clock gets there; what says so is made up.
+        let reference = if reference.abs() < MOST_REFERENCE {
+            reference
+        } else {
+            time
+        };
         self.reference = Some(reference);
         reference
     }
@@ -364,7 +383,7 @@ impl Estimator {
         self.queue.close_batch();
         let queue_us = self.queue.standing_us();
         let sent_bps = self.sent_bps(now_us);
-        self.rival.look(now_us, queue_us);
+        self.rival.look(now_us, queue_us, sent_bps);
         let rtt_us = self.rtt_us.unwrap_or(USUAL_RTT_US);
         let carried_bps = self.carried_bps();
         let sight = Sight {
@@ -376,6 +395,7 @@ impl Estimator {
             grows_on: self.queue.grows_on(),
             has_rival: self.rival.is_present(),
             sent_bps,
+            wanted_bps: self.wanted_bps.unwrap_or(sent_bps),
             carried_bps,
             rtt_us,
             is_used: self.is_used(now_us),
@@ -390,8 +410,11 @@ impl Estimator {
         let outlook = self.outlook(now_us);
         if let Some(found) = self.prober.conclude(now_us, self.reported, &outlook) {
             self.rival.probed(now_us, found.bps, self.sent_bps(now_us));
-            let carried_bps = self.carried_bps();
-            self.control.probed(found.bps, found.is_limit, carried_bps);
+            // In a queue that is full of others' packets it found what it got, not what there is.
+            let is_limit = found.is_limit && self.queue.standing_us() < CALM_QUEUE_US;
+            let carried_bps = self.carried_bps().unwrap_or(0.0);
+            let in_use_bps = self.wanted_bps.unwrap_or(0.0).max(carried_bps);
+            self.control.probed(found.bps, is_limit, in_use_bps);
         }
     }
 
@@ -401,8 +424,8 @@ impl Estimator {
 
     /// What the path carried lately: what came, and what it loses anyway.
     fn carried_bps(&self) -> Option<f64> {
-        let grows = self.trend.usage() == Usage::Over || self.queue.standing_us() > GROWN_QUEUE_US;
-        let window_us = if grows { SHORT_US } else { LONG_US };
+        let is_grown = self.queue.standing_us() > GROWN_QUEUE_US;
+        let window_us = if is_grown { SHORT_US } else { LONG_US };
         let until_us = self.acknowledged.until_us();
         let came_bps = self.acknowledged.bps(until_us, window_us)?;
         Some(came_bps / (1.0 - self.loss.inherent()))
@@ -458,6 +481,7 @@ impl Estimator {
     /// What is sent by the allocation's will, and what the next better thing would take in all: the
     /// goal of probes. None if nothing better waits.
     pub fn set_wanted(&mut self, bps: u64, next_layer_bps: Option<u64>) {
+        self.wanted_bps = Some(bps as f64);
         self.goal_bps = next_layer_bps.map(|next| next.max(bps) as f64);
     }
 
@@ -507,6 +531,11 @@ impl Estimator {
             is_probing: self.prober.is_busy(),
             basis: self.basis,
         }
+    }
+
+    /// Bytes that it takes, its history included.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.history.memory()
     }
 
     /// What may be sent for a probe now, beside the media of this tick and after it. To be called

@@ -5,6 +5,10 @@
 /// How long a cluster lasts at least.
 const CLUSTER_US: i64 = 15_000;
 
+/// … but once something is known of the path it lasts longer than the pause between two frames:
+/// else it may just meet none, or all, of those of others who share the path.
+const CAREFUL_US: i64 = 40_000;
+
 /// Packets, and bytes, that a cluster has at least.
 const LEAST_PACKETS: f64 = 5.0;
 const LEAST_BYTES: f64 = 5_500.0;
@@ -29,14 +33,20 @@ const GOOD_START: f64 = 0.7;
 /// By how much a cluster goes beyond the goal: what it finds comes out somewhat below what it tries.
 const BEYOND_GOAL: f64 = 1.2;
 
+/// A rate that may be tried from any other.
+const HARMLESS_BPS: f64 = 500_000.0;
+
 /// The path is full when less than this share of the rate comes; what comes then, less a little, is
 /// what it carries.
 const FULL: f64 = 0.9;
 const LEAVES: f64 = 0.98;
 
 /// Times between clusters that did not find what they looked for.
-const FIRST_PAUSE_US: i64 = 1_000_000;
+const FIRST_PAUSE_US: i64 = 700_000;
 const LONGEST_PAUSE_US: i64 = 3_000_000;
+
+/// Spreads the low bits of a number over its high ones (2⁶⁴ by the golden ratio).
+const SPREADER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Time until the next cluster when the last one told nothing.
 const RETRY_US: i64 = 300_000;
@@ -208,10 +218,15 @@ impl Prober {
         let Some(rate_bps) = outlook.look_bps.or_else(|| self.rate(now_us, outlook)) else {
             return;
         };
+        let lasts_us = if self.starting {
+            CLUSTER_US
+        } else {
+            CAREFUL_US
+        };
         // Of what is lost anyway there must be so much more.
         let more = 1.0 / (1.0 - outlook.inherent_loss.min(0.8));
         let goal_bytes =
-            (rate_bps * (CLUSTER_US + self.tick_us) as f64 / 8e6).max(LEAST_BYTES * more);
+            (rate_bps * (lasts_us + self.tick_us) as f64 / 8e6).max(LEAST_BYTES * more);
         let id = ClusterId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         self.phase = Phase::Sending(Cluster {
@@ -234,7 +249,7 @@ impl Prober {
         Some(if self.starting {
             3.0 * outlook.target_bps
         } else {
-            (BEYOND_GOAL * goal_bps).min(5.0 * outlook.target_bps)
+            (BEYOND_GOAL * goal_bps).min((5.0 * outlook.target_bps).max(HARMLESS_BPS))
         })
     }
 
@@ -333,20 +348,23 @@ impl Prober {
         // What it left in the queue drains at the rate that it found.
         let drains_us = 8e6 * sent.bytes as f64 / found.bps.max(1.0);
         self.settles_us = sent.last_us + (drains_us as i64).min(300_000);
-        self.schedule(now_us, &found, outlook);
+        let is_enough = outlook.goal_bps.is_some_and(|goal| found.bps >= goal);
+        self.schedule(now_us ^ sent.last as i64, now_us, &found, is_enough);
         Some(found)
     }
 
-    fn schedule(&mut self, now_us: i64, found: &Found, outlook: &Outlook) {
+    fn schedule(&mut self, dice: i64, now_us: i64, found: &Found, is_enough: bool) {
         if self.starting && found.bps >= GOOD_START * found.asked_bps {
             return;
         }
         self.starting = false;
-        if outlook.goal_bps.is_some_and(|goal| found.bps >= goal) {
+        if is_enough {
             self.pause_us = FIRST_PAUSE_US;
             return;
         }
-        self.not_before_us = now_us + self.pause_us;
+        // From three quarters of it to five: viewers who share a path should not probe it together.
+        let spread = (dice as u64).wrapping_mul(SPREADER) >> 56;
+        self.not_before_us = now_us + self.pause_us * (384 + spread as i64) / 512;
         self.pause_us = (2 * self.pause_us).min(LONGEST_PAUSE_US);
     }
 }
@@ -443,7 +461,7 @@ mod tests {
         assert!(found.is_limit);
         assert!((0.7e6..0.8e6).contains(&found.bps), "{found:?}");
         assert_eq!(prober.poll(now, &OUTLOOK), None, "not again at once");
-        assert!(prober.poll(now + FIRST_PAUSE_US, &OUTLOOK).is_some());
+        assert!(prober.poll(now + 2 * FIRST_PAUSE_US, &OUTLOOK).is_some());
     }
 
     #[test]

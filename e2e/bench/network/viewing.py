@@ -21,13 +21,16 @@ class Viewing:
     ended: float
     frames: list[dict]
     samples: list[dict]
+    # Steps of its connections.
+    marks: list[dict]
     errors: list[str]
 
     @classmethod
     def read(cls, told: dict, ended: float) -> "Viewing":
         frames = [frame | {"at": frame["at"] / 1e3} for frame in told["frames"]]
         samples = [sample | {"at": sample["at"] / 1e3} for sample in told["samples"]]
-        return cls(told["joined"] / 1e3, ended, frames, samples, told["errors"])
+        marks = [mark | {"at": mark["at"] / 1e3} for mark in told["marks"]]
+        return cls(told["joined"] / 1e3, ended, frames, samples, marks, told["errors"])
 
     def first_frame_ms(self) -> float:
         return (self.frames[0]["at"] - self.joined) * 1e3 if self.frames else float("inf")
@@ -85,30 +88,46 @@ class Viewing:
 
     def bps(self, since: float = 0) -> float:
         """Bits a second of both streams as RTP packets, retransmissions and padding among them."""
-        since = max(since, self.samples[0]["at"] if self.samples else 0)
+        times = [sample["at"] for sample in self.samples if sample["at"] >= since]
+        if len(times) < 2:
+            return 0.0
         fields = ("bytesReceived", "headerBytesReceived")
         received = sum(self.delta(kind, field, since) for kind in ("video", "audio") for field in fields)
-        return received * 8 / max(1e-3, self.ended - since)
+        return received * 8 / (times[-1] - times[0])
 
     def frames_per_second(self) -> float:
         decoded = self.delta("video", "framesDecoded")
         return decoded / max(1e-3, self.ended - self.joined)
 
-    def glass_to_glass_ms(self, log: Path, since: float) -> list[float]:
-        """For each frame whose number could be read, how long before it the host sent it; the shortest first."""
+    def ages_ms(self, log: Path, since: float) -> list[tuple[float, float]]:
+        """For each frame whose number could be read: when it was shown, and how long before it the host sent it."""
         sent: dict[tuple[str, int], list[float]] = defaultdict(list)
         with open(log) as lines:
             for row in csv.reader(lines):
                 if len(row) == 3:
                     sent[row[0], int(row[1])].append(float(row[2]) / 1e3)
         rids = {height: rid for rid, height in HEIGHTS.items()}
-        delays = []
+        ages = []
         for frame in self.frames:
             times = sent.get((rids.get(frame["height"], ""), frame["number"]), [])
             index = bisect.bisect_right(times, frame["at"])
             if frame["at"] >= since and frame["number"] is not None and index:
-                delays.append((frame["at"] - times[index - 1]) * 1e3)
-        return sorted(delays)
+                ages.append((frame["at"], (frame["at"] - times[index - 1]) * 1e3))
+        return ages
+
+    def ages_of_the_picture_ms(self, log: Path, since: float) -> list[float]:
+        """How old what is on the screen is, looked at 100 times a second: a picture that stands gets older."""
+        ages = self.ages_ms(log, since)
+        if not ages:
+            return []
+        found, index, at = [], 0, ages[0][0]
+        while at < self.ended:
+            while index + 1 < len(ages) and ages[index + 1][0] <= at:
+                index += 1
+            shown, age = ages[index]
+            found.append(age + (at - shown) * 1e3)
+            at += 0.01
+        return found
 
 
 @dataclass
@@ -119,8 +138,9 @@ class Link:
 
     @classmethod
     def read(cls, path: Path) -> "Link":
-        lines = path.read_text().splitlines()
-        return cls([json.loads(line) for line in lines if line.endswith("}")])
+        told = [json.loads(line) for line in path.read_text().splitlines()]
+        # The last one is the sum of all.
+        return cls([stretch for stretch in told if stretch["t"] - stretch["since"] < 1])
 
     def unix(self, t: float) -> float:
         """The time since 1970 of a moment of the scenario."""

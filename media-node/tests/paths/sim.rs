@@ -3,23 +3,22 @@
 //! over the wire's bytes.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::{Config, Estimate, Estimator, Sent};
-use crate::rtcp::{Packet, Writer, packets};
-use crate::twcc::Recorder;
-
-/// What a packet has on the wire beside the bytes that the estimator is told.
-const HEADERS: usize = 28;
+use media_node::media::allocation::{Allocator, Budget, Limits, Offer, Rung};
+use media_node::media::packet::SourceId;
+use showrunner_rtp::bwe::{Config, Estimate, Estimator, Sent};
+use showrunner_rtp::rtcp::{Packet, Writer, packets};
+use showrunner_rtp::twcc::Recorder;
 
 /// Random numbers that are the same each time.
 #[derive(Debug)]
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub u64);
 
 impl Dice {
     /// From 0 to 1.
-    pub(super) fn roll(&mut self) -> f64 {
+    pub(crate) fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,7 +29,7 @@ impl Dice {
 
 /// Loss, whatever is sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     /// Each packet by itself.
     Random(f64),
     /// Bursts of a mean length (Gilbert).
@@ -38,17 +37,17 @@ pub(super) enum Loss {
 }
 
 /// One direction of a path.
-pub(super) struct Link {
+pub(crate) struct Link {
     /// Bit/s at a time in ms.
-    pub(super) rate: Box<dyn Fn(i64) -> f64>,
-    pub(super) delay_us: i64,
+    pub(crate) rate: Box<dyn Fn(i64) -> f64>,
+    pub(crate) delay_us: i64,
     /// How much time's worth of packets the queue holds, at the rate of the moment, and at least in
     /// bytes.
-    pub(super) queue_us: i64,
-    pub(super) loss: Loss,
-    pub(super) jitter_us: i64,
+    pub(crate) queue_us: i64,
+    pub(crate) loss: Loss,
+    pub(crate) jitter_us: i64,
     /// Drops what is above the rate, and delays nothing.
-    pub(super) polices: bool,
+    pub(crate) polices: bool,
     busy_until_us: i64,
     in_burst: bool,
     last_arrival_us: i64,
@@ -56,7 +55,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(rate: impl Fn(i64) -> f64 + 'static) -> Self {
+    pub(crate) fn new(rate: impl Fn(i64) -> f64 + 'static) -> Self {
         Self {
             rate: Box::new(rate),
             delay_us: 50_000,
@@ -80,7 +79,7 @@ impl Link {
         if free_us - now_us > room_us && queued_bits > 15_000.0 * 8.0 {
             return None;
         }
-        self.busy_until_us = self.serve(free_us, (bytes + HEADERS) as f64 * 8.0);
+        self.busy_until_us = self.serve(free_us, bytes as f64 * 8.0);
         if self.is_lost() {
             return None;
         }
@@ -127,69 +126,99 @@ impl Link {
     }
 }
 
-/// The layers that viewers can be sent, in bit/s.
-pub(super) const LADDER: [f64; 4] = [150e3, 500e3, 1_200e3, 2_500e3];
+/// The layers that viewers can be sent: height, and bit/s.
+pub(crate) const LADDER: [(u16, u64); 3] = [(360, 250_000), (720, 1_100_000), (1080, 2_400_000)];
+
+/// What headers add.
+const HEADERS_SHARE: f64 = 0.05;
+const AUDIO_BPS: u64 = 75_000;
 
 /// How often a packet is sent once more.
 const MOST_TRIES: u8 = 5;
 
-/// How long a switch waits for its keyframe.
-const SWITCH_US: i64 = 200_000;
+/// How often the host's layers have a keyframe: for all viewers at the same time.
+const GROUP_US: i64 = 2_000_000;
+const GROUP_AT_US: i64 = 700_000;
 
-/// A simple choice of layers; the real one is tested elsewhere.
-#[derive(Debug)]
+/// How long a switch waits for its keyframe.
+const SWITCH_US: i64 = 150_000;
+
+/// A viewer is sent to this much faster than its path is said to carry, and so much at once.
+const PACE: f64 = 1.5;
+const BURST_US: f64 = 20_000.0;
+
+/// … unless so much stands in its queue.
+const STANDING: Duration = Duration::from_millis(40);
+
+/// The choice of layers, and when the next one comes.
+#[derive(Default)]
 struct Choice {
-    rung: usize,
-    target: Option<(usize, i64)>,
-    fits_since_us: Option<i64>,
+    allocator: Allocator,
+    rung: Option<usize>,
+    target: Option<(Option<usize>, i64)>,
 }
 
 impl Choice {
-    fn look(&mut self, now_us: i64, estimate: &Estimate) -> (f64, Option<f64>) {
-        // Retransmission takes its share.
-        let overhead = 1.0 / (1.0 - f64::from(estimate.inherent_loss).min(0.6)) + 0.03;
-        let cost = |rung: usize| 70e3 + overhead * LADDER[rung];
-        let target = estimate.target_bps as f64;
-        let wanted = self.target.map_or(self.rung, |(rung, _)| rung);
-        let fitting = |margin: f64| {
-            let rungs = (0..LADDER.len()).rev();
-            rungs.into_iter().find(|r| margin * cost(*r) <= target)
+    /// Decides anew; what is wanted, and what for more.
+    fn look(&mut self, now: Instant, now_us: i64, estimate: &Estimate) -> (u64, Option<u64>) {
+        let inherent = f64::from(estimate.inherent_loss).min(0.8);
+        let budget = Budget {
+            estimate_bps: estimate.target_bps,
+            audio_bps: AUDIO_BPS,
+            overhead: HEADERS_SHARE + inherent / (1.0 - inherent),
         };
-        if cost(wanted) > target && wanted > 0 {
-            self.target = Some((fitting(1.0).unwrap_or(0), now_us + SWITCH_US));
-            self.fits_since_us = None;
-        } else if let Some(better) = fitting(1.05).filter(|r| *r > wanted) {
-            let since_us = *self.fits_since_us.get_or_insert(now_us);
-            if now_us - since_us > 300_000 {
-                self.target = Some((better, now_us + SWITCH_US));
-                self.fits_since_us = None;
-            }
-        } else {
-            self.fits_since_us = None;
+        let mut rungs = [None; LADDER.len()];
+        for (n, (height, bitrate_bps)) in LADDER.into_iter().enumerate() {
+            rungs[n] = Some(Rung {
+                source: SourceId(n as u64),
+                spatial: 0,
+                temporal: 0,
+                width: height / 9 * 16,
+                height,
+                bitrate_bps,
+            });
         }
-        let wanted = self.target.map_or(self.rung, |(rung, _)| rung);
-        let goal = (wanted + 1 < LADDER.len()).then(|| 1.05 * cost(wanted + 1));
-        (cost(wanted), goal)
+        let rungs: Vec<Rung> = rungs.into_iter().flatten().collect();
+        let offer = Offer {
+            rungs: &rungs,
+            limits: Limits::default(),
+        };
+        let mut wanted = None;
+        let total = self
+            .allocator
+            .decide(now, &budget, &[offer], |_, decision| {
+                wanted = decision.rung.map(|rung| rung.source.0 as usize);
+            });
+        if self.target.is_none_or(|(target, _)| target != wanted) {
+            let is_down = wanted < self.rung;
+            let waits = if is_down && wanted.is_none() {
+                0
+            } else {
+                SWITCH_US
+            };
+            self.target = (wanted != self.rung).then_some((wanted, now_us + waits));
+        }
+        (total.wanted_bps, total.goal_bps)
     }
 }
 
 /// What a viewer went through.
 #[derive(Debug, Default)]
-pub(super) struct Lived {
-    /// Time in ms, and the rung from then on.
-    pub(super) rungs: Vec<(i64, usize)>,
+pub(crate) struct Lived {
+    /// Time in ms, and the height of the picture from then on; 0 is a pause.
+    pub(crate) rungs: Vec<(i64, u16)>,
     /// Time in ms, and the estimate in kbit/s, each 100 ms.
-    pub(super) targets: Vec<(i64, u64)>,
+    pub(crate) targets: Vec<(i64, u64)>,
     /// When each whole frame was there, in ms, and how long after it left.
-    pub(super) frames: Vec<(i64, i64)>,
-    pub(super) media_bytes: u64,
-    pub(super) probe_bytes: u64,
-    pub(super) sent_bytes: u64,
+    pub(crate) frames: Vec<(i64, i64)>,
+    pub(crate) media_bytes: u64,
+    pub(crate) probe_bytes: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 impl Lived {
     /// The longest time in ms without a new frame, from a moment on.
-    pub(super) fn worst_gap_ms(&self, from_ms: i64, until_ms: i64) -> i64 {
+    pub(crate) fn worst_gap_ms(&self, from_ms: i64, until_ms: i64) -> i64 {
         let mut newest = from_ms;
         let mut worst = 0;
         let mut times: Vec<i64> = self.frames.iter().map(|f| f.0).collect();
@@ -204,20 +233,29 @@ impl Lived {
         worst.max(until_ms - newest)
     }
 
-    /// The rung at a time in ms.
-    pub(super) fn rung_at(&self, ms: i64) -> usize {
+    /// The share of a time that is beyond 200 ms after a frame, until the next.
+    pub(crate) fn frozen(&self, from_ms: i64, until_ms: i64) -> f64 {
+        let mut times: Vec<i64> = self.frames.iter().map(|f| f.0).collect();
+        times.sort_unstable();
+        let gaps = times.windows(2).map(|w| w[1] - w[0]);
+        let frozen: i64 = gaps.filter(|gap| *gap > 200).sum();
+        frozen as f64 / (until_ms - from_ms) as f64
+    }
+
+    /// The height of the picture at a time in ms.
+    pub(crate) fn height_at(&self, ms: i64) -> u16 {
         let until = self.rungs.partition_point(|(at, _)| *at <= ms);
         until.checked_sub(1).map_or(0, |n| self.rungs[n].1)
     }
 
-    /// The share of a time that was spent on a rung or a better one.
-    pub(super) fn share_at_least(&self, rung: usize, from_ms: i64, until_ms: i64) -> f64 {
-        let good = (from_ms..until_ms).filter(|ms| self.rung_at(*ms) >= rung);
+    /// The share of a time with a picture of this height or a higher one.
+    pub(crate) fn share_at_least(&self, height: u16, from_ms: i64, until_ms: i64) -> f64 {
+        let good = (from_ms..until_ms).filter(|ms| self.height_at(*ms) >= height);
         good.count() as f64 / (until_ms - from_ms) as f64
     }
 
     /// The estimate at a time in ms, in kbit/s.
-    pub(super) fn target_at(&self, ms: i64) -> u64 {
+    pub(crate) fn target_at(&self, ms: i64) -> u64 {
         let until = self.targets.partition_point(|(at, _)| *at <= ms);
         until.checked_sub(1).map_or(0, |n| self.targets[n].1)
     }
@@ -232,8 +270,13 @@ struct Viewer {
     estimator: Estimator,
     recorder: Recorder,
     choice: Choice,
+    /// Packets of media that wait for the pace, and what may leave, in bytes.
+    waiting: VecDeque<(usize, usize)>,
+    budget: f64,
+    refilled_us: i64,
     frames: Vec<FrameOnTheWay>,
     keyframe_next: bool,
+    keyframe_us: i64,
     /// Sends exactly what the estimate says, in place of a rung.
     is_greedy: bool,
     lived: Lived,
@@ -275,13 +318,13 @@ enum Event {
 }
 
 /// Viewers behind one link.
-pub(super) struct Sim {
+pub(crate) struct Sim {
     began: Instant,
     now_us: i64,
     link: Link,
     /// Share of feedback that is lost on the way back.
-    pub(super) feedback_loss: f64,
-    pub(super) feedback_every_us: i64,
+    pub(crate) feedback_loss: f64,
+    pub(crate) feedback_every_us: i64,
     events: BinaryHeap<Reverse<(i64, u64, Event)>>,
     count: u64,
     viewers: Vec<Viewer>,
@@ -290,7 +333,7 @@ pub(super) struct Sim {
 }
 
 impl Sim {
-    pub(super) fn new(link: Link) -> Self {
+    pub(crate) fn new(link: Link) -> Self {
         Self {
             began: Instant::now(),
             now_us: 0,
@@ -306,26 +349,26 @@ impl Sim {
     }
 
     /// Other random numbers.
-    pub(super) fn seed(mut self, seed: u64) -> Self {
+    pub(crate) fn seed(mut self, seed: u64) -> Self {
         self.dice = Dice(seed);
         self.link.dice = Dice(seed ^ 0x5555);
         self
     }
 
     /// A viewer who joins at a time in ms.
-    pub(super) fn viewer(mut self, joins_ms: i64, is_greedy: bool) -> Self {
+    pub(crate) fn viewer(mut self, joins_ms: i64, is_greedy: bool) -> Self {
         let joins_us = joins_ms * 1000;
         let at = self.viewers.len();
         self.viewers.push(Viewer {
             estimator: Estimator::new(self.instant(joins_us), Config::default()),
             recorder: Recorder::new(),
-            choice: Choice {
-                rung: 0,
-                target: None,
-                fits_since_us: None,
-            },
+            choice: Choice::default(),
+            waiting: VecDeque::new(),
+            budget: 0.0,
+            refilled_us: joins_us,
             frames: Vec::new(),
             keyframe_next: true,
+            keyframe_us: 0,
             is_greedy,
             lived: Lived::default(),
         });
@@ -337,7 +380,7 @@ impl Sim {
     }
 
     /// A bulk flow that begins at a time in ms.
-    pub(super) fn bulk(mut self, begins_ms: i64) -> Self {
+    pub(crate) fn bulk(mut self, begins_ms: i64) -> Self {
         self.at(begins_ms * 1000, Event::BulkStart);
         self
     }
@@ -352,7 +395,7 @@ impl Sim {
     }
 
     /// Runs until a time in ms; what each viewer went through.
-    pub(super) fn run(mut self, until_ms: i64) -> (Vec<Lived>, u64) {
+    pub(crate) fn run(mut self, until_ms: i64) -> (Vec<Lived>, u64) {
         while let Some(Reverse((at, _, event))) = self.events.pop() {
             if at > until_ms * 1000 {
                 break;
@@ -410,12 +453,10 @@ impl Sim {
             let target = estimate.target_bps;
             viewer.estimator.set_wanted(target, None);
         } else {
-            let (wanted, goal) = viewer.choice.look(now_us, &estimate);
-            viewer
-                .estimator
-                .set_wanted(wanted as u64, goal.map(|g| g as u64));
+            let (wanted, goal) = viewer.choice.look(now, now_us, &estimate);
+            viewer.estimator.set_wanted(wanted, goal);
         }
-        if now_us % 100_000 < 10_000 {
+        if now_us % 100_000 < 5_000 {
             let target = estimate.target_bps / 1000;
             viewer.lived.targets.push((now_us / 1000, target));
         }
@@ -426,7 +467,8 @@ impl Sim {
                 left -= 1100;
             }
         }
-        self.at(now_us + 10_000, Event::Tick(at));
+        self.pace(at);
+        self.at(now_us + 5_000, Event::Tick(at));
     }
 
     fn frame(&mut self, at: usize) {
@@ -439,18 +481,28 @@ impl Sim {
             viewer.keyframe_next |= rung != viewer.choice.rung;
             viewer.choice.rung = rung;
             viewer.choice.target = None;
+            // What waits of the layer before is not sent any more.
+            viewer.waiting.clear();
         }
         let rung = viewer.choice.rung;
-        if viewer.lived.rungs.last().is_none_or(|(_, r)| *r != rung) {
-            viewer.lived.rungs.push((now_us / 1000, rung));
+        let height = rung.map_or(0, |rung| LADDER[rung].0);
+        if viewer.lived.rungs.last().is_none_or(|(_, r)| *r != height) {
+            viewer.lived.rungs.push((now_us / 1000, height));
         }
+        self.at(now_us + 33_333, Event::Frame(at));
+        let viewer = &mut self.viewers[at];
         let bps = if viewer.is_greedy {
-            viewer.estimator.estimate().target_bps as f64 - 64e3
+            viewer.estimator.estimate().target_bps as f64 - 80e3
+        } else if let Some(rung) = rung {
+            LADDER[rung].1 as f64
         } else {
-            LADDER[rung]
+            return;
         };
-        let key = if std::mem::take(&mut viewer.keyframe_next) {
-            4.0
+        let is_due =
+            (now_us + GROUP_AT_US) / GROUP_US != (viewer.keyframe_us + GROUP_AT_US) / GROUP_US;
+        let key = if std::mem::take(&mut viewer.keyframe_next) || is_due {
+            viewer.keyframe_us = now_us;
+            6.0
         } else {
             1.0
         };
@@ -462,15 +514,39 @@ impl Sim {
             missing: count as u32,
         });
         for _ in 0..count {
-            self.send(at, bytes / count + 40, Sent::Media, Some(frame), 0);
+            viewer.waiting.push_back((bytes / count + 64, frame));
         }
-        self.at(now_us + 33_333, Event::Frame(at));
+        self.pace(at);
+    }
+
+    /// Sends what waits, as far as the pace allows.
+    fn pace(&mut self, at: usize) {
+        let now_us = self.now_us;
+        let viewer = &mut self.viewers[at];
+        let estimate = viewer.estimator.estimate();
+        let ahead = if estimate.queue_delay > STANDING {
+            1.0
+        } else {
+            PACE
+        };
+        let pace = ahead * estimate.target_bps as f64 / 8e6;
+        let burst = (pace * BURST_US).max(3_600.0);
+        let elapsed_us = (now_us - viewer.refilled_us) as f64;
+        viewer.refilled_us = now_us;
+        let grown = viewer.budget + pace * elapsed_us;
+        viewer.budget = grown.min(burst.max(viewer.budget));
+        while self.viewers[at].budget > 0.0
+            && let Some((bytes, frame)) = self.viewers[at].waiting.pop_front()
+        {
+            self.send(at, bytes, Sent::Media, Some(frame), 0);
+        }
     }
 
     fn send(&mut self, at: usize, bytes: usize, kind: Sent, frame: Option<usize>, tries: u8) {
         let now = self.instant(self.now_us);
         let viewer = &mut self.viewers[at];
         let seq = viewer.estimator.on_sent(now, bytes, kind);
+        viewer.budget -= bytes as f64;
         viewer.lived.sent_bytes += bytes as u64;
         if let Sent::Probe(_) = kind {
             viewer.lived.probe_bytes += bytes as u64;

@@ -64,7 +64,7 @@ Medians of the runs: {runs}.
 
 ## How it is measured
 
-Host, server and viewer are in three network namespaces on one machine; between each two is a link of `e2e/impair` with a scenario of `e2e/bench/network` (the host's is `way.yaml` unless the scenario says more): 100 ms there and back where nothing else is said. The host is `showrunner-load`, for LiveKit its own Go SDK, and sends the same VP8 files: 480×270 at 0.25 Mbit/s, 1280×720 at 1.1 and 1920×1080 at 2.4, with a keyframe each two seconds and, when asked for one, at once (not twice within half a second). The middle layer is 720p and fits twice into 3 Mbit/s, the top one fits once. Sound is Opus at 48 kbit/s.
+Host, server and viewer are in three network namespaces on one machine; between each two is a link of `e2e/impair` with a scenario of `e2e/bench/network/links` (the host's is `way.yaml` unless the scenario says more): 100 ms there and back where nothing else is said. The host is `showrunner-load`, for LiveKit its own Go SDK, and sends the same VP8 files: 480×270 at 0.25 Mbit/s, 1280×720 at 1.1 and 1920×1080 at 2.4, with a keyframe each two seconds and, when asked for one, at once (not twice within half a second). The middle layer is 720p and fits twice into 3 Mbit/s, the top one fits once. Sound is Opus at 48 kbit/s.
 
 The viewer is the same headless Chromium for both, with a window of 1920×1080: our page client, and `livekit-client` with its default options. The page has a connection to the server already when it begins to watch, as one that was loaded from there has.
 
@@ -76,7 +76,7 @@ The viewer is the same headless Chromium for both, with a window of 1920×1080: 
 - **bitrate**, **ours**, **shares**: RTP packets of picture and sound with headers and retransmissions, from `bytesReceived` and `headerBytesReceived`; shares and TCP from 20 s on.
 - **settled**: from the step until, for good, the link's queue drops nothing and what waits is less than 100 ms.
 - **of capacity**: the bitrate as a share of what the link carried, counting no more at any time than the top layer needs. *Best choice of layers* is the same for one that knows the future and always sends the largest layer that fits.
-- **glass to glass**: frames show their number, and the host logs when it sent which; from sending (nothing is captured or encoded here) until the viewer shows it.
+- **glass to glass**: frames show their number, and the host logs when it sent which; from sending (nothing is captured or encoded here) until the viewer shows it. *Age of the picture* is that of what is on the screen at any moment: a picture that stands gets older.
 """)
 
 

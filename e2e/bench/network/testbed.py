@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = ROOT / os.environ.get("BENCH_PROGRAMS", "target/release")
 MEDIA = ROOT / ".cache/media/network"
 SERVER_IP, HOST_IP, VIEWER_IP = "10.99.0.1", "10.99.1.2", "10.99.2.2"
