@@ -42,8 +42,6 @@ pub struct Hiding {
     /// What the path carries, as a multiple of what is sent.
     headroom: Option<f32>,
     playout: PlayoutDelay,
-    /// By how much pictures come late to the node.
-    late: Duration,
     audio_depth: usize,
     /// The most bytes of earlier sound in a packet.
     max_earlier: usize,
@@ -72,12 +70,7 @@ impl Hiding {
                 .min(MAX_EARLIER)
         });
         let copies = 1 + early_copies(path, headroom, Weight::Base);
-        self.playout.update(now, path, copies, self.late);
-    }
-
-    /// Pictures come to the node so late as it is.
-    pub fn wait_for(&mut self, late: Duration) {
-        self.late = late;
+        self.playout.update(now, path, copies);
     }
 
     /// How long pictures are held back at least.

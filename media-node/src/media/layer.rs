@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use showrunner_rtp::codec::Codec;
 
 use super::keyframes::KeyframeRequests;
-use super::lateness::Lateness;
 use super::packet::{SourceId, StoredPacket};
 use super::pool::PacketPool;
 
@@ -69,7 +68,6 @@ pub struct Layer {
     newest_timestamp: u32,
     last_arrival: Instant,
     keyframe: Keyframe,
-    lateness: Lateness,
     rate: RateMeter,
 }
 
@@ -98,7 +96,6 @@ impl Layer {
             newest_timestamp: 0,
             last_arrival: now,
             keyframe: Keyframe::default(),
-            lateness: Lateness::default(),
             rate: RateMeter::new(now),
         }
     }
@@ -117,10 +114,6 @@ impl Layer {
         if packet.seq >= head {
             self.head = Some(packet.seq);
             self.newest_timestamp = packet.timestamp;
-        } else if let Some(next) = (packet.seq + 1..=head).find_map(|seq| self.get(seq)) {
-            let late = packet.arrival.saturating_duration_since(next.arrival);
-            self.lateness
-                .on_late(packet.arrival, packet.timestamp, late);
         }
         self.remember_keyframe(&packet, pool.as_deref_mut());
         self.pending.push(Arc::clone(&packet));
@@ -162,11 +155,6 @@ impl Layer {
     /// Whether this number is known to carry no media.
     pub fn is_padding(&self, seq: u64) -> bool {
         self.padding.contains(&seq)
-    }
-
-    /// By how much packets come late that the publisher had to send again.
-    pub fn lateness(&self, now: Instant) -> Duration {
-        self.lateness.usual(now)
     }
 
     /// The newest sequence number.
@@ -455,29 +443,6 @@ mod tests {
         let of = |is: fn(&Layer, &StoredPacket) -> bool| packets.each_ref().map(|p| is(&layer, p));
         assert_eq!(of(Layer::is_superseded), [true, true, false, false, false]);
         assert_eq!(of(Layer::is_of_keyframe), [false, false, true, true, false]);
-    }
-
-    #[test]
-    fn what_was_sent_again_tells_how_late_it_comes() {
-        let now = Instant::now();
-        let (mut layer, mut pool) = layer(now);
-        for frame in 0..5u64 {
-            let (seq, timestamp) = (10 * frame, 3000 * frame as u32);
-            let late = now + Duration::from_millis(120);
-            layer.push(
-                packet(seq, timestamp, frame == 0, false, now),
-                Some(&mut pool),
-            );
-            layer.push(
-                packet(seq + 9, timestamp, false, true, now),
-                Some(&mut pool),
-            );
-            layer.push(
-                packet(seq + 3, timestamp, false, false, late),
-                Some(&mut pool),
-            );
-        }
-        assert_eq!(layer.lateness(now).as_millis(), 120);
     }
 
     #[test]

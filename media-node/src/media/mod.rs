@@ -10,7 +10,6 @@ pub mod forwarder;
 pub mod hiding;
 pub mod ingest;
 pub mod keyframes;
-pub mod lateness;
 pub mod layer;
 pub mod pacer;
 pub mod packet;

@@ -54,10 +54,9 @@ impl PlayoutDelay {
         self.least
     }
 
-    /// Goes by what the path does now. `copies` is how often each packet is sent to begin with,
-    /// `late` by how much packets come late to the node.
-    pub fn update(&mut self, now: Instant, path: Quality, copies: u8, late: Duration) {
-        let needed = in_units(needed(path, copies) + late);
+    /// Goes by what the path does now. `copies` is how often each packet is sent to begin with.
+    pub fn update(&mut self, now: Instant, path: Quality, copies: u8) {
+        let needed = needed(path, copies);
         if needed >= self.least {
             self.ample_since = None;
             if needed > self.least {
@@ -86,25 +85,21 @@ impl PlayoutDelay {
     }
 }
 
-/// The delay that leaves no more than [`LATE_FRAMES`] incomplete.
+/// The delay that leaves no more than [`LATE_FRAMES`] incomplete, in whole units.
 fn needed(path: Quality, copies: u8) -> Duration {
     if path.loss < MIN_LOSS {
         return Duration::ZERO;
     }
     // A packet is lost if each of its copies is, and again each time that it is asked for. Losses
-    // come together: of two copies, the second counts for half.
+    // come together: a second copy counts for three quarters.
     let lost_each_round = path.loss.min(0.9);
-    let worth = 0.5 + 0.5 * f32::from(copies.max(1));
+    let worth = 0.25 + 0.75 * f32::from(copies.max(1));
     let mut missing = PACKETS * lost_each_round.powf(worth);
     let mut delay = Duration::ZERO;
     while missing > LATE_FRAMES && delay < MAX {
         delay += path.rtt + REACTION;
         missing *= lost_each_round;
     }
-    delay
-}
-
-fn in_units(delay: Duration) -> Duration {
     let units = delay.min(MAX).as_millis().div_ceil(UNIT_MS);
     Duration::from_millis((units * UNIT_MS) as u64)
 }
@@ -130,8 +125,8 @@ mod tests {
     fn a_clean_path_is_told_nothing() {
         let now = Instant::now();
         let mut delay = PlayoutDelay::default();
-        delay.update(now, path(0.0, 300), 1, ms(0));
-        delay.update(now, path(0.004, 300), 1, ms(0));
+        delay.update(now, path(0.0, 300), 1);
+        delay.update(now, path(0.004, 300), 1);
         assert_eq!((delay.least(), delay.to_write(now)), (ms(0), None));
     }
 
@@ -141,37 +136,26 @@ mod tests {
         assert_eq!(needed(path(0.1, 100), 1), ms(240));
         assert_eq!(needed(path(0.3, 60), 1), ms(320), "four rounds");
         assert_eq!(needed(path(0.3, 100), 1), ms(480));
-        assert_eq!(in_units(needed(path(0.3, 200), 1)), MAX);
+        assert_eq!(needed(path(0.3, 200), 1), MAX);
         assert_eq!(
             needed(path(0.1, 100), 2),
             ms(120),
             "fewer if all comes twice"
         );
+        assert_eq!(needed(path(0.05, 100), 2), ms(120), "losses come together");
         assert_eq!(needed(path(0.01, 250), 2), ms(0));
-    }
-
-    #[test]
-    fn what_comes_late_to_the_node_is_waited_for_too() {
-        let now = Instant::now();
-        let mut delay = PlayoutDelay::default();
-        delay.update(now, path(0.0, 50), 1, ms(127));
-        assert_eq!(delay.least(), ms(130));
-        delay.update(now, path(0.01, 50), 1, ms(127));
-        assert_eq!(delay.least(), ms(200));
-        delay.update(now, path(0.01, 50), 1, ms(9000));
-        assert_eq!(delay.least(), MAX);
     }
 
     #[test]
     fn the_bounds_are_written_while_they_are_new() {
         let now = Instant::now();
         let mut delay = PlayoutDelay::default();
-        delay.update(now, path(0.1, 100), 1, ms(0));
+        delay.update(now, path(0.1, 100), 1);
         // 12 bits of least, 12 of most, in 10 ms.
         assert_eq!(delay.to_write(now), Some([0x01, 0x83, 0xe8]));
-        delay.update(now + ms(1000), path(0.1, 100), 1, ms(0));
+        delay.update(now + ms(1000), path(0.1, 100), 1);
         assert_eq!(delay.to_write(now + REPEAT), None, "it is no news any more");
-        delay.update(now + ms(3000), path(0.1, 110), 1, ms(0));
+        delay.update(now + ms(3000), path(0.1, 110), 1);
         assert_eq!(delay.to_write(now + ms(3000)), Some([0x01, 0xa3, 0xe8]));
     }
 
@@ -179,12 +163,12 @@ mod tests {
     fn delay_comes_at_once_and_goes_slowly() {
         let start = Instant::now();
         let mut delay = PlayoutDelay::default();
-        delay.update(start, path(0.1, 100), 1, ms(0));
+        delay.update(start, path(0.1, 100), 1);
         let mut before = delay.least();
         let mut gone = None;
         for ms_after in (0..60_000).step_by(100) {
             let now = start + ms(ms_after);
-            delay.update(now, path(0.0, 100), 1, ms(0));
+            delay.update(now, path(0.0, 100), 1);
             assert!(before - delay.least() <= STEP);
             before = delay.least();
             if before.is_zero() {
@@ -204,7 +188,7 @@ mod tests {
             let mut delay = PlayoutDelay::default();
             for (loss, rtt, pause, copies) in reports {
                 now += ms(pause);
-                delay.update(now, path(loss, rtt), copies, ms(0));
+                delay.update(now, path(loss, rtt), copies);
                 prop_assert!(delay.least() <= MAX);
                 prop_assert!(delay.least().as_millis().is_multiple_of(UNIT_MS));
                 let written = delay.to_write(now).map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]));

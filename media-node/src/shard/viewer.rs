@@ -459,7 +459,6 @@ impl Viewer {
             switched = true;
         }
         self.way.refill(to.now);
-        self.hiding.wait_for(layer.lateness(to.now));
         outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
         self.lag = Duration::ZERO;
         let mut run = Run::default();
