@@ -18,7 +18,9 @@ use showrunner_rtp::packet::{self, Header, HeaderWriter};
 use showrunner_rtp::rtcp;
 use showrunner_transport::dtls::{Dtls, DtlsEvent, Identity};
 use showrunner_transport::ice::IceClient;
-use showrunner_transport::srtp::{MAX_OVERHEAD, Profile, Receiver, Sender, SrtpKeys, StreamState};
+use showrunner_transport::srtp::{
+    MAX_OVERHEAD, Profile, Receiver, Sender, SrtpError, SrtpKeys, StreamState,
+};
 use showrunner_transport::stun::{Builder, Class, Message, TransactionId};
 use showrunner_transport::{Fingerprint, IceCredentials};
 use tokio::net::UdpSocket;
@@ -77,6 +79,8 @@ pub struct Peer {
     succeeded: HashSet<TransactionId>,
     closed: bool,
     next_index: u64,
+    /// Media datagrams as they came, those that came twice as well, if they are to be kept.
+    pub kept: Option<Vec<Vec<u8>>>,
     /// What its media comes by, if that is slow.
     slow: Option<slow::SlowPath>,
 }
@@ -182,6 +186,7 @@ impl Peer {
             succeeded: HashSet::new(),
             closed: false,
             next_index: 1000,
+            kept: None,
             slow: None,
         }
     }
@@ -332,6 +337,15 @@ impl Peer {
         self.send_rtcp(&buffer[..len]).await;
     }
 
+    /// Until so many media datagrams have come that are kept.
+    pub async fn keep(&mut self, count: usize) -> Vec<Vec<u8>> {
+        self.until("receive", |peer| {
+            let kept = peer.kept.as_ref()?;
+            (kept.len() >= count).then(|| kept.clone())
+        })
+        .await
+    }
+
     /// Until the node asks for a keyframe.
     pub async fn be_asked_for_keyframe(&mut self) {
         let before = self.keyframes_asked;
@@ -468,7 +482,14 @@ impl Peer {
         let header = Header::parse(datagram).expect("RTP");
         let srtp = self.srtp.as_ref().expect("a connection");
         let state = self.streams.entry(header.ssrc).or_default();
+        let as_it_came = self.kept.is_some().then(|| datagram.to_vec());
         let opened = srtp.receiver.open_rtp(state, datagram, header.len);
+        if let Some((kept, as_it_came)) = self.kept.as_mut().zip(as_it_came) {
+            kept.push(as_it_came);
+            if opened == Err(SrtpError::Replay) {
+                return;
+            }
+        }
         let opened = opened.expect("an authentic packet that never came before");
         let payload = packet::payload(&datagram[..opened.len], &header).expect("a payload");
         let packet = Packet {

@@ -86,6 +86,15 @@ pub fn watch_reporting(ice: &IceCredentials, fingerprint: Fingerprint) -> String
     both(ice, fingerprint, "a=recvonly\r\n", true)
 }
 
+/// The same, without retransmissions by RTX.
+pub fn watch_without_rtx(ice: &IceCredentials, fingerprint: Fingerprint) -> String {
+    let offer = watch_reporting(ice, fingerprint);
+    let rtx = format!("a=rtpmap:{RTX} rtx/90000\r\na=fmtp:{RTX} apt={VP8}\r\n");
+    offer
+        .replace(&rtx, "")
+        .replace(&format!("SAVPF {VP8} {RTX}"), &format!("SAVPF {VP8}"))
+}
+
 /// An offer of sound, and of a picture whose section is the last.
 fn both(
     IceCredentials { ufrag, pwd }: &IceCredentials,
