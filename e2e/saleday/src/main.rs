@@ -25,12 +25,14 @@ struct Arguments {
     stab: u32,
     #[arg(long, default_value_t = 5)]
     tol: u32,
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 30)]
     forecast: u32,
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 240)]
     announced: u32,
     #[arg(long)]
     hpa: bool,
+    #[arg(long, default_value_t = 2000)]
+    rooms: u32,
     #[arg(long)]
     scale: bool,
 }
