@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the test host's picture and sound in .cache/media, once: 60 s that may be played over
 # and over. Every picture shows a running clock, and each layer of a simulcast says its name.
+# With the argument `network` also those of `make bench-network`, in .cache/media/network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +16,18 @@ caption() {
   echo "drawtext=fontfile=$font:fontsize=h/9:x=(w-tw)/2:y=h/3:box=1:boxcolor=black@0.6:boxborderw=12:fontcolor=white:text='$1  %{pts\\:hms}'"
 }
 
+# The frame's number as a row of cells at the top edge, white for each bit that is set, the lowest
+# first, and a second row with the opposite, by which a reader knows that it has read them right.
+# They survive scaling and coding, and tell a viewer which of the host's frames it sees.
+numbered() {
+  local bit cell="w=iw/16:h=ih/16:color=white:t=fill"
+  echo -n ",drawbox=x=0:y=0:w=iw:h=ih/8:color=black:t=fill"
+  for bit in {0..11}; do
+    echo -n ",drawbox=x=iw*(2+$bit)/16:y=0:$cell:enable='mod(floor(n/2^$bit),2)'"
+    echo -n ",drawbox=x=iw*(2+$bit)/16:y=ih/16:$cell:enable='not(mod(floor(n/2^$bit),2))'"
+  done
+}
+
 # encode FILE SIZE NAME CODEC-ARGUMENTS…: into a temporary name first, so that a file that is
 # there is whole.
 encode() {
@@ -23,8 +36,8 @@ encode() {
   [[ -s $out/$file ]] && return
   echo "making $out/$file"
   ffmpeg -nostdin -loglevel error -y -f lavfi -i "testsrc2=size=$size:rate=$rate:duration=$seconds" \
-    -vf "$(caption "$name"),format=yuv420p" "$@" "$out/.making-$file"
-  mv "$out/.making-$file" "$out/$file"
+    -vf "$(caption "$name")${more-},format=yuv420p" "$@" "$out/making-${file##*/}"
+  mv "$out/making-${file##*/}" "$out/$file"
 }
 
 # Constrained baseline is what every browser must take (RFC 7742). One slice a picture and no
@@ -53,4 +66,16 @@ if [[ ! -s $out/audio.ogg ]]; then
   ffmpeg -nostdin -loglevel error -y -f lavfi -i "sine=frequency=440:beep_factor=4:sample_rate=48000:duration=600" \
     -ac 2 -c:a libopus -b:a 48k -application lowdelay -frame_duration 20 -page_duration 20000 -f ogg "$out/.making-audio.ogg"
   mv "$out/.making-audio.ogg" "$out/audio.ogg"
+fi
+
+if [[ ${1-} == network ]]; then
+  # Layers for a bench of viewers' networks: the top one and its sound fit 3 Mbit/s with the
+  # headers, the middle one is 720p and fits half of that, so that two share a link; and the lowest
+  # fits wherever a picture makes sense.
+  mkdir -p "$out/network"
+  more=$(numbered)
+  vp8 network/q 480x270 250k
+  vp8 network/h 1280x720 1100k
+  vp8 network/f 1920x1080 2400k
+  ln -f "$out/audio.ogg" "$out/network/audio.ogg"
 fi

@@ -12,6 +12,15 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+mod lived;
+
+use self::lived::LivedMetrics;
+pub(crate) use self::lived::{
+    RecordResult, ReportResult, client_report, retention, session_record, viewer_left,
+};
+use crate::media::allocation::Why;
+use crate::media::ingest::Dropped;
+use crate::shard::choice::Change;
 use crate::shard::outbox::Sent;
 
 struct Metrics {
@@ -34,9 +43,17 @@ struct Metrics {
     recovered: IntCounterVec,
     retransmissions: IntCounterVec,
     switches: IntCounterVec,
+    layer_changes: IntCounterVec,
+    pauses: IntCounterVec,
+    probes: IntCounterVec,
+    lost_touch: IntCounterVec,
+    repairs_put_off: IntCounterVec,
+    viewers: IntGaugeVec,
+    estimate: Histogram,
     shard_sessions: IntGaugeVec,
     shard_cpu: CounterVec,
     stored_packets: IntGaugeVec,
+    lived: LivedMetrics,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -88,16 +105,45 @@ impl Metrics {
                 "Keyframe requests sent to publishers and received from viewers.",
                 &["shard", "direction"],
             ),
-            recovered: builder.counters("recovered_total", "Publishers' packets recovered by retransmission.", &["shard"]),
+            recovered: builder.counters("recovered_total", "Publishers' packets recovered by retransmission or redundancy.", &["shard"]),
             retransmissions: builder.counters(
                 "retransmissions_total",
-                "Retransmissions to viewers: sent, or no longer stored.",
+                "Packets that viewers asked for: sent, no longer stored, sent just before, or due already; and copies sent unasked.",
                 &["shard", "result"],
             ),
             switches: builder.counters(
                 "switches_total",
                 "Layer switches and starts of viewers at a live keyframe.",
                 &["shard"],
+            ),
+            layer_changes: builder.counters(
+                "layer_changes_total",
+                "Decisions for another layer, up or down, by what called for them: the viewer's path, a limit (the viewer's choice or the room), what is on air.",
+                &["shard", "direction", "reason"],
+            ),
+            pauses: builder.counters("pauses_total", "Pictures paused because a path did not carry the smallest.", &["shard"]),
+            probes: builder.counters("probes_total", "Packets sent to find out what a path carries.", &["shard"]),
+            lost_touch: builder.counters(
+                "lost_touch_total",
+                "Viewers who were too far behind their layer to be sent what came next.",
+                &["shard"],
+            ),
+            repairs_put_off: builder.counters(
+                "repairs_put_off_total",
+                "Retransmissions not sent because the viewer's path was spoken for.",
+                &["shard"],
+            ),
+            viewers: builder.gauges(
+                "adapted_viewers",
+                "Viewers now whose picture is paused, and who are fed from the store.",
+                &["shard", "state"],
+            ),
+            estimate: builder.histogram(
+                "viewer_path_bps",
+                "What viewers' paths carry, by the estimate; each viewer once a second.",
+                &[
+                    1e5, 2e5, 3e5, 5e5, 7.5e5, 1e6, 1.5e6, 2e6, 3e6, 4e6, 6e6, 8e6, 1.2e7, 2e7, 3e7,
+                ],
             ),
             shard_sessions: builder.gauges("shard_sessions", "Sessions by shard.", &["shard"]),
             shard_cpu: builder.seconds("shard_cpu_seconds_total", "Time that a shard's thread took of its core.", &["shard"]),
@@ -106,6 +152,7 @@ impl Metrics {
                 "Packet buffers ever allocated; constant in steady state.",
                 &["shard"],
             ),
+            lived: LivedMetrics::new(&builder),
             registry: builder.registry,
         }
     }
@@ -244,6 +291,22 @@ pub(crate) struct DropCounts {
     pub(crate) too_large: u64,
 }
 
+/// Why layers change: the path, what the viewer asks for or the room allows, what is on air.
+const CHANGE_REASONS: [&str; 3] = ["path", "limit", "on_air"];
+
+impl DropCounts {
+    /// Counts a publisher's packet.
+    pub(crate) fn count(&mut self, dropped: Dropped) {
+        *match dropped {
+            Dropped::Malformed => &mut self.malformed,
+            Dropped::Unauthentic => &mut self.unauthentic,
+            Dropped::Unknown => &mut self.unknown_stream,
+            Dropped::Redundant => &mut self.redundant,
+            Dropped::TooLarge => &mut self.too_large,
+        } += 1;
+    }
+}
+
 /// The counters of one shard.
 pub struct ShardMetrics {
     pub(crate) received: Traffic,
@@ -255,7 +318,20 @@ pub struct ShardMetrics {
     pub(crate) recovered: u64,
     pub(crate) retransmissions: u64,
     pub(crate) retransmissions_missed: u64,
+    pub(crate) retransmissions_on_their_way: u64,
+    pub(crate) retransmissions_too_late: u64,
+    pub(crate) copies: u64,
     pub(crate) switches: u64,
+    /// Packets sent as probes.
+    pub(crate) probes: u64,
+    /// Times that a viewer lost touch with its layer.
+    pub(crate) lost_touch: u64,
+    /// Times that a viewer's picture was paused.
+    pub(crate) pauses: u64,
+    /// Changes of layers: to worse and to better ones, by reason.
+    layer_changes: [[u64; CHANGE_REASONS.len()]; 2],
+    /// Retransmissions that there was no budget for.
+    pub(crate) repairs_put_off: u64,
     shared: Shared,
 }
 
@@ -271,8 +347,14 @@ struct Shared {
     nacks: [IntCounter; 2],
     keyframe_requests: [IntCounter; 2],
     recovered: IntCounter,
-    retransmissions: [IntCounter; 2],
+    retransmissions: [IntCounter; 5],
     switches: IntCounter,
+    layer_changes: [[IntCounter; CHANGE_REASONS.len()]; 2],
+    pauses: IntCounter,
+    probes: IntCounter,
+    lost_touch: IntCounter,
+    repairs_put_off: IntCounter,
+    viewers: [IntGauge; 2],
     sessions: IntGauge,
     stored: IntGauge,
     residence: Histogram,
@@ -303,7 +385,15 @@ impl ShardMetrics {
             recovered: 0,
             retransmissions: 0,
             retransmissions_missed: 0,
+            retransmissions_on_their_way: 0,
+            retransmissions_too_late: 0,
+            copies: 0,
             switches: 0,
+            probes: 0,
+            lost_touch: 0,
+            pauses: 0,
+            layer_changes: Default::default(),
+            repairs_put_off: 0,
             shared: Shared {
                 packets_in: with(&m.packets, "in"),
                 packets_out: with(&m.packets, "out"),
@@ -316,8 +406,21 @@ impl ShardMetrics {
                 nacks: ["sent", "received"].map(|d| with(&m.nacks, d)),
                 keyframe_requests: ["sent", "received"].map(|d| with(&m.keyframe_requests, d)),
                 recovered: m.recovered.with_label_values(&[&shard]),
-                retransmissions: ["sent", "not_stored"].map(|r| with(&m.retransmissions, r)),
+                retransmissions: ["sent", "not_stored", "on_its_way", "too_late", "unasked"]
+                    .map(|r| with(&m.retransmissions, r)),
                 switches: m.switches.with_label_values(&[&shard]),
+                layer_changes: ["down", "up"].map(|direction| {
+                    CHANGE_REASONS.map(|reason| {
+                        let labels = [shard.as_str(), direction, reason];
+                        m.layer_changes.with_label_values(&labels)
+                    })
+                }),
+                pauses: m.pauses.with_label_values(&[&shard]),
+                probes: m.probes.with_label_values(&[&shard]),
+                lost_touch: m.lost_touch.with_label_values(&[&shard]),
+                repairs_put_off: m.repairs_put_off.with_label_values(&[&shard]),
+                viewers: ["paused", "behind"]
+                    .map(|state| m.viewers.with_label_values(&[shard.as_str(), state])),
                 sessions: m.shard_sessions.with_label_values(&[&shard]),
                 stored: m.stored_packets.with_label_values(&[&shard]),
                 residence: m.residence.with_label_values(&[&shard]),
@@ -333,6 +436,27 @@ impl ShardMetrics {
     /// A viewer was sent its first picture this long after its offer.
     pub(crate) fn first_picture(&self, after: Duration) {
         METRICS.first_picture.observe(after.as_secs_f64());
+    }
+
+    /// A viewer is to be on another layer.
+    pub(crate) fn layer_changed(&mut self, change: Change) {
+        let reason = match (change.why, change.is_up) {
+            (Why::Limit, _) => 1,
+            (Why::Best, false) | (Why::OffAir, _) => 2,
+            (Why::Best | Why::Path | Why::BackOff, _) => 0,
+        };
+        self.layer_changes[usize::from(change.is_up)][reason] += 1;
+    }
+
+    /// What a viewer's path carries.
+    pub(crate) fn path_carries(&self, bps: u64) {
+        METRICS.estimate.observe(bps as f64);
+    }
+
+    /// How many viewers' pictures are paused, and how many viewers are behind.
+    pub(crate) fn set_viewers(&self, paused: usize, behind: usize) {
+        self.shared.viewers[0].set(paused as i64);
+        self.shared.viewers[1].set(behind as i64);
     }
 
     /// Where to note how long packets stayed in the node.
@@ -388,7 +512,21 @@ impl ShardMetrics {
         add(&s.recovered, &mut self.recovered);
         add(&s.retransmissions[0], &mut self.retransmissions);
         add(&s.retransmissions[1], &mut self.retransmissions_missed);
+        add(
+            &s.retransmissions[2],
+            &mut self.retransmissions_on_their_way,
+        );
+        add(&s.retransmissions[3], &mut self.retransmissions_too_late);
+        add(&s.retransmissions[4], &mut self.copies);
         add(&s.switches, &mut self.switches);
+        let changes = self.layer_changes.iter_mut().flatten();
+        for (counter, count) in s.layer_changes.iter().flatten().zip(changes) {
+            add(counter, count);
+        }
+        add(&s.pauses, &mut self.pauses);
+        add(&s.probes, &mut self.probes);
+        add(&s.lost_touch, &mut self.lost_touch);
+        add(&s.repairs_put_off, &mut self.repairs_put_off);
         s.sessions.set(sessions as i64);
         s.stored.set(stored as i64);
     }

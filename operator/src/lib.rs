@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod board;
+pub mod clock;
 pub mod cluster;
 pub mod condition;
 pub mod config;

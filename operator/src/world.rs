@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::runtime::reflector::ObjectRef;
@@ -89,15 +88,6 @@ impl World {
             && self.services.is_complete()
             && self.namespaces.is_complete()
     }
-}
-
-/// Seconds since 1970.
-#[must_use]
-pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
 }
 
 /// Passes on which objects of a kind are to be looked at: to a controller while there is one.

@@ -242,7 +242,8 @@ pub struct RoomStatus {
     /// Codec of the video, if any.
     #[serde(default)]
     pub video_codec: Option<String>,
-    /// Video layers on air, best first.
+    /// Video layers that can be had, best first: those on air, and those that their host does not send as long as nobody
+    /// wants them.
     #[serde(default)]
     pub layers: Vec<Layer>,
     /// How long viewers stay.
@@ -293,7 +294,7 @@ pub struct Layer {
     /// Picture size in pixels, once known.
     #[serde(default)]
     pub size: Option<(u16, u16)>,
-    /// Measured bitrate, bit/s.
+    /// Measured bitrate, bit/s; 0: not sent now.
     pub bitrate_bps: u64,
 }
 

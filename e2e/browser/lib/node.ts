@@ -14,6 +14,8 @@ export class MediaNode extends Program {
   private constructor(
     /** Address of its HTTP server, without a slash at the end. */
     readonly url: string,
+    /** UDP port of its media. */
+    readonly mediaPort: number,
     command: string[],
   ) {
     super(command, () => saysReady(url));
@@ -24,7 +26,7 @@ export class MediaNode extends Program {
     // Ports of another namespace can't be tried from here, but there all of them are free.
     const http = namespace ? 8080 : await freePort(ip);
     const media = namespace ? 7000 : await freePort(ip);
-    const node = new MediaNode(`http://${ip}:${http}`, [
+    const node = new MediaNode(`http://${ip}:${http}`, media, [
       ...(namespace ? ['ip', 'netns', 'exec', namespace] : []),
       binary('media-node'),
       ...['--http', `${ip}:${http}`],

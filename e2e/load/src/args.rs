@@ -53,6 +53,9 @@ pub struct Publish {
         value_name = "RID"
     )]
     pub layers: Vec<String>,
+    /// Write to this file which frame of which layer was sent when, as `RID,FRAME,UNIX_MS`.
+    #[arg(long, value_name = "FILE")]
+    pub frame_log: Option<PathBuf>,
     /// Bearer token of hosts.
     #[arg(
         long,

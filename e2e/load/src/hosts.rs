@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Registry, Token, Waker};
 use showrunner_transport::dtls::Identity;
 
+use crate::frame_log::FrameLog;
 use crate::program::Program;
 use crate::publisher::{Asked, Publisher};
 use crate::sdp::Wish;
@@ -44,7 +45,8 @@ impl Shared {
 }
 
 impl Hosts {
-    /// Puts a host on air in each room; returns when all of them send.
+    /// Puts a host on air in each room; returns when all of them send. When they send which frame
+    /// of a layer goes to the log.
     ///
     /// # Errors
     /// What the node or the system refused.
@@ -53,6 +55,7 @@ impl Hosts {
         rooms: &[String],
         program: Program,
         identity: Arc<Identity>,
+        log: FrameLog,
         stop: &AtomicBool,
     ) -> Result<Self, String> {
         let failed = |e: io::Error| format!("can't start the hosts: {e}");
@@ -68,6 +71,7 @@ impl Hosts {
             identity: Arc::clone(&identity),
             shared: Arc::clone(&shared),
             publishers: Vec::new(),
+            log,
         };
         let thread = thread::Builder::new()
             .name("hosts".into())
@@ -146,6 +150,7 @@ struct Loop {
     identity: Arc<Identity>,
     shared: Arc<Shared>,
     publishers: Vec<Publisher>,
+    log: FrameLog,
 }
 
 impl Loop {
@@ -164,7 +169,12 @@ impl Loop {
             }
             for event in &events {
                 if let Some(publisher) = self.publishers.get_mut(event.token().0) {
-                    publisher.on_readable(Instant::now(), &mut buffers, &self.identity);
+                    publisher.on_readable(
+                        Instant::now(),
+                        &mut buffers,
+                        &self.identity,
+                        &mut self.log,
+                    );
                 }
             }
             while let Ok(joined) = self.joined.try_recv() {
@@ -180,7 +190,7 @@ impl Loop {
             }
             let now = Instant::now();
             for publisher in &mut self.publishers {
-                publisher.on_time(now);
+                publisher.on_time(now, &mut self.log);
                 if let Some(failure) = publisher.failure(now) {
                     self.shared.fail(failure);
                 }

@@ -13,6 +13,7 @@ pub mod audience;
 pub mod batch;
 pub mod bench;
 pub mod checker;
+pub mod frame_log;
 pub mod hosts;
 pub mod media;
 pub mod proc;

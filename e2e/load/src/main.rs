@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use showrunner_load::args::{self, Cli, Command, Publish, Run, Watch};
 use showrunner_load::bench::Bench;
+use showrunner_load::frame_log::FrameLog;
 use showrunner_load::hosts::Hosts;
 use showrunner_load::report::{Report, say};
 use showrunner_load::signalling::Http;
@@ -64,7 +65,13 @@ fn on_air(publish: &Publish, stop: &AtomicBool) -> Result<(), String> {
         .load(&publish.layers)
         .map_err(|e| e.to_string())?;
     let http = Http::new(&publish.url, publish.publish_token.clone(), 1);
-    let hosts = Hosts::start(http, &publish.room, program, identity()?, stop)?;
+    let log = publish.frame_log.as_deref();
+    let log = log
+        .map(FrameLog::create)
+        .transpose()
+        .map_err(|e| format!("can't write the frame log: {e}"))?;
+    let log = log.unwrap_or_default();
+    let hosts = Hosts::start(http, &publish.room, program, identity()?, log, stop)?;
     say(format_args!("on air: {}", publish.room.join(", ")));
     let began = Instant::now();
     let limit = publish.seconds.map(Duration::from_secs);
@@ -106,7 +113,8 @@ fn rooms(run: &Run, stop: &AtomicBool) -> Result<bool, String> {
         .collect();
     let identity = identity()?;
     let http = Http::new(&run.url, run.publish_token.clone(), 1);
-    let hosts = Hosts::start(http, &rooms, program, Arc::clone(&identity), stop)?;
+    let log = FrameLog::default();
+    let hosts = Hosts::start(http, &rooms, program, Arc::clone(&identity), log, stop)?;
     let bench = Bench {
         url: &run.url,
         rooms,

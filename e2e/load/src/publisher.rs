@@ -9,6 +9,7 @@ use showrunner_transport::dtls::Identity;
 use showrunner_transport::srtp::MAX_OVERHEAD;
 
 use crate::batch::Batch;
+use crate::frame_log::FrameLog;
 use crate::program::Program;
 use crate::sdp;
 use crate::session::{Session, Srtp};
@@ -102,7 +103,13 @@ impl Publisher {
     }
 
     /// Takes in what waits at the socket.
-    pub fn on_readable(&mut self, now: Instant, buffers: &mut Buffers, identity: &Identity) {
+    pub fn on_readable(
+        &mut self,
+        now: Instant,
+        buffers: &mut Buffers,
+        identity: &Identity,
+        log: &mut FrameLog,
+    ) {
         let Self {
             session,
             socket,
@@ -111,7 +118,7 @@ impl Publisher {
             asked,
             ..
         } = self;
-        socket.receive(buffers, |datagram| {
+        socket.receive(buffers, |_, datagram| {
             if session.handle(now, datagram, identity) || !packet::is_rtcp(datagram) {
                 return;
             }
@@ -131,11 +138,11 @@ impl Publisher {
                 on_feedback(now, packet, tracks, asked, &mut wire);
             }
         });
-        self.on_time(now);
+        self.on_time(now, log);
     }
 
-    /// Sends what is due by the clock.
-    pub fn on_time(&mut self, now: Instant) {
+    /// Sends what is due by the clock, and puts the frames of layers into the log.
+    pub fn on_time(&mut self, now: Instant, log: &mut FrameLog) {
         let socket = &self.socket;
         self.session
             .poll(now, |datagram| socket.send(datagram, None));
@@ -159,7 +166,10 @@ impl Publisher {
         };
         for track in &mut self.tracks {
             while track.due(start.at) <= now {
-                track.send_frame(now, &mut wire);
+                let frame = track.send_frame(now, &mut wire);
+                if let Some(rid) = track.rid() {
+                    log.add(rid, frame, start.unix + (now - start.at));
+                }
             }
         }
         self.batch.flush(|run, size| socket.send(run, size));

@@ -174,15 +174,21 @@ impl Track {
         self.wants_keyframe |= !recently;
     }
 
-    /// Sends the next frame.
-    pub fn send_frame(&mut self, now: Instant, wire: &mut Wire<'_>) {
+    /// Its RID, if it is a layer of a simulcast.
+    pub fn rid(&self) -> Option<&str> {
+        self.stream.source.rid.as_deref()
+    }
+
+    /// Sends the next frame; its place in the clip.
+    pub fn send_frame(&mut self, now: Instant, wire: &mut Wire<'_>) -> usize {
         let frames = &self.stream.clip.frames;
         if std::mem::take(&mut self.wants_keyframe) {
             let ahead = (0..frames.len()).map(|n| (self.at + n) % frames.len());
             self.at = ahead.into_iter().find(|at| frames[*at].key).unwrap_or(0);
         }
-        let Some(frame) = frames.get(self.at) else {
-            return;
+        let sent = self.at;
+        let Some(frame) = frames.get(sent) else {
+            return sent;
         };
         if frame.key {
             self.last_keyframe = Some(now);
@@ -196,8 +202,9 @@ impl Track {
             .packetize(&frame.data, &mut |payload, marker| {
                 out.send(timestamp, marker, payload, wire);
             });
-        self.at = (self.at + 1) % frames.len();
+        self.at = (sent + 1) % frames.len();
         self.count += 1;
+        sent
     }
 
     /// Sends a packet again that the node asks for. True if it was still there.
@@ -404,7 +411,7 @@ mod tests {
         let start = Instant::now();
         let mut next = FIRST_SEQ;
         for n in 0..20u32 {
-            let packets = receive(&mut states, |wire| track.send_frame(start, wire));
+            let packets = receive(&mut states, |wire| _ = track.send_frame(start, wire));
             assert_eq!(
                 packets.iter().map(|p| p.header.marker).collect::<Vec<_>>(),
                 [false, false, true]
@@ -436,7 +443,7 @@ mod tests {
         let mut track = track();
         let mut states = <[StreamState; 2]>::default();
         let now = Instant::now();
-        let sent = receive(&mut states, |wire| track.send_frame(now, wire));
+        let sent = receive(&mut states, |wire| _ = track.send_frame(now, wire));
         let lost = &sent[1];
         let again = receive(&mut states, |wire| {
             assert!(track.resend(lost.header.sequence_number, wire));
@@ -471,7 +478,7 @@ mod tests {
         let mut states = <[StreamState; 2]>::default();
         let start = Instant::now();
         let mut starts_keyframe = |track: &mut Track, now| {
-            let packets = receive(&mut states, |wire| track.send_frame(now, wire));
+            let packets = receive(&mut states, |wire| _ = track.send_frame(now, wire));
             inspect(Codec::Vp8, &packets[0].payload).starts_keyframe
         };
         assert!(starts_keyframe(&mut track, start));

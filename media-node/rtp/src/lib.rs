@@ -1,14 +1,17 @@
 //! RTP and RTCP on the wire, and the small state machines that keep count of them.
 //!
 //! [`packet`] and [`rtcp`] are the formats; [`codec`] reads the payload headers that a forwarder has
-//! to understand, and [`packetize`] writes them; [`loss`], [`twcc`] and [`reports`] turn what arrived
-//! into what the sender is told. Time comes in as a value; there are no sockets, clocks or
-//! allocations per packet here. Whatever a stranger sends is an error at worst, never a panic.
+//! to understand, and [`packetize`] writes them; [`red`] is redundant audio; [`loss`], [`twcc`] and
+//! [`reports`] turn what arrived into what the sender is told. Time comes in as a value; there are
+//! no sockets, clocks or allocations per packet here. Whatever a stranger sends is an error at
+//! worst, never a panic.
 
+pub mod bwe;
 pub mod codec;
 pub mod loss;
 pub mod packet;
 pub mod packetize;
+pub mod red;
 pub mod reports;
 pub mod rtcp;
 pub mod seq;

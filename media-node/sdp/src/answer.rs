@@ -134,10 +134,16 @@ impl Answer {
         local: &Local,
         candidates: &[Candidate],
     ) {
-        let payload_types = track
-            .codecs()
-            .iter()
-            .flat_map(|c| std::iter::once(c.payload_type).chain(c.rtx_payload_type));
+        let payload_types = track.codecs().iter().flat_map(|c| {
+            let own = Some(c.payload_type);
+            // Browsers send what comes first: from hosts redundancy is wanted, viewers get it as
+            // their path needs it.
+            let media = match track {
+                Track::Receives(_) => [c.red_payload_type, own],
+                Track::Sends(_) => [own, c.red_payload_type],
+            };
+            media.into_iter().flatten().chain(c.rtx_payload_type)
+        });
         let formats: Vec<String> = payload_types.map(|pt| pt.to_string()).collect();
         self.line(format_args!(
             "m={} 9 {} {}",
@@ -167,6 +173,9 @@ impl Answer {
         if section.rtcp_rsize {
             self.line(format_args!("a=rtcp-rsize"));
         }
+        if section.receiver_rtt {
+            self.line(format_args!("a=rtcp-xr:rcvr-rtt=all"));
+        }
     }
 
     /// Everything about what the packets mean.
@@ -180,7 +189,10 @@ impl Answer {
                 .iter()
                 .find(|c| c.payload_type == codec.payload_type);
             let mut feedback = offered.map(|c| c.feedback).unwrap_or_default();
-            feedback.transport_cc = track.extensions().transport_cc.is_some();
+            feedback.transport_cc &= track.extensions().transport_cc.is_some();
+            // The receiver's own estimate is asked for only where there is no better: a browser that agrees on both
+            // sends one of them, and which is up to it. Of a host none is asked: the node makes none.
+            feedback.goog_remb &= matches!(track, Track::Sends(_)) && !feedback.transport_cc;
             self.codec(codec, feedback);
         }
         match track {
@@ -204,10 +216,15 @@ impl Answer {
             (feedback.nack_pli, "nack pli"),
             (feedback.ccm_fir, "ccm fir"),
             (feedback.transport_cc, "transport-cc"),
+            (feedback.goog_remb, "goog-remb"),
         ] {
             if allowed {
                 self.line(format_args!("a=rtcp-fb:{pt} {what}"));
             }
+        }
+        if let Some(red) = codec.red_payload_type {
+            self.line(format_args!("a=rtpmap:{red} red/{rate}"));
+            self.line(format_args!("a=fmtp:{red} {pt}/{pt}"));
         }
         if let Some(rtx) = codec.rtx_payload_type {
             let clock = rate.split('/').next().unwrap_or(rate);

@@ -14,6 +14,7 @@ pub(crate) struct OfferedCodec {
     pub(crate) codec: Codec,
     pub(crate) payload_type: u8,
     pub(crate) rtx_payload_type: Option<u8>,
+    pub(crate) red_payload_type: Option<u8>,
     pub(crate) fmtp: Fmtp,
     pub(crate) feedback: Feedback,
 }
@@ -25,6 +26,7 @@ impl OfferedCodec {
             codec: self.codec,
             payload_type: self.payload_type,
             rtx_payload_type: self.rtx_payload_type,
+            red_payload_type: self.red_payload_type,
             fmtp: state(&self.fmtp),
         }
     }
@@ -37,6 +39,7 @@ pub(crate) struct Feedback {
     pub(crate) nack_pli: bool,
     pub(crate) ccm_fir: bool,
     pub(crate) transport_cc: bool,
+    pub(crate) goog_remb: bool,
 }
 
 impl Feedback {
@@ -46,6 +49,7 @@ impl Feedback {
             "nack pli" => self.nack_pli = true,
             "ccm fir" => self.ccm_fir = true,
             "transport-cc" => self.transport_cc = true,
+            "goog-remb" => self.goog_remb = true,
             _ => {}
         }
     }
@@ -155,6 +159,7 @@ pub(crate) fn offered_codecs(formats: &[String], own: Attributes<'_>) -> Vec<Off
                 codec,
                 payload_type,
                 rtx_payload_type: rtx_for(payload_type, formats, own),
+                red_payload_type: red_for(codec, payload_type, formats, own),
                 fmtp,
                 feedback: feedback_for(payload_type, own),
             });
@@ -214,6 +219,27 @@ fn rtx_for(payload_type: u8, formats: &[String], own: Attributes<'_>) -> Option<
             .filter(|pt| matches!(pt, 0..=63 | 96..=127))?;
         let name = by_payload_type(own, "rtpmap", rtx)?;
         name.to_ascii_lowercase().starts_with("rtx/").then_some(rtx)
+    })
+}
+
+/// The payload type of redundant audio (RFC 2198 §5) all of whose frames have the given one. Of
+/// pictures it means something else: the packets that ULPFEC goes with (RFC 5109).
+fn red_for(codec: Codec, payload_type: u8, formats: &[String], own: Attributes<'_>) -> Option<u8> {
+    if codec != Codec::Opus {
+        return None;
+    }
+    own.all("fmtp").find_map(|value| {
+        let (number, frames) = value.split_once(' ')?;
+        let is_of_codec = |frame: &str| frame.trim().parse() == Ok(payload_type);
+        if !frames.split('/').all(is_of_codec) || !formats.iter().any(|f| f == number) {
+            return None;
+        }
+        let red = number
+            .parse()
+            .ok()
+            .filter(|pt| matches!(pt, 0..=63 | 96..=127))?;
+        let name = by_payload_type(own, "rtpmap", red)?.to_ascii_lowercase();
+        (name.trim() == "red/48000/2").then_some(red)
     })
 }
 

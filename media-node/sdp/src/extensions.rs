@@ -9,7 +9,7 @@ pub struct ExtensionIds {
     pub rid: Option<u8>,
     /// RTP stream id of the layer that a retransmission repairs (RFC 8852).
     pub repaired_rid: Option<u8>,
-    /// Transport-wide sequence number (draft-holmer-rmcat-transport-wide-cc-extensions-01). Publishers only.
+    /// Transport-wide sequence number (draft-holmer-rmcat-transport-wide-cc-extensions-01).
     pub transport_cc: Option<u8>,
     /// Client-to-mixer audio level (RFC 6464).
     pub audio_level: Option<u8>,
@@ -19,6 +19,8 @@ pub struct ExtensionIds {
     pub dependency_descriptor: Option<u8>,
     /// Absolute capture time.
     pub abs_capture_time: Option<u8>,
+    /// Bounds of the time between arrival and display. Viewers only.
+    pub playout_delay: Option<u8>,
 }
 
 const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -31,6 +33,7 @@ const ORIENTATION: &str = "urn:3gpp:video-orientation";
 const DEPENDENCY_DESCRIPTOR: &str =
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
 /// Highest number of the one-byte form, which is all that the node writes (RFC 8285 §4.2).
 const MAX_ONE_BYTE_ID: u8 = 14;
@@ -64,6 +67,7 @@ impl ExtensionIds {
             ORIENTATION => Some(&mut self.orientation),
             DEPENDENCY_DESCRIPTOR => Some(&mut self.dependency_descriptor),
             ABS_CAPTURE_TIME => Some(&mut self.abs_capture_time),
+            PLAYOUT_DELAY => Some(&mut self.playout_delay),
             _ => None,
         }
     }
@@ -77,18 +81,22 @@ impl ExtensionIds {
         if !transport_cc {
             self.transport_cc = None;
         }
+        self.playout_delay = None;
         self
     }
 
-    /// What is agreed on with a viewer: what the node can write, without simulcast and congestion control.
-    pub(crate) fn sendable(self, mid: &str) -> ExtensionIds {
+    /// What is agreed on with a viewer: what the node can write, without simulcast; transport-wide numbers only with
+    /// their feedback.
+    pub(crate) fn sendable(self, mid: &str, transport_cc: bool) -> ExtensionIds {
         let writable = |id: Option<u8>| id.filter(|id| *id <= MAX_ONE_BYTE_ID);
         ExtensionIds {
             mid: writable(self.mid).filter(|_| mid.len() <= MAX_ONE_BYTE_LEN),
+            transport_cc: writable(self.transport_cc).filter(|_| transport_cc),
             audio_level: writable(self.audio_level),
             orientation: writable(self.orientation),
             dependency_descriptor: writable(self.dependency_descriptor),
             abs_capture_time: writable(self.abs_capture_time),
+            playout_delay: writable(self.playout_delay),
             ..ExtensionIds::default()
         }
     }
@@ -104,6 +112,7 @@ impl ExtensionIds {
             (self.orientation, ORIENTATION),
             (self.dependency_descriptor, DEPENDENCY_DESCRIPTOR),
             (self.abs_capture_time, ABS_CAPTURE_TIME),
+            (self.playout_delay, PLAYOUT_DELAY),
         ]
         .into_iter()
         .filter_map(|(id, uri)| Some((id?, uri)))

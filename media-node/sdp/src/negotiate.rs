@@ -180,13 +180,15 @@ fn send(
     // Stable: the others keep the viewer's order.
     chosen.sort_by_key(|c| Some(c.codec) != program.map(|(codec, _)| codec));
     let has_rtx = chosen.iter().any(|c| c.rtx_payload_type.is_some());
+    // Of all codecs or of none: a number means nothing to a receiver that reports on some of a path's packets only.
+    let transport_cc = chosen.iter().all(|c| c.feedback.transport_cc);
     Ok(SendTrack {
         mid: section.mid.clone(),
         codecs: chosen
             .iter()
             .map(|c| c.agreed(|fmtp| fmtp.to_viewer(c.codec)))
             .collect(),
-        extensions: section.extensions.sendable(&section.mid),
+        extensions: section.extensions.sendable(&section.mid, transport_cc),
         ssrc: ssrc(),
         rtx_ssrc: has_rtx.then(ssrc),
     })

@@ -57,6 +57,8 @@ pub struct NegotiatedCodec {
     pub payload_type: u8,
     /// Payload type of its retransmissions (RFC 4588), where offered.
     pub rtx_payload_type: Option<u8>,
+    /// Payload type of packets that repeat earlier frames of it (RFC 2198), where offered.
+    pub red_payload_type: Option<u8>,
     /// Format parameters as the answer states them; empty where there are none.
     pub fmtp: String,
 }

@@ -48,7 +48,7 @@ fn chromium_publishes_its_first_codec_in_three_layers() {
     assert_eq!(
         m_lines(&answer),
         [
-            "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+            "m=audio 9 UDP/TLS/RTP/SAVPF 63 111",
             "m=video 9 UDP/TLS/RTP/SAVPF 96 97"
         ]
     );
@@ -133,6 +133,26 @@ fn the_answer_has_all_candidates_in_its_first_section_and_says_that_no_more_come
             .iter()
             .any(|l| l.contains("candidate"))
     );
+}
+
+/// A browser sends what comes first in the answer.
+#[test]
+fn a_host_is_asked_to_send_its_sound_redundantly() {
+    let (publishing, answer) = publish(CHROMIUM_WHIP);
+    let audio = publishing.audio.expect("audio");
+    assert_eq!(audio.codecs[0].red_payload_type, Some(63));
+    let lines = section(&answer, "audio");
+    for line in ["a=rtpmap:63 red/48000/2", "a=fmtp:63 111/111"] {
+        assert!(lines.contains(&line), "{line} is not in {answer}");
+    }
+    let (publishing, answer) =
+        publish(&bent(CHROMIUM_WHIP, "a=fmtp:63 111/111", "a=fmtp:63 111/9"));
+    let audio = publishing.audio.expect("audio");
+    assert_eq!(
+        audio.codecs[0].red_payload_type, None,
+        "frames of two codecs"
+    );
+    assert!(!answer.contains("red/"));
 }
 
 #[test]

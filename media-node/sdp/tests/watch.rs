@@ -102,15 +102,83 @@ fn the_answer_is_sendonly_with_one_stream_and_announced_ssrcs() {
 }
 
 #[test]
-fn viewers_get_no_transport_wide_feedback_and_no_simulcast() {
+fn viewers_get_extensions_that_the_node_writes_and_no_simulcast() {
     let (watching, answer) = watch(CHROMIUM_WHEP, &program(Codec::Vp8, ""));
     let extensions = watching.video.expect("video").extensions;
     assert_eq!(
         (extensions.mid, extensions.orientation),
         (Some(4), Some(13))
     );
-    assert_eq!((extensions.rid, extensions.transport_cc), (None, None));
-    assert!(!answer.contains("transport") && !answer.contains("simulcast"));
+    assert_eq!(extensions.rid, None);
+    assert!(!answer.contains("simulcast"));
+}
+
+#[test]
+fn viewers_report_on_every_packet_of_sound_and_picture() {
+    let (watching, answer) = watch(CHROMIUM_WHEP, &program(Codec::Vp8, ""));
+    let ids = [watching.audio, watching.video].map(|t| t.expect("track").extensions.transport_cc);
+    assert_eq!(ids, [Some(3), Some(3)], "one number for the whole bundle");
+    for media in ["audio", "video"] {
+        let lines = section(&answer, media);
+        assert!(
+            lines
+                .iter()
+                .any(|l| l.starts_with("a=extmap:3 ") && l.ends_with("cc-extensions-01"))
+        );
+        let payload_type = if media == "audio" { 111 } else { 96 };
+        let feedback = format!("a=rtcp-fb:{payload_type} transport-cc");
+        assert!(lines.contains(&feedback.as_str()), "{answer}");
+    }
+    assert!(!answer.contains("goog-remb"), "one estimate is enough");
+}
+
+#[test]
+fn a_viewer_without_transport_wide_feedback_is_asked_for_its_own_estimate() {
+    let offer = CHROMIUM_WHEP.replace(" transport-cc", " x-transport-cc");
+    let (watching, answer) = watch(&offer, &program(Codec::Vp8, ""));
+    let video = watching.video.expect("video");
+    assert_eq!(video.extensions.transport_cc, None);
+    assert!(!answer.contains("transport-cc") && !answer.contains("transport-wide"));
+    assert!(section(&answer, "video").contains(&"a=rtcp-fb:96 goog-remb"));
+}
+
+#[test]
+fn numbers_that_the_node_could_not_write_are_not_agreed_on() {
+    let offer = CHROMIUM_WHEP.replace("a=extmap:3 http", "a=extmap:20 http");
+    let (watching, answer) = watch(&offer, &program(Codec::Vp8, ""));
+    assert_eq!(watching.video.expect("video").extensions.transport_cc, None);
+    assert!(!answer.contains("transport-cc"));
+    assert!(section(&answer, "video").contains(&"a=rtcp-fb:96 goog-remb"));
+}
+
+#[test]
+fn a_viewer_can_be_sent_redundant_sound_and_bounds_of_its_delay() {
+    let (watching, answer) = watch(CHROMIUM_WHEP, &program(Codec::Vp8, ""));
+    let audio = &watching.audio.expect("audio").codecs[0];
+    assert_eq!(
+        (audio.payload_type, audio.red_payload_type),
+        (111, Some(63))
+    );
+    assert_eq!(m_lines(&answer)[0], "m=audio 9 UDP/TLS/RTP/SAVPF 111 63");
+    let lines = section(&answer, "audio");
+    for line in ["a=rtpmap:63 red/48000/2", "a=fmtp:63 111/111"] {
+        assert!(lines.contains(&line), "{line} is not in {answer}");
+    }
+    let video = watching.video.expect("video");
+    assert_eq!(video.extensions.playout_delay, Some(5));
+    // "red" of a picture is another format.
+    assert!(video.codecs.iter().all(|c| c.red_payload_type.is_none()));
+}
+
+#[test]
+fn a_viewer_that_wants_to_learn_the_round_trip_is_told_that_it_can() {
+    let (_, answer) = watch(CHROMIUM_WHEP, &program(Codec::Vp8, ""));
+    for media in ["audio", "video"] {
+        assert!(section(&answer, media).contains(&"a=rtcp-xr:rcvr-rtt=all"));
+    }
+    let silent = CHROMIUM_WHEP.replace("rcvr-rtt=all", "pkt-loss-rle");
+    let (_, answer) = watch(&silent, &program(Codec::Vp8, ""));
+    assert!(!answer.contains("rtcp-xr"));
 }
 
 #[test]

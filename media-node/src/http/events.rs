@@ -1,4 +1,5 @@
-//! The WHEP extension for server-sent events (`urn:ietf:params:whep:ext:core:server-sent-events`).
+//! The WHEP extension for server-sent events (`urn:ietf:params:whep:ext:core:server-sent-events`), and the same for
+//! hosts.
 //!
 //! A POST makes a stream of the event types it lists, a GET follows it. A stream begins with the room's present state,
 //! so what a client missed while it was not connected needs no queue, but for `reconnect`, which is kept.
@@ -27,7 +28,7 @@ use super::problem::Problem;
 use super::registry::Entry;
 use super::session::{Found, find};
 use super::{App, JSON, body, cors};
-use crate::node::{EndReason, LayerInfo, RoomEvent, SessionError};
+use crate::node::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionError};
 
 const RELATION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 /// How often a quiet stream shows that it is alive.
@@ -45,9 +46,10 @@ pub(super) fn stream() -> MethodRouter<App> {
     get(follow).delete(destroy).options(options_of_stream)
 }
 
-/// The Link field that announces it.
-pub(super) fn link(session: &str) -> Option<HeaderValue> {
-    let names = EventType::ALL.map(EventType::name).join(",");
+/// The Link field that announces it. Hosts have it as well, though WHIP knows no such extension.
+pub(super) fn link(session: &str, role: Role) -> Option<HeaderValue> {
+    let names: Vec<_> = EventType::of_role(role).iter().map(|t| t.name()).collect();
+    let names = names.join(",");
     let link = format!("<{session}/events>; rel=\"{RELATION}\"; events=\"{names}\"");
     HeaderValue::try_from(link).ok()
 }
@@ -58,29 +60,48 @@ enum EventType {
     Active,
     Inactive,
     Layers,
+    Adaptation,
     ViewerCount,
     Reconnect,
     Ended,
+    Wanted,
 }
 
 impl EventType {
-    const ALL: [EventType; 6] = [
+    const OF_VIEWERS: [EventType; 7] = [
         EventType::Active,
         EventType::Inactive,
         EventType::Layers,
+        EventType::Adaptation,
         EventType::ViewerCount,
         EventType::Reconnect,
         EventType::Ended,
     ];
+    const OF_HOSTS: [EventType; 5] = [
+        EventType::Layers,
+        EventType::ViewerCount,
+        EventType::Reconnect,
+        EventType::Ended,
+        EventType::Wanted,
+    ];
+
+    fn of_role(role: Role) -> &'static [EventType] {
+        match role {
+            Role::Publisher => &EventType::OF_HOSTS,
+            Role::Viewer => &EventType::OF_VIEWERS,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
             EventType::Active => "active",
             EventType::Inactive => "inactive",
             EventType::Layers => "layers",
+            EventType::Adaptation => "adaptation",
             EventType::ViewerCount => "viewercount",
             EventType::Reconnect => "reconnect",
             EventType::Ended => "ended",
+            EventType::Wanted => "wanted",
         }
     }
 
@@ -89,9 +110,11 @@ impl EventType {
             RoomEvent::Active => EventType::Active,
             RoomEvent::Inactive => EventType::Inactive,
             RoomEvent::Layers(_) => EventType::Layers,
+            RoomEvent::Adaptation(_) => EventType::Adaptation,
             RoomEvent::ViewerCount(_) => EventType::ViewerCount,
             RoomEvent::Reconnect { .. } => EventType::Reconnect,
             RoomEvent::Ended => EventType::Ended,
+            RoomEvent::Wanted(_) => EventType::Wanted,
         }
     }
 }
@@ -157,10 +180,10 @@ async fn create(
     let found = find(&app, &id, &headers)?;
     let text = body::text(body).await?;
     let types = if text.trim().is_empty() {
-        EventType::ALL.to_vec()
+        EventType::of_role(found.role).to_vec()
     } else {
         body::require(&headers, JSON, ACCEPT_POST)?;
-        read_types(&text)?
+        read_types(&text, EventType::of_role(found.role))?
     };
     let (_, events) = app.node().events(&found.id)?;
     let number = found.entry.streams().add(types, events);
@@ -168,15 +191,16 @@ async fn create(
     Ok((StatusCode::CREATED, [(LOCATION, location)]).into_response())
 }
 
-fn read_types(text: &str) -> Result<Vec<EventType>, Problem> {
+fn read_types(text: &str, offered: &[EventType]) -> Result<Vec<EventType>, Problem> {
     let names: Vec<String> = serde_json::from_str(text).map_err(|error| {
         let detail = format!("the body is not a JSON array of event types: {error}");
         Problem::new(StatusCode::BAD_REQUEST, detail)
     })?;
     let mut types = Vec::new();
     for name in &names {
-        let Some(known) = EventType::ALL.into_iter().find(|t| t.name() == name) else {
-            let all = EventType::ALL.map(EventType::name).join(", ");
+        let Some(known) = offered.iter().copied().find(|t| t.name() == name) else {
+            let all: Vec<_> = offered.iter().map(|t| t.name()).collect();
+            let all = all.join(", ");
             let detail = format!("there is no event type {name:?} here; there are {all}");
             return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
         };
@@ -230,6 +254,8 @@ struct Follower {
     later: Option<(Instant, RoomEvent)>,
     /// Always there, but for the moment of dropping.
     events: Option<broadcast::Receiver<RoomEvent>>,
+    /// What this viewer is sent of the picture.
+    adaptation: watch::Receiver<Option<Adaptation>>,
     alive: watch::Receiver<()>,
     ended: watch::Receiver<Option<EndReason>>,
 }
@@ -237,6 +263,9 @@ struct Follower {
 impl Follower {
     fn new(app: &App, found: &Found, number: u32) -> Result<Follower, Problem> {
         let ended = app.node().ended(&found.id).ok_or(SessionError::NotFound)?;
+        let adaptation = app.node().adaptation(&found.id);
+        let mut adaptation = adaptation.ok_or(SessionError::NotFound)?;
+        adaptation.mark_changed();
         let mut streams = found.entry.streams();
         let stream = streams.get(number).ok_or_else(no_such_stream)?;
         let mut first = VecDeque::new();
@@ -256,6 +285,7 @@ impl Follower {
             first,
             later: None,
             events: Some(missed.unwrap_or(fresh)),
+            adaptation,
             alive: stream.alive.subscribe(),
             ended,
         })
@@ -304,6 +334,15 @@ impl Follower {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     return self.later.take().map(|(_, event)| event);
                 }
+                changed = self.adaptation.changed() => match changed {
+                    Ok(()) => {
+                        let adaptation = self.adaptation.borrow_and_update().clone();
+                        if let Some(adaptation) = adaptation {
+                            return Some(RoomEvent::Adaptation(adaptation));
+                        }
+                    }
+                    Err(_) => return None,
+                },
                 _ = self.alive.changed() => return None,
                 _ = self.ended.wait_for(Option::is_some) => return None,
             }
@@ -317,6 +356,11 @@ impl Follower {
                 let layers: Vec<_> = layers.iter().map(layer).collect();
                 json!({ self.video_index.to_string(): layers })
             }
+            RoomEvent::Wanted(rids) => {
+                let rids: Vec<&str> = rids.iter().map(AsRef::as_ref).collect();
+                json!({ "rids": rids })
+            }
+            RoomEvent::Adaptation(adaptation) => adapted(adaptation),
             RoomEvent::ViewerCount(viewers) => json!({ "viewercount": viewers }),
             RoomEvent::Reconnect { url: Some(url), .. } => json!({ "url": url }),
             RoomEvent::Reconnect { url: None, .. } => json!({}),
@@ -365,6 +409,22 @@ fn put_off(event: &RoomEvent) -> Option<(Instant, RoomEvent)> {
         within: Duration::ZERO,
     };
     Some((Instant::now() + within.mul_f64(share), event))
+}
+
+fn adapted(adaptation: &Adaptation) -> serde_json::Value {
+    let mut value = json!({
+        "state": if adaptation.layer.is_some() { "playing" } else { "paused" },
+        "reason": adaptation.reason.name(),
+        "estimateBps": adaptation.estimate_bps,
+    });
+    if let (Some(layer), Some(object)) = (&adaptation.layer, value.as_object_mut()) {
+        object.insert("rid".into(), (*layer.rid).into());
+        if let Some((width, height)) = layer.size {
+            object.insert("width".into(), width.into());
+            object.insert("height".into(), height.into());
+        }
+    }
+    value
 }
 
 fn layer(layer: &LayerInfo) -> serde_json::Value {

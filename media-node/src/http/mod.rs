@@ -11,9 +11,9 @@ mod events;
 mod ice_server;
 mod join;
 mod layer;
-mod page;
 mod problem;
 mod registry;
+mod report;
 mod session;
 
 use std::path::PathBuf;
@@ -111,7 +111,7 @@ impl App {
 
 /// All routes of a node.
 pub fn router(node: Node, config: HttpConfig) -> Router {
-    let page = config.web_dir.as_deref().map(page::router);
+    let page = config.web_dir.as_deref().map(showrunner_door::page);
     let status = match config.control {
         Some(_) => control::router(),
         None => Router::new()
@@ -130,6 +130,7 @@ pub fn router(node: Node, config: HttpConfig) -> Router {
         .route("/sessions/{id}/events", events::collection())
         .route("/sessions/{id}/events/{stream}", events::stream())
         .route("/sessions/{id}/layer", layer::resource())
+        .route("/sessions/{id}/report", report::resource())
         .layer(from_fn(cors::everywhere))
         .merge(status)
         .route("/healthz", get(async || "ok\n"))

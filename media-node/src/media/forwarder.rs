@@ -231,6 +231,22 @@ impl Forwarder {
             .find(|out| out.index as u16 == seq)
     }
 
+    /// The sequence number that went out last, if any did.
+    pub fn newest(&self) -> Option<u16> {
+        self.newest.map(|_| self.next_index.wrapping_sub(1) as u16)
+    }
+
+    /// The furthest timestamp that went out.
+    pub fn newest_timestamp(&self) -> u32 {
+        self.newest.map_or(0, |newest| newest.timestamp)
+    }
+
+    /// How many numbers of the current source came before this one since it began.
+    pub fn since_begin(&self, seq: u64) -> u64 {
+        let start = self.segments.back().map_or(seq, |s| s.in_start);
+        seq.saturating_sub(start)
+    }
+
     /// The outgoing timestamp of an incoming one, live.
     pub fn live_timestamp(&self, incoming: u32) -> u32 {
         incoming.wrapping_add(self.time_offset)

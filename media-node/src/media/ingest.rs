@@ -3,14 +3,17 @@
 //! A payload type says the track of a stream, and its RID the layer (RFC 8852), where there are
 //! several; a binding is kept for good, since browsers stop sending RID after the first receiver
 //! report. RTX (RFC 4588) is unwrapped before losses are counted, so a recovered packet is not
-//! asked for again.
+//! asked for again. Redundant audio (RFC 2198) is unpacked: what was lost of it comes with the
+//! packets after it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::codec::{self, Codec, PayloadInfo};
+use showrunner_rtp::codec::{self, Codec, PayloadInfo, opus};
 use showrunner_rtp::loss::LossTracker;
 use showrunner_rtp::packet::{self, Header};
+use showrunner_rtp::red;
 use showrunner_rtp::reports::Reception;
 use showrunner_rtp::rtcp::{self, BufferFull};
 use showrunner_rtp::twcc::Recorder;
@@ -25,6 +28,9 @@ mod tests;
 
 /// The most SSRCs that one publisher may use: audio, four layers, their RTX, and a restart of all.
 const MAX_STREAMS: usize = 24;
+
+/// The most frames of one redundant audio packet that are looked at.
+const MAX_REDUNDANT: usize = 8;
 
 /// The SSRC that the node uses as the sender of its feedback.
 pub const FEEDBACK_SSRC: u32 = 1;
@@ -113,10 +119,22 @@ struct Stream {
     highest: Option<u64>,
 }
 
+/// A lost audio packet that a later one brought, until it is taken.
+#[derive(Debug)]
+struct Recovered {
+    stream: usize,
+    seq: u64,
+    /// As the publisher counts.
+    timestamp: u32,
+    arrival: Instant,
+    /// Where it is in the datagram.
+    frame: Range<usize>,
+}
+
 /// Counters of one publisher.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IngestCounters {
-    /// Packets recovered by retransmission.
+    /// Packets recovered: by retransmission, or audio by redundancy.
     pub recovered: u64,
     /// Sequence numbers asked for by NACK.
     pub nacked: u64,
@@ -132,6 +150,7 @@ pub struct Ingest {
     twcc: Recorder,
     twcc_started: Instant,
     nack_scratch: Vec<u16>,
+    recovered: Vec<Recovered>,
     counters: IngestCounters,
 }
 
@@ -146,13 +165,20 @@ impl Ingest {
             twcc: Recorder::new(),
             twcc_started: now,
             nack_scratch: Vec::with_capacity(64),
+            recovered: Vec::with_capacity(MAX_REDUNDANT),
             counters: IngestCounters::default(),
         }
     }
 
-    /// Counters since the start.
-    pub fn counters(&self) -> IngestCounters {
-        self.counters
+    /// Counters since the last call.
+    pub fn take_counters(&mut self) -> IngestCounters {
+        std::mem::take(&mut self.counters)
+    }
+
+    /// Packets that were lost on the way, and those of them that were recovered.
+    pub fn losses(&self) -> (u64, u64) {
+        let lost = self.media_streams().map(|s| s.reception.lost()).sum();
+        (lost, self.counters.recovered)
     }
 
     /// Opens and names one RTP packet.
@@ -189,6 +215,29 @@ impl Ingest {
             Binding::Media => self.on_media(now, arrival, at, &header, packet, opened.index),
             Binding::Rtx => self.on_rtx(now, arrival, at, &header, packet),
         }
+    }
+
+    /// A lost packet that the last one of [`Self::on_rtp`] brought along in `datagram`, which it has
+    /// opened; the oldest first, until there is none.
+    pub fn next_recovered<'a>(&'a mut self, datagram: &'a [u8]) -> Option<Media<'a>> {
+        let recovered = self.recovered.pop()?;
+        let payload = datagram.get(recovered.frame)?;
+        let (at, arrival) = (recovered.stream, recovered.arrival);
+        let timestamp = self.common_timestamp(at, recovered.timestamp, arrival, false);
+        let stream = &self.streams[at];
+        self.counters.recovered += 1;
+        Some(Media {
+            track: stream.track,
+            source: stream.source,
+            rid: &stream.rid,
+            codec: Codec::Opus,
+            seq: recovered.seq,
+            timestamp,
+            marker: false,
+            orientation: None,
+            info: PayloadInfo::default(),
+            payload,
+        })
     }
 
     /// Takes a sender report: (SSRC, tie of times). True if it was for one of the streams.
@@ -241,11 +290,18 @@ impl Ingest {
         Ok(())
     }
 
-    /// Writes transport-wide feedback, if any packet came since the last.
+    /// Writes transport-wide feedback, if so many packets came since the last.
     ///
     /// # Errors
     /// If the writer has no room.
-    pub fn write_transport_cc(&mut self, out: &mut rtcp::Writer<'_>) -> Result<(), BufferFull> {
+    pub fn write_transport_cc(
+        &mut self,
+        at_least: u64,
+        out: &mut rtcp::Writer<'_>,
+    ) -> Result<(), BufferFull> {
+        if self.twcc.unreported() < at_least {
+            return Ok(());
+        }
         let Some(media_ssrc) = self.media_streams().next().map(|s| s.ssrc) else {
             return Ok(());
         };
@@ -357,15 +413,89 @@ impl Ingest {
         packet: &'a [u8],
         seq: u64,
     ) -> Result<Ingested<'a>, Dropped> {
-        let codec = self
-            .codec_of(at, header.payload_type)
+        let kind = self
+            .kind_of(at, header.payload_type)
             .ok_or(Dropped::Unknown)?;
         let payload = packet::payload(packet, header).map_err(|_| Dropped::Malformed)?;
         let stream = &mut self.streams[at];
         stream.highest = stream.highest.max(Some(seq));
         stream.loss.on_packet(now, seq);
         stream.reception.on_packet(arrival, seq, header.timestamp);
-        self.name(arrival, at, codec, header, packet, seq, payload)
+        let payload = match kind {
+            PayloadKind::Redundant { frames, .. } if !payload.is_empty() => {
+                let end = header.len + payload.len();
+                self.unpack(
+                    now,
+                    arrival,
+                    at,
+                    header.timestamp,
+                    seq,
+                    frames,
+                    payload,
+                    end,
+                )?
+            }
+            _ => payload,
+        };
+        self.name(arrival, at, kind.codec(), header, packet, seq, payload)
+    }
+
+    /// RFC 2198: the packet's own frame. Notes those before it that were lost.
+    ///
+    /// Blocks have times and no numbers. A frame is taken for that of the packet before only if it
+    /// ends just where the next one begins.
+    #[expect(clippy::too_many_arguments, reason = "the pieces of one packet")]
+    fn unpack<'a>(
+        &mut self,
+        now: Instant,
+        arrival: Instant,
+        at: usize,
+        timestamp: u32,
+        seq: u64,
+        frames: u8,
+        payload: &'a [u8],
+        end: usize,
+    ) -> Result<&'a [u8], Dropped> {
+        self.recovered.clear();
+        let mut blocks = [None; MAX_REDUNDANT];
+        let all = red::blocks(payload).map_err(|_| Dropped::Malformed)?;
+        let unread = all.count_left().saturating_sub(MAX_REDUNDANT);
+        for (slot, block) in blocks.iter_mut().zip(all.skip(unread)) {
+            *slot = Some(block);
+        }
+        let mut newest_first = blocks.iter().rev().flatten();
+        let own = newest_first.next().ok_or(Dropped::Malformed)?;
+        if own.payload_type != frames {
+            return Err(Dropped::Unknown);
+        }
+        let stream = &mut self.streams[at];
+        let mut end = end - own.frame.len();
+        let mut offset = 0;
+        for (earlier, block) in (1..).zip(newest_first) {
+            let frame = end - block.frame.len()..end;
+            end = frame.start;
+            let Some(duration) = opus::duration(block.frame) else {
+                break;
+            };
+            offset += duration;
+            if block.payload_type != frames || block.offset != offset {
+                break;
+            }
+            let Some(seq) = seq.checked_sub(earlier) else {
+                break;
+            };
+            if stream.loss.is_missing(seq) {
+                stream.loss.on_packet(now, seq);
+                self.recovered.push(Recovered {
+                    stream: at,
+                    seq,
+                    timestamp: timestamp.wrapping_sub(offset),
+                    arrival,
+                    frame,
+                });
+            }
+        }
+        Ok(own.frame)
     }
 
     /// RFC 4588 §4: the payload begins with the original sequence number.
@@ -389,8 +519,9 @@ impl Ingest {
             })
             .ok_or(Dropped::Redundant)?;
         let codec = self
-            .codec_of(at, header.payload_type)
-            .ok_or(Dropped::Unknown)?;
+            .kind_of(at, header.payload_type)
+            .ok_or(Dropped::Unknown)?
+            .codec();
         let stream = &mut self.streams[at];
         let highest = stream.highest.ok_or(Dropped::Redundant)?;
         let behind = (highest as u16).wrapping_sub(u16::from_be_bytes(*original));
@@ -477,15 +608,21 @@ impl Ingest {
         }
     }
 
-    fn codec_of(&self, at: usize, payload_type: u8) -> Option<Codec> {
+    fn kind_of(&self, at: usize, payload_type: u8) -> Option<PayloadKind> {
         let track = self.negotiated(self.streams[at].track)?;
-        Some(payload_kind(&track.codecs, payload_type)?.codec())
+        payload_kind(&track.codecs, payload_type)
     }
 }
 
 /// What a payload type stands for.
+#[derive(Clone, Copy)]
 enum PayloadKind {
     Media(Codec),
+    /// Its frames have the payload type `frames`.
+    Redundant {
+        codec: Codec,
+        frames: u8,
+    },
     Rtx(Codec),
 }
 
@@ -496,7 +633,7 @@ impl PayloadKind {
 
     fn codec(&self) -> Codec {
         match self {
-            Self::Media(codec) | Self::Rtx(codec) => *codec,
+            Self::Media(codec) | Self::Redundant { codec, .. } | Self::Rtx(codec) => *codec,
         }
     }
 }
@@ -507,6 +644,11 @@ fn payload_kind(codecs: &[NegotiatedCodec], payload_type: u8) -> Option<PayloadK
             Some(PayloadKind::Media(c.codec))
         } else if c.rtx_payload_type == Some(payload_type) {
             Some(PayloadKind::Rtx(c.codec))
+        } else if c.red_payload_type == Some(payload_type) {
+            Some(PayloadKind::Redundant {
+                codec: c.codec,
+                frames: c.payload_type,
+            })
         } else {
             None
         }

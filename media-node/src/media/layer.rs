@@ -1,6 +1,7 @@
 //! One layer of a track on one shard: its recent packets, its last keyframe, and the frame that is
 //! still coming in.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,9 @@ const MAX_CATCH_UP_AGE: Duration = Duration::from_millis(1500);
 
 /// The most packets of one keyframe that are kept as a still picture.
 const MAX_KEYFRAME_PACKETS: usize = 512;
+
+/// How many numbers without media are remembered.
+const MAX_PADDING: usize = 256;
 
 /// A layer that sent nothing for this long is not on air.
 pub const STALE_AFTER: Duration = Duration::from_millis(1500);
@@ -58,6 +62,8 @@ pub struct Layer {
     /// Packets of the frame that is coming in, not yet sent on.
     pub pending: Vec<Arc<StoredPacket>>,
     slots: Box<[Option<Arc<StoredPacket>>]>,
+    /// Numbers that carry no media, the latest last.
+    padding: VecDeque<u64>,
     head: Option<u64>,
     newest_timestamp: u32,
     last_arrival: Instant,
@@ -85,6 +91,7 @@ impl Layer {
             subscribers: Vec::new(),
             pending: Vec::with_capacity(64),
             slots: (0..HISTORY).map(|_| None).collect(),
+            padding: VecDeque::new(),
             head: None,
             newest_timestamp: 0,
             last_arrival: now,
@@ -98,7 +105,7 @@ impl Layer {
     /// on the shard that packets come in on; on others, letting go of it is enough.
     pub fn push(&mut self, packet: Arc<StoredPacket>, mut pool: Option<&mut PacketPool>) -> bool {
         let head = self.head.unwrap_or(packet.seq);
-        if packet.seq + HISTORY as u64 <= head || self.get(packet.seq).is_some() {
+        if !self.remembers(packet.seq) || self.get(packet.seq).is_some() {
             retire(packet, pool);
             return false;
         }
@@ -121,6 +128,33 @@ impl Layer {
     /// The stored packet with this sequence number.
     pub fn get(&self, seq: u64) -> Option<&Arc<StoredPacket>> {
         self.slots[slot(seq)].as_ref().filter(|p| p.seq == seq)
+    }
+
+    /// The stored packet with this sequence number, or the one of the last keyframe, however old.
+    pub fn find(&self, seq: u64) -> Option<&Arc<StoredPacket>> {
+        self.get(seq).or_else(|| {
+            let packets = &self.keyframe.packets;
+            let at = packets.partition_point(|p| p.seq < seq);
+            packets.get(at).filter(|p| p.seq == seq)
+        })
+    }
+
+    /// Whether a packet with this number would still be stored, had it come.
+    pub fn remembers(&self, seq: u64) -> bool {
+        self.head.is_none_or(|head| seq + HISTORY as u64 > head)
+    }
+
+    /// This number carries no media.
+    pub fn skip(&mut self, seq: u64) {
+        if self.padding.len() == MAX_PADDING {
+            self.padding.pop_front();
+        }
+        self.padding.push_back(seq);
+    }
+
+    /// Whether this number is known to carry no media.
+    pub fn is_padding(&self, seq: u64) -> bool {
+        self.padding.contains(&seq)
     }
 
     /// The newest sequence number.
@@ -150,9 +184,25 @@ impl Layer {
         }
     }
 
+    /// How long ago the last keyframe began, if all since is stored.
+    pub fn keyframe_age(&self, now: Instant) -> Option<Duration> {
+        let first = self.get(self.keyframe.start?)?;
+        Some(now.saturating_duration_since(first.arrival))
+    }
+
     /// The packets of the last keyframe, in order.
     pub fn keyframe_packets(&self) -> &[Arc<StoredPacket>] {
         &self.keyframe.packets
+    }
+
+    /// Whether a packet is of the last keyframe.
+    pub fn is_of_keyframe(&self, packet: &StoredPacket) -> bool {
+        self.keyframe.start.is_some() && self.keyframe.timestamp == packet.timestamp
+    }
+
+    /// Whether a decoder can do without a packet, because a later keyframe has come.
+    pub fn is_superseded(&self, packet: &StoredPacket) -> bool {
+        self.keyframe.start.is_some_and(|start| packet.seq < start)
     }
 
     /// Every stored packet from the last keyframe on, in order, for a copy on another shard.
@@ -374,6 +424,25 @@ mod tests {
         }
         assert!(allocated <= (HISTORY + 4 * LAG + 40) as u64, "{allocated}");
         assert_eq!(pool.allocated(), allocated, "no more in steady state");
+    }
+
+    #[test]
+    fn a_keyframe_supersedes_what_came_before_it() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        let packets = [
+            packet(10, 0, true, true, now),
+            packet(11, 3000, false, true, now),
+            packet(12, 6000, true, false, now),
+            packet(13, 6000, false, true, now),
+            packet(14, 9000, false, true, now),
+        ];
+        for packet in &packets {
+            layer.push(Arc::clone(packet), Some(&mut pool));
+        }
+        let of = |is: fn(&Layer, &StoredPacket) -> bool| packets.each_ref().map(|p| is(&layer, p));
+        assert_eq!(of(Layer::is_superseded), [true, true, false, false, false]);
+        assert_eq!(of(Layer::is_of_keyframe), [false, false, true, true, false]);
     }
 
     #[test]

@@ -4,11 +4,18 @@
 //! A packet's way: [`ingest`] opens and names it, [`layer`] stores it once, [`forwarder`] gives it
 //! the sequence number and timestamp that one viewer expects next, [`writer`] makes the bytes.
 
+pub mod allocation;
+pub mod deadline;
 pub mod forwarder;
+pub mod hiding;
 pub mod ingest;
 pub mod keyframes;
 pub mod layer;
+pub mod pacer;
 pub mod packet;
+pub mod playout;
 pub mod pool;
+pub mod quality;
+pub mod redundancy;
 pub mod sync;
 pub mod writer;

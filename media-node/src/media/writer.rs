@@ -2,14 +2,15 @@
 
 use showrunner_rtp::codec::vp8;
 use showrunner_rtp::packet::HeaderWriter;
+use showrunner_rtp::red;
 use showrunner_transport::srtp::{MAX_OVERHEAD, Sender, SrtpError};
 
 use super::forwarder::Outgoing;
 use super::packet::{MAX_PAYLOAD, StoredPacket};
 
-/// Room that any packet of ours fits into: header, orientation extension, original sequence
-/// number of RTX, payload, SRTP tag.
-pub const MAX_PACKET: usize = 12 + 8 + 2 + MAX_PAYLOAD + MAX_OVERHEAD;
+/// Room that any packet of ours fits into: header, extensions (transport-wide number, orientation,
+/// playout delay), original sequence number of RTX, payload, SRTP tag.
+pub const MAX_PACKET: usize = 12 + 16 + 2 + MAX_PAYLOAD + MAX_OVERHEAD;
 
 /// What stays the same in all packets of one outgoing stream.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +21,25 @@ pub struct StreamHeader {
     pub payload_type: u8,
     /// Id of the orientation extension, if the viewer knows it.
     pub orientation_id: Option<u8>,
+    /// Id of the transport-wide sequence number, if the viewer reports on it.
+    pub transport_cc_id: Option<u8>,
+    /// The next packet's transport-wide sequence number; without an id for it, nothing.
+    pub transport_number: u16,
+    /// Id of the playout-delay extension and what it says, if there is news.
+    pub playout_delay: Option<(u8, [u8; 3])>,
+}
+
+impl StreamHeader {
+    fn has_extensions(&self) -> bool {
+        let ids = [self.transport_cc_id, self.orientation_id];
+        ids.iter().any(Option::is_some) || self.playout_delay.is_some()
+    }
 }
 
 /// Writes and seals a media packet into `out` (of at least [`MAX_PACKET`] bytes); its length.
+///
+/// A packet that is sent twice under one index must be the same both times, with all extensions:
+/// GCM gives its keys away over two different packets of one index.
 ///
 /// # Errors
 /// If `out` is too small or the cipher fails.
@@ -37,6 +54,36 @@ pub fn write_media(
     let header_len = header(out, stream, packet, numbers.index as u16, numbers.timestamp)?;
     let len = payload(out, header_len, packet, numbers)?;
     srtp.seal_rtp(out, header_len, len, numbers.index)
+}
+
+/// Writes and seals a packet of sound that brings along `earlier` ones (RFC 2198), the oldest first.
+/// `stream` has the payload type of redundant sound, `frames` is that of the sound itself.
+///
+/// # Errors
+/// If `out` is too small or the cipher fails.
+pub fn write_redundant<'p>(
+    out: &mut [u8],
+    stream: StreamHeader,
+    frames: u8,
+    packet: &StoredPacket,
+    earlier: impl Iterator<Item = &'p StoredPacket> + Clone,
+    numbers: Outgoing,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
+    let header_len = header(out, stream, packet, numbers.index as u16, numbers.timestamp)?;
+    let block = |p: &'p StoredPacket| red::Block {
+        payload_type: frames,
+        offset: packet.timestamp.wrapping_sub(p.timestamp),
+        frame: p.payload(),
+    };
+    let own = red::Block {
+        payload_type: frames,
+        offset: 0,
+        frame: packet.payload(),
+    };
+    let room = out.get_mut(header_len..).ok_or(SrtpError::TooShort)?;
+    let len = red::write(room, earlier.map(block), own).map_err(|_| SrtpError::TooShort)?;
+    srtp.seal_rtp(out, header_len, header_len + len, numbers.index)
 }
 
 /// Writes and seals a retransmission (RFC 4588 §4) of a packet that went out as `numbers`.
@@ -60,6 +107,42 @@ pub fn write_rtx(
     srtp.seal_rtp(out, header_len, len, rtx_index)
 }
 
+/// How much padding a packet of padding has, in bytes: the most that its last byte can tell.
+pub const PADDING: usize = 255;
+
+/// Writes and seals a packet of a retransmission stream that carries nothing but padding (RFC 3550
+/// §5.1), to fill a path.
+///
+/// # Errors
+/// If `out` is too small or the cipher fails.
+pub fn write_padding(
+    out: &mut [u8],
+    stream: StreamHeader,
+    rtx_index: u64,
+    timestamp: u32,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
+    let transport_number = stream.transport_number.to_be_bytes();
+    let header_len = HeaderWriter {
+        marker: false,
+        payload_type: stream.payload_type,
+        sequence_number: rtx_index as u16,
+        timestamp,
+        ssrc: stream.ssrc,
+    }
+    .write_with(
+        out,
+        &[(stream.transport_cc_id.unwrap_or(0), &transport_number)],
+    )
+    .map_err(|_| SrtpError::TooShort)?;
+    let len = header_len + PADDING;
+    let padding = out.get_mut(header_len..len).ok_or(SrtpError::TooShort)?;
+    padding.fill(0);
+    padding[PADDING - 1] = PADDING as u8;
+    out[0] |= 0x20;
+    srtp.seal_rtp(out, header_len, len, rtx_index)
+}
+
 #[inline]
 fn header(
     out: &mut [u8],
@@ -75,9 +158,22 @@ fn header(
         timestamp,
         ssrc: stream.ssrc,
     };
-    let written = match (stream.orientation_id, packet.orientation) {
-        (Some(id), Some(value)) => writer.write_with(out, &[(id, &[value])]),
-        _ => writer.write(out),
+    let written = if stream.has_extensions() {
+        // Those that there are none of have no id, and are left out.
+        let transport_number = stream.transport_number.to_be_bytes();
+        let orientation = stream.orientation_id.zip(packet.orientation);
+        let (orientation_id, orientation) = orientation.unwrap_or_default();
+        let (playout_id, bounds) = stream.playout_delay.unwrap_or_default();
+        writer.write_with(
+            out,
+            &[
+                (stream.transport_cc_id.unwrap_or(0), &transport_number),
+                (orientation_id, &[orientation]),
+                (playout_id, &bounds),
+            ],
+        )
+    } else {
+        writer.write(out)
     };
     written.map_err(|_| SrtpError::TooShort)
 }

@@ -78,6 +78,8 @@ pub enum RoomEvent {
     Inactive,
     /// The layers that can be chosen changed.
     Layers(Arc<[LayerInfo]>),
+    /// What this viewer is sent of the picture changed.
+    Adaptation(Adaptation),
     /// How many watch now.
     ViewerCount(u32),
     /// Move to another node.
@@ -89,6 +91,50 @@ pub enum RoomEvent {
     },
     /// The room is over.
     Ended,
+    /// Of the layers that its host sends, these are wanted, by RID; the others need not be sent. To hosts alone.
+    Wanted(Arc<[Arc<str>]>),
+}
+
+/// What a viewer is sent of the picture, and why it is no better.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adaptation {
+    /// The layer; none: the picture is paused, and comes back by itself.
+    pub layer: Option<AdaptedLayer>,
+    /// Why it is no better.
+    pub reason: AdaptationReason,
+    /// What the viewer's path carries, in bit/s.
+    pub estimate_bps: u64,
+}
+
+/// The layer that a viewer is to be on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdaptedLayer {
+    /// Its RID, empty without simulcast.
+    pub rid: Arc<str>,
+    /// Picture size in pixels, if known.
+    pub size: Option<(u16, u16)>,
+}
+
+/// Why a viewer is sent no better picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdaptationReason {
+    /// There is no better on air.
+    Best,
+    /// The viewer's choice or the room allows no better.
+    Limit,
+    /// The path carries no better, or is not known to.
+    Path,
+}
+
+impl AdaptationReason {
+    /// As events name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Best => "none",
+            Self::Limit => "choice",
+            Self::Path => "network",
+        }
+    }
 }
 
 /// One simulcast layer on air.
@@ -99,10 +145,18 @@ pub use showrunner_protocol::control::Layer as LayerInfo;
 pub struct LayerChoice {
     /// This RID, if on air.
     pub rid: Option<String>,
-    /// No larger than this width, in pixels.
+    /// No larger than this width, in pixels; 0: no video.
     pub max_width: Option<u16>,
-    /// No larger than this height, in pixels.
+    /// No larger than this height, in pixels; 0: no video.
     pub max_height: Option<u16>,
+}
+
+impl LayerChoice {
+    /// Whether no picture at all is asked for: none is 0 pixels wide or high.
+    #[must_use]
+    pub fn is_no_video(&self) -> bool {
+        [self.max_width, self.max_height].contains(&Some(0))
+    }
 }
 
 /// Why an operation on a session failed.
@@ -114,6 +168,9 @@ pub enum SessionError {
     /// The layer asked for is not on air (404/400).
     #[error("{0}")]
     NoSuchLayer(String),
+    /// More reports than a session may send (429).
+    #[error("a session's reports come too often: one every few seconds is enough")]
+    TooManyReports,
     /// The shard is too busy (503).
     #[error("the node is overloaded")]
     Overloaded,

@@ -11,15 +11,16 @@ use showrunner_transport::dtls::Identity;
 use showrunner_transport::stun;
 
 use super::RelayHandle;
+use super::adaptation::Timed;
 use super::message::{Command, NewSession, ProgramId, Relay, ShardEvent};
 use super::outbox::{Links, Outbox};
 use super::path::Path;
 use super::program::Program;
-use super::session::{Role, Session};
+use super::session::{Publisher, Role, Session};
 use super::sessions::{Key, Sessions};
 use super::socket::{MediaSocket, Received};
 use super::tcp::Connections;
-use crate::media::ingest::{Dropped, Ingested, Media};
+use crate::media::ingest::{Ingested, Media, Track};
 use crate::media::pool::PacketPool;
 use crate::media::sync::NodeClock;
 use crate::metrics::ShardMetrics;
@@ -53,15 +54,19 @@ pub(super) struct Core {
     pub(super) programs: HashMap<ProgramId, Program>,
     pub(super) publishers: Vec<Key>,
     pub(super) handshaking: Vec<Key>,
+    /// Viewers to whom something is to be sent once more.
+    pub(super) copying: Vec<Key>,
     /// Programs that have packets to send on.
     pub(super) dirty: Vec<ProgramId>,
+    /// Viewers that are behind or probed.
+    pub(super) timed: Timed,
     pub(super) pool: PacketPool,
     pub(super) clock: NodeClock,
     pub(super) metrics: ShardMetrics,
     pub(super) peers: Vec<RelayHandle>,
     pub(super) peers_to_wake: Vec<bool>,
     identity: Arc<Identity>,
-    events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
+    pub(super) events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
     random: SystemRandom,
     pub(super) shut_down: bool,
 }
@@ -94,7 +99,9 @@ impl Core {
             programs: HashMap::new(),
             publishers: Vec::new(),
             handshaking: Vec::new(),
+            copying: Vec::new(),
             dirty: Vec::new(),
+            timed: Timed::default(),
             pool: PacketPool::default(),
             clock: NodeClock::new(now, unix),
             metrics,
@@ -176,6 +183,7 @@ impl Core {
             self.tell(ShardEvent::Ended {
                 number: new.number,
                 reason: EndReason::TransportFailed,
+                lived: Box::default(),
             });
             return;
         }
@@ -354,86 +362,65 @@ impl Core {
         else {
             return;
         };
-        let mut relay = |relay: &dyn Fn() -> Relay| {
-            for to in &program.replicas {
-                relay_to(peers, peers_to_wake, metrics, *to, relay());
-            }
-        };
-        match publisher
-            .ingest
-            .on_rtp(now, arrival, datagram, &srtp.receiver)
-        {
-            Ok(Ingested::Media(media)) => {
-                let id = program.id;
-                let source = media.source;
-                let (track, rid, codec, size) =
-                    (media.track, media.rid, media.codec, media.info.size);
-                let known = program.place(source).and_then(|place| program.layer(place));
-                let is_new = known.is_none();
-                let resized = !is_new && size.is_some() && known.is_some_and(|l| l.size != size);
-                let packet = store(media, pool, now, arrival);
-                if is_new {
-                    relay(&|| Relay::Layer {
-                        program: id,
-                        track,
-                        source,
-                        rid: Arc::clone(rid),
-                        codec,
-                        size,
-                    });
-                } else if let (true, Some(size)) = (resized, size) {
-                    relay(&|| Relay::Size {
-                        program: id,
-                        source,
-                        size,
-                    });
+        let bytes = datagram.len();
+        let Publisher { ingest, lived, .. } = &mut **publisher;
+        let mut relay = |to, relay| relay_to(peers, peers_to_wake, metrics, to, relay);
+        let mut taken = ingest.on_rtp(now, arrival, datagram, &srtp.receiver);
+        if matches!(taken, Ok(Ingested::Media(_))) {
+            lived.on_packet(arrival, bytes);
+        }
+        loop {
+            match taken {
+                Ok(Ingested::Media(media)) => {
+                    if media.marker && media.track == Track::Video {
+                        lived.on_frame(arrival, media.timestamp);
+                    }
+                    if keep(media, program, pool, now, arrival, &mut relay) {
+                        mark(dirty, program.id);
+                    }
                 }
-                relay(&|| Relay::Packet {
-                    program: id,
-                    source,
-                    packet: Arc::clone(&packet),
-                });
-                if is_new {
-                    program.add_layer(track, source, Arc::clone(rid), codec, now);
-                }
-                let Some(place) = program.place(source) else {
+                Ok(Ingested::Padding { source, seq }) => {
+                    let id = program.id;
+                    for to in &program.replicas {
+                        let program = id;
+                        relay(
+                            *to,
+                            Relay::Padding {
+                                program,
+                                source,
+                                seq,
+                            },
+                        );
+                    }
+                    self.skip(id, source, seq);
                     return;
-                };
-                if let Some(layer) = program.layer_mut(place) {
-                    layer.codec = codec;
-                    layer.size = size.or(layer.size);
                 }
-                if program.push(place, packet, Some(pool)) {
-                    mark(dirty, id);
+                Err(dropped) => {
+                    metrics.dropped.count(dropped);
+                    return;
                 }
             }
-            Ok(Ingested::Padding { source, seq }) => {
-                let program_id = program.id;
-                relay(&|| Relay::Padding {
-                    program: program_id,
-                    source,
-                    seq,
-                });
-                self.skip(program_id, source, seq);
+            match ingest.next_recovered(datagram) {
+                Some(media) => taken = Ok(Ingested::Media(media)),
+                None => return,
             }
-            Err(Dropped::Malformed) => metrics.dropped.malformed += 1,
-            Err(Dropped::Unauthentic) => metrics.dropped.unauthentic += 1,
-            Err(Dropped::Unknown) => metrics.dropped.unknown_stream += 1,
-            Err(Dropped::Redundant) => metrics.dropped.redundant += 1,
-            Err(Dropped::TooLarge) => metrics.dropped.too_large += 1,
         }
     }
 
     /// Ends a session: says goodbye, forgets it, tells the control plane.
     pub(super) fn end(&mut self, now: Instant, key: Key, reason: EndReason) {
+        let mut lived = Box::default();
         if let Some(session) = self.sessions.get_mut(key) {
             session.close(now);
+            let frames = self.programs.get(&session.program).map(|p| p.frames);
+            lived = Box::new(session.lived(now, &frames.unwrap_or_default()));
         }
         self.send_dtls(key, None);
         self.take_off_air(now, key);
         self.detach(key);
         self.publishers.retain(|k| *k != key);
         self.handshaking.retain(|k| *k != key);
+        self.copying.retain(|k| *k != key);
         let Some(session) = self.sessions.remove(key) else {
             return;
         };
@@ -447,11 +434,13 @@ impl Core {
         self.tell(ShardEvent::Ended {
             number: session.number,
             reason,
+            lived,
         });
     }
 
     /// How long a turn may wait for events.
-    pub(super) fn patience(&self, until_tick: Duration) -> Duration {
+    pub(super) fn patience(&self, now: Instant, until_tick: Duration) -> Duration {
+        let until_tick = until_tick.min(self.timed.patience(now));
         if self.dirty.is_empty() {
             until_tick
         } else {
@@ -481,6 +470,62 @@ fn relay_to(
     if !peer.push(relay) {
         metrics.shed_relay();
     }
+}
+
+/// Keeps a media packet, and passes it on to the shards that have viewers of its program. True if
+/// there is now something to be sent on from here.
+fn keep(
+    media: Media<'_>,
+    program: &mut Program,
+    pool: &mut PacketPool,
+    now: Instant,
+    arrival: Instant,
+    relay: &mut dyn FnMut(usize, Relay),
+) -> bool {
+    let id = program.id;
+    let source = media.source;
+    let (track, rid, codec, size) = (media.track, media.rid, media.codec, media.info.size);
+    let known = program.place(source).and_then(|place| program.layer(place));
+    let is_new = known.is_none();
+    let resized = !is_new && size.is_some() && known.is_some_and(|l| l.size != size);
+    let packet = store(media, pool, now, arrival);
+    let mut pass_on = |relayed: &dyn Fn() -> Relay| {
+        for to in &program.replicas {
+            relay(*to, relayed());
+        }
+    };
+    if is_new {
+        pass_on(&|| Relay::Layer {
+            program: id,
+            track,
+            source,
+            rid: Arc::clone(rid),
+            codec,
+            size,
+        });
+    } else if let (true, Some(size)) = (resized, size) {
+        pass_on(&|| Relay::Size {
+            program: id,
+            source,
+            size,
+        });
+    }
+    pass_on(&|| Relay::Packet {
+        program: id,
+        source,
+        packet: Arc::clone(&packet),
+    });
+    if is_new {
+        program.add_layer(track, source, Arc::clone(rid), codec, now);
+    }
+    let Some(place) = program.place(source) else {
+        return false;
+    };
+    if let Some(layer) = program.layer_mut(place) {
+        layer.codec = codec;
+        layer.size = size.or(layer.size);
+    }
+    program.push(place, packet, Some(pool))
 }
 
 /// Copies a media packet into one that can be kept.

@@ -1,7 +1,9 @@
 //! From a layer to its viewers: sending on what came in, starting and switching viewers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::adaptation::catch_up;
+use super::choice::Verdict;
 use super::core::Core;
 use super::message::{ProgramId, Relay, ShardEvent};
 use super::outbox::Links;
@@ -9,9 +11,14 @@ use super::program::{Place, Program};
 use super::session::Role;
 use super::sessions::Key;
 use super::viewer::{Send, Viewer};
+use crate::lived::viewing::NoVideo;
+use crate::media::deadline;
 use crate::media::layer::{Layer, Start};
 use crate::media::packet::SourceId;
 use crate::node::LayerChoice;
+
+/// A picture that goes back by this much is seen to.
+const SHOWS: Duration = Duration::from_millis(400);
 
 impl Core {
     /// Sends on everything that is due.
@@ -57,6 +64,8 @@ impl Core {
             socket,
             connections,
             metrics,
+            timed,
+            copying,
             ..
         } = self;
         let Some(program) = programs.get_mut(&id) else {
@@ -72,7 +81,12 @@ impl Core {
             Place::Video(_) => std::mem::take(&mut layer.subscribers),
         };
         let oldest = pending.iter().map(|p| p.arrival).min().unwrap_or(now);
+        let frames = program.frames;
         let mut switched = Vec::new();
+        let mut lost = Vec::new();
+        let Some(layer) = program.layer(place) else {
+            return;
+        };
         let mut links = Links {
             socket,
             connections,
@@ -81,6 +95,7 @@ impl Core {
             let Some(session) = sessions.get_mut(*key) else {
                 continue;
             };
+            let created = session.created();
             let (Role::Viewer(viewer), Some(srtp), Some(path)) =
                 (&mut session.role, &session.srtp, session.ice.selected())
             else {
@@ -88,20 +103,33 @@ impl Core {
             };
             outbox.came_in(oldest);
             let mut to = Send {
+                now,
+                frames: &frames,
                 srtp: &srtp.sender,
                 path,
                 outbox,
                 links: &mut links,
             };
             match place {
-                Place::Audio => viewer.send_audio(source, &pending, &mut to),
+                Place::Audio => viewer.send_audio(source, &pending, layer, &mut to),
                 Place::Video(_) => {
                     let first = viewer.first_picture().is_none();
-                    if viewer.send_video(source, &pending, &mut to, now) {
+                    if viewer.send_video(layer, &pending, &mut to) {
                         switched.push(*key);
                         if first {
-                            metrics.first_picture(now.saturating_duration_since(session.created()));
+                            metrics.first_picture(now.saturating_duration_since(created));
                         }
+                    }
+                    if viewer.is_fed_from() == Some(source) {
+                        if !viewer.feed(layer, &mut to) {
+                            lost.push(*key);
+                        }
+                        if viewer.is_behind() {
+                            timed.add(*key, viewer);
+                        }
+                    }
+                    if viewer.begins_copying() {
+                        copying.push(*key);
                     }
                 }
             }
@@ -122,6 +150,12 @@ impl Core {
             metrics.switches += 1;
             unsubscribe(program, key, Some(source));
         }
+        for key in lost {
+            metrics.lost_touch += 1;
+            if let Some(Role::Viewer(viewer)) = sessions.get_mut(key).map(|s| &mut s.role) {
+                catch_up(viewer, program, now);
+            }
+        }
     }
 
     /// A viewer is connected: it gets what is on air.
@@ -135,6 +169,7 @@ impl Core {
             .entry(id)
             .or_insert_with(|| Program::new(id, home));
         program.max_lines = session.max_lines;
+        program.look_at_rungs(now);
         program.viewers.push(key);
         let is_first = program.viewers.len() == 1;
         if is_first && home != self.index {
@@ -157,6 +192,7 @@ impl Core {
         let Some(program) = self.programs.get_mut(&id) else {
             return;
         };
+        self.timed.remove(key);
         let before = program.viewers.len();
         program.viewers.retain(|k| *k != key);
         unsubscribe(program, key, None);
@@ -180,7 +216,7 @@ impl Core {
         };
         let id = session.program;
         if let Role::Viewer(viewer) = &mut session.role {
-            viewer.choice = choice;
+            viewer.asked = choice;
             if session.srtp.is_some() {
                 self.aim(now, id, key);
             }
@@ -190,21 +226,52 @@ impl Core {
     /// Aims a viewer at the layer that it should be on now: starts it if it sees nothing yet, or
     /// has it switch at that layer's next keyframe.
     pub(super) fn aim(&mut self, now: Instant, id: ProgramId, key: Key) {
-        let Some(program) = self.programs.get_mut(&id) else {
-            return;
-        };
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Self {
+            programs,
+            sessions,
+            metrics,
+            events,
+            ..
+        } = self;
+        let (Some(program), Some(session)) = (programs.get_mut(&id), sessions.get_mut(key)) else {
             return;
         };
         let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
-        if !viewer.takes_video() {
+        if !viewer.takes_video() || session.srtp.is_none() {
             return;
         }
-        let Some(wanted) = program.choose(&viewer.choice, now) else {
-            return;
+        let verdict = viewer.decide(now, program);
+        if let Some(adaptation) = viewer.adapted(&verdict, program) {
+            let number = session.number;
+            // The control plane is gone only when the process ends.
+            let _ = events.send(ShardEvent::Adapted { number, adaptation });
+        }
+        let rung = match verdict {
+            Verdict::OffAir => return,
+            Verdict::Off => {
+                viewer.begin_anew(None);
+                viewer.lived.on_no_video(now, NoVideo::Choice);
+                unsubscribe(program, key, None);
+                return;
+            }
+            Verdict::Pause => {
+                if viewer.choice.pause() {
+                    viewer.begin_anew(None);
+                    viewer.lived.on_no_video(now, NoVideo::Network);
+                    unsubscribe(program, key, None);
+                    metrics.pauses += 1;
+                }
+                return;
+            }
+            Verdict::Send(rung, _) => rung,
         };
+        let change = viewer.choice.note(&verdict);
+        if let Some(change) = change {
+            metrics.layer_changed(change);
+        }
+        let wanted = rung.source;
         if viewer.current == Some(wanted) {
             viewer.target = None;
             unsubscribe(program, key, Some(wanted));
@@ -220,16 +287,18 @@ impl Core {
                 layer.subscribers.retain(|k| *k != key);
             }
         }
-        if let Some(layer) = program.layer_of_mut(wanted) {
-            if !layer.subscribers.contains(&key) {
-                layer.subscribers.push(key);
-            }
-            if !starts {
-                layer.keyframes.want();
-            }
+        let Some(layer) = program.layer_of_mut(wanted) else {
+            return;
+        };
+        if !layer.subscribers.contains(&key) {
+            layer.subscribers.push(key);
         }
-        if starts {
+        // Down at once: from a keyframe that is stored, if it is not so old that it shows.
+        let is_down = change.is_some_and(|change| !change.is_up);
+        if starts || (is_down && layer.keyframe_age(now).is_some_and(|age| age < SHOWS)) {
             self.start(now, id, wanted, key);
+        } else {
+            layer.keyframes.want();
         }
     }
 
@@ -243,9 +312,6 @@ impl Core {
         let Self {
             programs,
             sessions,
-            outbox,
-            socket,
-            connections,
             metrics,
             ..
         } = self;
@@ -256,46 +322,28 @@ impl Core {
             return;
         };
         let created = session.created();
-        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
-            (&mut session.role, &session.srtp, session.ice.selected())
-        else {
+        let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
-        if viewer.current.is_some() {
+        if viewer.current == Some(source) {
             return; // The flush has just started it.
         }
         let first = viewer.first_picture().is_none();
-        let mut links = Links {
-            socket,
-            connections,
-        };
-        let mut to = Send {
-            srtp: &srtp.sender,
-            path,
-            outbox,
-            links: &mut links,
-        };
-        if send_stored(viewer, layer, &mut to, now) && first {
+        if begin_stored(viewer, layer, now) && first {
             metrics.first_picture(now.saturating_duration_since(created));
         }
+        self.serve(now, key);
     }
 
     /// A viewer's decoder asks for a keyframe: the stored one if it is fresh, else a new one.
     pub(super) fn refresh(&mut self, now: Instant, key: Key) {
         let Self {
-            programs,
-            sessions,
-            outbox,
-            socket,
-            connections,
-            ..
+            programs, sessions, ..
         } = self;
         let Some(session) = sessions.get_mut(key) else {
             return;
         };
-        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
-            (&mut session.role, &session.srtp, session.ice.selected())
-        else {
+        let Role::Viewer(viewer) = &mut session.role else {
             return;
         };
         let Some(source) = viewer.current.or(viewer.target) else {
@@ -310,27 +358,25 @@ impl Core {
         if !viewer.may_restart(now) {
             return;
         }
+        viewer.lived.on_picture_lost();
         if !layer.pending.is_empty() || !matches!(layer.start(now), Start::CatchUp { .. }) {
             layer.keyframes.want();
             return;
         }
         let target = viewer.target;
-        let mut links = Links {
-            socket,
-            connections,
-        };
-        let mut to = Send {
-            srtp: &srtp.sender,
-            path,
-            outbox,
-            links: &mut links,
-        };
-        send_stored(viewer, layer, &mut to, now);
+        begin_stored(viewer, layer, now);
         viewer.target = target;
+        self.serve(now, key);
     }
 
     /// Retransmits what a viewer misses.
-    pub(super) fn send_again(&mut self, key: Key, ssrc: u32, seqs: impl Iterator<Item = u16>) {
+    pub(super) fn send_again(
+        &mut self,
+        now: Instant,
+        key: Key,
+        ssrc: u32,
+        seqs: impl Iterator<Item = u16>,
+    ) {
         /// The most that one NACK is answered with: a burst of loss, not a flood.
         const MAX_AT_ONCE: usize = 128;
         let Self {
@@ -340,6 +386,7 @@ impl Core {
             socket,
             connections,
             metrics,
+            copying,
             ..
         } = self;
         let Some(session) = sessions.get_mut(key) else {
@@ -357,17 +404,38 @@ impl Core {
             socket,
             connections,
         };
+        viewer.way.refill(now);
         for seq in seqs.take(MAX_AT_ONCE) {
             metrics.nacks_received += 1;
+            if !viewer.way.budget().may_repair() {
+                // It asks again for what it still can use.
+                metrics.repairs_put_off += 1;
+                continue;
+            }
             let found = viewer.sent(ssrc, seq).and_then(|(video, source, number)| {
-                let packet = program.layer_of(source)?.get(number)?;
-                Some((video, source, packet))
+                let layer = program.layer_of(source)?;
+                Some((video, source, layer, layer.find(number)?))
             });
-            let Some((video, source, packet)) = found else {
+            let Some((video, source, layer, packet)) = found else {
                 metrics.retransmissions_missed += 1;
                 continue;
             };
+            if video {
+                match viewer.judge(now, seq, packet, layer) {
+                    deadline::Verdict::Answer => {}
+                    deadline::Verdict::OnItsWay => {
+                        metrics.retransmissions_on_their_way += 1;
+                        continue;
+                    }
+                    deadline::Verdict::TooLate => {
+                        metrics.retransmissions_too_late += 1;
+                        continue;
+                    }
+                }
+            }
             let mut to = Send {
+                now,
+                frames: &program.frames,
                 srtp: &srtp.sender,
                 path,
                 outbox: &mut *outbox,
@@ -375,8 +443,79 @@ impl Core {
             };
             if viewer.send_again(video, seq, source, packet, &mut to) {
                 metrics.retransmissions += 1;
+                if video {
+                    viewer.repeat_answer(now, seq);
+                }
+                viewer.lived.on_sent_again();
             }
         }
+        if viewer.begins_copying() {
+            copying.push(key);
+        }
+    }
+
+    /// Sends once more, unasked, what is due to viewers whose paths lose much.
+    pub(super) fn send_copies(&mut self, now: Instant) {
+        let mut copying = std::mem::take(&mut self.copying);
+        copying.retain(|key| self.send_copies_to(now, *key));
+        self.copying.append(&mut copying);
+    }
+
+    /// True if there are more to come.
+    fn send_copies_to(&mut self, now: Instant, key: Key) -> bool {
+        let Self {
+            programs,
+            sessions,
+            outbox,
+            socket,
+            connections,
+            metrics,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(key) else {
+            return false;
+        };
+        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
+            (&mut session.role, &session.srtp, session.ice.selected())
+        else {
+            return false;
+        };
+        let Some(program) = programs.get(&session.program) else {
+            return false;
+        };
+        let mut links = Links {
+            socket,
+            connections,
+        };
+        viewer.way.refill(now);
+        while let Some((first, last)) = viewer.next_copies(now) {
+            for seq in (0..=last.wrapping_sub(first)).map(|n| first.wrapping_add(n)) {
+                let found = viewer.sent_video(seq).and_then(|(source, number)| {
+                    let layer = program.layer_of(source)?;
+                    Some((source, layer.find(number)?))
+                });
+                let Some((source, packet)) = found else {
+                    continue;
+                };
+                if !viewer.way.budget().may_repair() {
+                    metrics.repairs_put_off += 1;
+                    continue;
+                }
+                let mut to = Send {
+                    now,
+                    frames: &program.frames,
+                    srtp: &srtp.sender,
+                    path,
+                    outbox: &mut *outbox,
+                    links: &mut links,
+                };
+                if viewer.send_again(true, seq, source, packet, &mut to) {
+                    viewer.sent_copy(now, seq);
+                    metrics.copies += 1;
+                }
+            }
+        }
+        viewer.is_copying()
     }
 
     /// Leaves a number without media out of all viewers' numbering.
@@ -389,9 +528,12 @@ impl Core {
         let Self {
             programs, sessions, ..
         } = self;
-        let Some(program) = programs.get(&id) else {
+        let Some(program) = programs.get_mut(&id) else {
             return;
         };
+        if let Some(layer) = program.layer_mut(place) {
+            layer.skip(seq);
+        }
         let keys = match place {
             Place::Audio => &program.viewers,
             Place::Video(at) => &program.video[at].subscribers,
@@ -432,8 +574,7 @@ impl Core {
         program.clear();
         for key in &program.viewers {
             if let Some(Role::Viewer(viewer)) = sessions.get_mut(*key).map(|s| &mut s.role) {
-                viewer.current = None;
-                viewer.target = None;
+                viewer.begin_anew(None);
             }
         }
         self.look_on_air(now, id);
@@ -444,6 +585,7 @@ impl Core {
         let Some(program) = self.programs.get_mut(&id) else {
             return;
         };
+        program.look_at_rungs(now);
         if !program.on_air_changed(now) {
             return;
         }
@@ -473,32 +615,23 @@ impl Core {
     }
 }
 
-/// Starts a viewer from what a layer has stored. True if that gave a picture; if not, it will
+/// Has a viewer begin with what a layer has stored. True if that gives a picture; if not, it will
 /// begin with the keyframe that is asked for here.
-fn send_stored(
-    viewer: &mut Viewer,
-    layer: &mut Layer,
-    to: &mut Send<'_, '_>,
-    now: Instant,
-) -> bool {
-    let (source, live) = (layer.source, layer.newest_timestamp());
-    match layer.start(now) {
-        Start::CatchUp { from } => {
-            let head = layer.head().unwrap_or(from);
-            let packets = (from..=head).filter_map(|seq| layer.get(seq));
-            viewer.send_stored(source, packets, live, true, to, now);
-            true
-        }
-        Start::Still => {
-            viewer.send_stored(source, layer.keyframe_packets(), live, false, to, now);
-            layer.keyframes.want();
-            true
-        }
-        Start::Wait => {
-            layer.keyframes.want();
-            false
-        }
+fn begin_stored(viewer: &mut Viewer, layer: &mut Layer, now: Instant) -> bool {
+    let start = layer.start(now);
+    let (first, catch_up) = match start {
+        Start::CatchUp { from } => (layer.get(from), true),
+        Start::Still => (layer.keyframe_packets().first(), false),
+        Start::Wait => (None, false),
+    };
+    if let Some(first) = first {
+        viewer.begin_stored(layer, first, catch_up, now);
     }
+    let begins = first.is_some();
+    if !matches!(start, Start::CatchUp { .. }) {
+        layer.keyframes.want();
+    }
+    begins
 }
 
 /// Takes a viewer off all layers but one.

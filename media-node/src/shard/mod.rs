@@ -4,7 +4,9 @@
 //! Reading order: [`run`] is the loop, [`socket`] brings datagrams in, [`session`] is what each
 //! belongs to, [`program`] is a room's media on this shard, [`outbox`] gathers and [`batch`] sends.
 
+mod adaptation;
 mod batch;
+pub(crate) mod choice;
 mod core;
 mod delivery;
 mod feedback;
@@ -19,6 +21,8 @@ mod sessions;
 pub mod socket;
 mod tcp;
 mod viewer;
+mod way;
+pub(crate) mod wishes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

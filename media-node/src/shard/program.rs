@@ -7,12 +7,15 @@ use showrunner_rtp::codec::Codec;
 
 use super::message::ProgramId;
 use super::sessions::Key;
+use super::wishes::Wishes;
+use crate::lived::stalls::Source;
+use crate::media::allocation::Rung;
 use crate::media::ingest::Track;
 use crate::media::layer::Layer;
 use crate::media::packet::{SourceId, StoredPacket};
 use crate::media::pool::PacketPool;
 use crate::media::sync::ProgramSync;
-use crate::node::{LayerChoice, LayerInfo};
+use crate::node::LayerInfo;
 
 /// A frame's packets are sent when it is whole, or when the first has waited this long.
 pub(super) const MAX_HOLD: Duration = Duration::from_millis(2);
@@ -37,8 +40,14 @@ pub(super) struct Program {
     pub(super) audio: Option<Layer>,
     /// The video layers, in order of appearance.
     pub(super) video: Vec<Layer>,
+    /// What viewers can be sent of the picture.
+    pub(super) rungs: Vec<Rung>,
     /// The publisher's clocks.
     pub(super) sync: ProgramSync,
+    /// The frames of video that it had: what is due to viewers.
+    pub(super) frames: Source,
+    /// Which layers somebody wants.
+    pub(super) wishes: Wishes,
     /// What was on air at the last look, to see changes.
     pub(super) on_air: Vec<(SourceId, Option<(u16, u16)>)>,
     /// Whether viewers were told of a publisher.
@@ -63,7 +72,10 @@ impl Program {
             viewers: Vec::new(),
             audio: None,
             video: Vec::new(),
+            rungs: Vec::new(),
             sync: ProgramSync::default(),
+            frames: Source::default(),
+            wishes: Wishes::default(),
             on_air: Vec::new(),
             active: false,
         }
@@ -131,35 +143,27 @@ impl Program {
         self.publisher = None;
         self.audio = None;
         self.video.clear();
+        self.rungs.clear();
         self.sync = ProgramSync::default();
+        self.frames.restart();
+        self.wishes.restart();
     }
 
-    /// The layer that a viewer should be on: the best on air that the room and the viewer's choice allow; if none is
-    /// allowed, the smallest on air. Best is largest, by picture and then by bitrate.
-    pub(super) fn choose(&self, choice: &LayerChoice, now: Instant) -> Option<SourceId> {
-        let on_air = || self.video.iter().filter(|l| l.on_air(now));
-        let in_room = |l: &&Layer| {
-            l.size.is_none_or(|(width, height)| {
-                self.max_lines.is_none_or(|max| width.min(height) <= max)
-            })
-        };
-        if let Some(rid) = &choice.rid
-            && let Some(layer) = on_air().filter(in_room).find(|l| *l.rid == **rid)
-        {
-            return Some(layer.source);
-        }
-        let allowed = |l: &&Layer| {
-            in_room(l)
-                && l.size.is_none_or(|(width, height)| {
-                    choice.max_width.is_none_or(|max| width <= max)
-                        && choice.max_height.is_none_or(|max| height <= max)
-                })
-        };
-        on_air()
-            .filter(allowed)
-            .max_by_key(|l| rank(l))
-            .or_else(|| on_air().min_by_key(|l| rank(l)))
-            .map(|l| l.source)
+    /// Looks what viewers can be sent of the picture now.
+    pub(super) fn look_at_rungs(&mut self, now: Instant) {
+        self.rungs.clear();
+        let on_air = self.video.iter().filter(|l| l.on_air(now));
+        self.rungs.extend(on_air.map(|layer| {
+            let (width, height) = layer.size.unwrap_or_default();
+            Rung {
+                source: layer.source,
+                spatial: 0,
+                temporal: 0,
+                width,
+                height,
+                bitrate_bps: layer.bitrate_bps(),
+            }
+        }));
     }
 
     /// Looks whether what is on air has changed, and remembers it.
@@ -180,16 +184,18 @@ impl Program {
         true
     }
 
-    /// The video layers on air, best first, as viewers are told.
+    /// The video layers that can be had, best first, as viewers are told: those on air, and those that are not sent
+    /// because nobody wanted them.
     pub(super) fn layer_infos(&self, now: Instant) -> Arc<[LayerInfo]> {
-        let mut layers: Vec<&Layer> = self.video.iter().filter(|l| l.on_air(now)).collect();
+        let is_there = |l: &&Layer| l.on_air(now) || self.wishes.is_given_up(&l.rid);
+        let mut layers: Vec<&Layer> = self.video.iter().filter(is_there).collect();
         layers.sort_by_key(|l| std::cmp::Reverse(rank(l)));
         layers
             .into_iter()
             .map(|l| LayerInfo {
                 rid: l.rid.to_string(),
                 size: l.size,
-                bitrate_bps: l.bitrate_bps(),
+                bitrate_bps: if l.on_air(now) { l.bitrate_bps() } else { 0 },
             })
             .collect()
     }
@@ -201,6 +207,9 @@ impl Program {
         packet: Arc<StoredPacket>,
         pool: Option<&mut PacketPool>,
     ) -> bool {
+        if packet.marker && place != Place::Audio {
+            self.frames.on_frame(packet.arrival, packet.timestamp);
+        }
         self.layer_mut(place)
             .is_some_and(|layer| layer.push(packet, pool))
     }

@@ -8,7 +8,7 @@ use showrunner_transport::dtls::Identity;
 
 use super::core::Core;
 use super::feedback::Due;
-use super::message::ShardEvent;
+use super::message::{ProgramId, ShardEvent};
 use super::path::Path;
 use super::session::Role;
 use super::socket::ReceiveBuffers;
@@ -22,8 +22,12 @@ const TICK: Duration = Duration::from_millis(10);
 /// Each session is looked at once in this many ticks: a second.
 const TICKS_PER_ROUND: u64 = 100;
 
-/// Transport-wide feedback goes out once in this many ticks.
+/// Transport-wide feedback goes out once in this many ticks if there is enough to report …
 const TICKS_PER_FEEDBACK: u64 = 5;
+
+/// … which is so many packets; with fewer, every other time. Feedback takes its share of a narrow
+/// downlink, and a slow stream tells little in 50 ms.
+const PACKETS_PER_FEEDBACK: u64 = 12;
 
 /// System calls that one turn spends on receiving, so that a flood can't starve everything else.
 const MAX_RECEIVES: usize = 16;
@@ -78,11 +82,12 @@ impl Shard {
         let mut tick = 0;
         let mut more = false;
         while !self.core.shut_down {
-            let until_tick = next_tick.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let until_tick = next_tick.saturating_duration_since(now);
             let patience = if more || !self.unread.is_empty() {
                 Duration::ZERO
             } else {
-                self.core.patience(until_tick)
+                self.core.patience(now, until_tick)
             };
             if let Err(error) = self.inputs.poll.poll(&mut events, Some(patience))
                 && error.kind() != std::io::ErrorKind::Interrupted
@@ -113,6 +118,7 @@ impl Shard {
             }
             let now = Instant::now();
             self.core.flush_due(now);
+            self.core.serve_timed(now);
             if now >= next_tick {
                 next_tick = now + TICK;
                 tick += 1;
@@ -213,23 +219,34 @@ impl Core {
         }
         for at in 0..self.publishers.len() {
             let due = Due {
-                transport_cc: tick.is_multiple_of(TICKS_PER_FEEDBACK),
+                transport_cc: if tick.is_multiple_of(2 * TICKS_PER_FEEDBACK) {
+                    Some(1)
+                } else {
+                    tick.is_multiple_of(TICKS_PER_FEEDBACK)
+                        .then_some(PACKETS_PER_FEEDBACK)
+                },
                 report: tick.is_multiple_of(TICKS_PER_ROUND),
             };
             self.feed_back(now, self.publishers[at], due);
         }
         self.pass_on_keyframe_wishes(now);
+        self.send_copies(now);
         let first = (tick % TICKS_PER_ROUND) as usize;
         for key in (first..self.sessions.key_bound()).step_by(TICKS_PER_ROUND as usize) {
             self.look_after(now, key);
-            if let Some(Role::Viewer(_)) = self.sessions.get_mut(key).map(|s| &s.role) {
+            if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &s.role) {
+                self.metrics.path_carries(viewer.way.estimate().target_bps);
                 self.report_to_viewer(now, key);
+                self.look_at_viewer(now, key);
             }
         }
         if tick.is_multiple_of(10) {
+            self.look_after_ways(now);
             for id in self.programs.keys().copied().collect::<Vec<_>>() {
                 self.look_on_air(now, id);
+                self.look_at_wishes(now, id);
                 if tick.is_multiple_of(TICKS_PER_ROUND) {
+                    self.look_at_host(now, id);
                     self.tell_on_air(now, id);
                 }
             }
@@ -247,6 +264,44 @@ impl Core {
         match session.on_tick(now) {
             Ok(()) => self.send_dtls(key, None),
             Err(reason) => self.end(now, key, reason),
+        }
+    }
+
+    /// What is noted of a viewer once a second: sizes change within a layer, and the control plane is told of stalls.
+    fn look_at_viewer(&mut self, now: Instant, key: usize) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let number = session.number;
+        let Role::Viewer(viewer) = &mut session.role else {
+            return;
+        };
+        let program = self.programs.get(&session.program);
+        match viewer.current.or(viewer.target) {
+            None => viewer.lived.on_no_layer(now),
+            // It may still be shown another one, or a picture of this one that has come to a stand.
+            Some(_) if viewer.current.is_none() => {}
+            Some(source) => {
+                if let Some(layer) = program.and_then(|program| program.layer_of(source)) {
+                    viewer.lived.on_layer(now, &layer.rid, layer.size);
+                }
+            }
+        }
+        if let Some(at) = viewer.lived.take_first_stall() {
+            self.tell(ShardEvent::Stalled { number, at });
+        }
+    }
+
+    /// What is noted of a host once a second: the layers that it has on air.
+    fn look_at_host(&mut self, now: Instant, id: ProgramId) {
+        let Some(program) = self.programs.get(&id) else {
+            return;
+        };
+        let host = program.publisher.and_then(|key| self.sessions.get_mut(key));
+        if let Some(Role::Publisher(host)) = host.map(|session| &mut session.role) {
+            let on_air = program.video.iter().filter(|layer| layer.on_air(now));
+            host.lived
+                .on_layers(now, on_air.map(|layer| (&layer.rid, layer.size)));
         }
     }
 

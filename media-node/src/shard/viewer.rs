@@ -3,15 +3,27 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use showrunner_rtp::bwe::{ClusterId, Sent};
 use showrunner_rtp::codec::Codec;
-use showrunner_rtp::rtcp::{self, BufferFull};
+use showrunner_rtp::reports::{NtpTime, round_trip};
+use showrunner_rtp::rtcp::{self, BufferFull, ReportBlock};
 use showrunner_sdp::{SendTrack, Watching};
 use showrunner_transport::srtp::Sender;
 
+use super::choice::Choice;
 use super::outbox::{Links, Outbox};
 use super::path::Path;
+use super::way::Way;
+use crate::lived::Viewing;
+use crate::lived::stalls::Source;
+use crate::media::deadline::{Request, Verdict};
 use crate::media::forwarder::{Begin, Forwarder};
+use crate::media::hiding::Hiding;
+use crate::media::layer::Layer;
+use crate::media::pacer::{Cursor, Next};
 use crate::media::packet::{SourceId, StoredPacket};
+use crate::media::quality::Reports;
+use crate::media::redundancy::Weight;
 use crate::media::writer::{self, StreamHeader};
 use crate::node::LayerChoice;
 
@@ -26,19 +38,41 @@ pub(super) struct Outlet {
     /// The codec in use, and the header fields that follow from it.
     current: Option<(Codec, StreamHeader)>,
     rtx_index: u64,
+    /// Where packets may have to go out again as they are (no RTX): sequence number and
+    /// transport-wide number of the latest ones, by sequence number.
+    as_sent: Box<[(u16, u16)]>,
+    /// How far back the last packet was that went out once more as a probe.
+    probed: u16,
     packets: u32,
     octets: u32,
+    /// Datagrams and their bytes, retransmissions included.
+    sent: (u64, u64),
 }
+
+/// How many packets of a track without RTX can be sent again: five seconds of sound.
+const AS_SENT: usize = 256;
+
+/// How many of the latest packets serve as probes, in turn.
+const MAX_PROBED: u16 = 48;
 
 impl Outlet {
     fn new(track: SendTrack, seed: u64) -> Self {
+        let has_rtx = track.codecs.iter().all(|c| c.rtx_payload_type.is_some());
+        let as_sent = if !has_rtx && repeats_itself(&track) {
+            AS_SENT
+        } else {
+            0
+        };
         Self {
+            as_sent: vec![(0, 0); as_sent].into_boxed_slice(),
             track,
             numbers: Forwarder::new(seed as u16, (seed >> 16) as u32),
             current: None,
             rtx_index: (seed >> 48) & 0x7fff,
+            probed: 0,
             packets: 0,
             octets: 0,
+            sent: (0, 0),
         }
     }
 
@@ -53,43 +87,107 @@ impl Outlet {
             ssrc: self.track.ssrc,
             payload_type: negotiated.payload_type,
             orientation_id: self.track.extensions.orientation,
+            transport_cc_id: self.track.extensions.transport_cc,
+            transport_number: 0,
+            playout_delay: None,
         };
         self.current = Some((codec, header));
         Some(header)
     }
 
-    /// Writes one packet into the outbox.
+    /// Has packets from now on carry bounds of playout delay, or none.
+    fn tell_playout_delay(&mut self, bounds: Option<[u8; 3]>) {
+        if let Some((_, header)) = &mut self.current {
+            header.playout_delay = self.track.extensions.playout_delay.zip(bounds);
+        }
+    }
+
+    /// Writes a packet of sound into the outbox, and with it what came before.
+    fn send_sound(
+        &mut self,
+        source: SourceId,
+        packet: &StoredPacket,
+        layer: &Layer,
+        hiding: &Hiding,
+        way: &mut Way,
+        to: &mut Send<'_, '_>,
+    ) {
+        let redundant = self
+            .track
+            .codecs
+            .iter()
+            .find(|c| c.codec == packet.codec)
+            .and_then(|c| Some((c.payload_type, c.red_payload_type?)));
+        let before = self.numbers.since_begin(packet.seq);
+        let mut earlier = hiding.earlier_sound(layer, packet, before).peekable();
+        let (Some((frames, payload_type)), Some(_)) = (redundant, earlier.peek()) else {
+            self.send(source, packet, Sent::Media, way, to);
+            return;
+        };
+        let (Some(header), Some(numbers)) = (
+            self.header(packet.codec),
+            self.numbers.forward(source, packet),
+        ) else {
+            return;
+        };
+        let header = StreamHeader {
+            payload_type,
+            ..header
+        };
+        let carried: usize = earlier.clone().map(|p| p.payload().len()).sum();
+        let carried = carried + packet.payload().len();
+        let header = way.sent(to.now, header, carried, Sent::Media);
+        let room = to.outbox.room();
+        let written =
+            writer::write_redundant(room, header, frames, packet, earlier, numbers, to.srtp);
+        if let Ok(len) = written {
+            self.packets = self.packets.wrapping_add(1);
+            self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
+            self.count(len);
+            to.outbox.commit(len, to.path, to.links);
+        }
+    }
+
+    /// Writes one packet into the outbox. What it went out as, if it did.
     fn send(
         &mut self,
         source: SourceId,
         packet: &StoredPacket,
-        srtp: &Sender,
-        path: Path,
-        outbox: &mut Outbox,
-        links: &mut Links<'_>,
-    ) {
-        let Some(header) = self.header(packet.codec) else {
-            return; // The host changed to a codec that this viewer can't play.
-        };
-        let Some(numbers) = self.numbers.forward(source, packet) else {
-            return;
-        };
-        if let Ok(len) = writer::write_media(outbox.room(), header, packet, numbers, srtp) {
-            self.packets = self.packets.wrapping_add(1);
-            self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
-            outbox.commit(len, path, links);
+        purpose: Sent,
+        way: &mut Way,
+        to: &mut Send<'_, '_>,
+    ) -> Option<u64> {
+        // None if the host changed to a codec that this viewer can't play.
+        let header = self.header(packet.codec)?;
+        let numbers = self.numbers.forward(source, packet)?;
+        let header = way.sent(to.now, header, packet.payload().len(), purpose);
+        let len = writer::write_media(to.outbox.room(), header, packet, numbers, to.srtp).ok()?;
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
+        self.count(len);
+        if !self.as_sent.is_empty() {
+            let seq = numbers.index as u16;
+            self.as_sent[usize::from(seq) % AS_SENT] = (seq, header.transport_number);
         }
+        to.outbox.commit(len, to.path, to.links);
+        Some(numbers.index)
+    }
+
+    fn count(&mut self, len: usize) {
+        self.sent.0 += 1;
+        self.sent.1 += len as u64;
     }
 
     /// Sends again what the viewer misses: by RTX if it knows that, else the same packet (whose
-    /// numbers, and so whose cipher text, are the same).
+    /// numbers, and so whose every byte, are the same).
     fn send_again(
         &mut self,
         seq: u16,
         packet: &StoredPacket,
         source: SourceId,
-        srtp: &Sender,
-        outbox: &mut Outbox,
+        purpose: Sent,
+        way: &mut Way,
+        to: &mut Send<'_, '_>,
     ) -> Option<usize> {
         let numbers = self.numbers.again(source, packet, seq)?;
         let media = self.header(packet.codec)?;
@@ -102,16 +200,79 @@ impl Outlet {
                     ..media
                 };
                 self.rtx_index += 1;
-                writer::write_rtx(outbox.room(), header, self.rtx_index, packet, numbers, srtp)
+                let header = way.sent(to.now, header, packet.payload().len(), purpose);
+                let room = to.outbox.room();
+                writer::write_rtx(room, header, self.rtx_index, packet, numbers, to.srtp)
             }
-            _ => writer::write_media(outbox.room(), media, packet, numbers, srtp),
+            _ => {
+                let at = usize::from(seq).checked_rem(self.as_sent.len())?;
+                let (known, number) = self.as_sent[at];
+                if known != seq {
+                    return None; // too long ago
+                }
+                way.sent_as_before(packet.payload().len());
+                let header = StreamHeader {
+                    transport_number: number,
+                    ..media
+                };
+                writer::write_media(to.outbox.room(), header, packet, numbers, to.srtp)
+            }
         };
-        written.ok()
+        let len = written.ok()?;
+        self.count(len);
+        Some(len)
+    }
+
+    /// Whether the viewer can take packets that repair nothing.
+    fn knows_rtx(&self) -> bool {
+        self.track.rtx_ssrc.is_some()
+    }
+
+    /// RTX that repairs nothing, to find out what the path carries: the latest packets once more,
+    /// or where there are none, padding. Its size; none if the viewer knows no RTX.
+    fn send_probe(
+        &mut self,
+        layer: Option<&Layer>,
+        cluster: ClusterId,
+        way: &mut Way,
+        to: &mut Send<'_, '_>,
+    ) -> Option<usize> {
+        let (codec, media) = self.current?;
+        let negotiated = self.track.codecs.iter().find(|c| c.codec == codec)?;
+        let (ssrc, payload_type) = self.track.rtx_ssrc.zip(negotiated.rtx_payload_type)?;
+        let purpose = Sent::Probe(cluster);
+        self.probed = (self.probed + 1) % MAX_PROBED;
+        let again = self.numbers.newest().and_then(|newest| {
+            let seq = newest.wrapping_sub(self.probed);
+            let (source, number) = self.numbers.sent(seq)?;
+            let layer = layer.filter(|l| l.source == source)?;
+            Some((seq, source, layer.get(number)?))
+        });
+        if let Some((seq, source, packet)) = again
+            && let Some(len) = self.send_again(seq, packet, source, purpose, way, to)
+        {
+            to.outbox.commit(len, to.path, to.links);
+            return Some(len);
+        }
+        let header = StreamHeader {
+            ssrc,
+            payload_type,
+            ..media
+        };
+        self.rtx_index += 1;
+        let header = way.sent(to.now, header, writer::PADDING, purpose);
+        let timestamp = self.numbers.newest_timestamp();
+        let room = to.outbox.room();
+        let len = writer::write_padding(room, header, self.rtx_index, timestamp, to.srtp);
+        let len = len.ok()?;
+        self.count(len);
+        to.outbox.commit(len, to.path, to.links);
+        Some(len)
     }
 
     fn write_sender_report(
         &self,
-        ntp: showrunner_rtp::reports::NtpTime,
+        ntp: NtpTime,
         common_timestamp: Option<u32>,
         out: &mut rtcp::Writer<'_>,
     ) -> Result<(), BufferFull> {
@@ -123,8 +284,40 @@ impl Outlet {
     }
 }
 
+/// What [`Viewer::feed_one`] did.
+enum Fed {
+    /// Sent so many bytes of media.
+    Sent(usize),
+    /// Nothing is to be sent now.
+    Nothing,
+    /// What was to be sent is too old.
+    Lost,
+}
+
+/// Whether the packets that go out under one number are always the same, byte for byte, but for their
+/// transport-wide number, which is remembered. Only such may go out twice: the cipher must not see
+/// one number with two texts.
+fn repeats_itself(track: &SendTrack) -> bool {
+    let redundant = track.codecs.iter().any(|c| c.red_payload_type.is_some());
+    !redundant && track.extensions.playout_delay.is_none()
+}
+
+/// Numbers that went out together: the first and the last.
+#[derive(Clone, Copy, Default)]
+struct Run(Option<(u64, u64)>);
+
+impl Run {
+    fn add(&mut self, index: u64) {
+        let (first, last) = self.0.unwrap_or((index, index));
+        self.0 = Some((first.min(index), last.max(index)));
+    }
+}
+
 /// Who a packet is sent to, and how.
 pub(super) struct Send<'a, 'b> {
+    pub(super) now: Instant,
+    /// The frames that the room has had.
+    pub(super) frames: &'a Source,
     pub(super) srtp: &'a Sender,
     pub(super) path: Path,
     pub(super) outbox: &'a mut Outbox,
@@ -135,33 +328,80 @@ pub(super) struct Send<'a, 'b> {
 pub(super) struct Viewer {
     audio: Option<Outlet>,
     video: Option<Outlet>,
+    pub(super) way: Way,
+    /// Where in its layer it is.
+    cursor: Cursor,
+    /// It is looked after every few milliseconds.
+    pub(super) is_timed: bool,
     /// What was asked for.
-    pub(super) choice: LayerChoice,
+    pub(super) asked: LayerChoice,
+    /// What was decided.
+    pub(super) choice: Choice,
     /// The layer that is being forwarded, packet by packet.
     pub(super) current: Option<SourceId>,
     /// The layer to go on with at its next keyframe.
     pub(super) target: Option<SourceId>,
     last_restart: Option<Instant>,
     first_picture: Option<Instant>,
+    /// When the present stretch of video began to be sent.
+    video_since: Option<Instant>,
+    reports: Reports,
+    hiding: Hiding,
+    /// Whether the shard knows that there are copies to be sent.
+    is_copying: bool,
+    /// By how much what was sent last was late, because the viewer is behind.
+    lag: Duration,
+    /// What it lives through.
+    pub(super) lived: Viewing,
 }
 
 impl Viewer {
     /// A viewer that has seen nothing yet. `seed` is random: first numbers must not be guessable.
-    pub(super) fn new(watching: Watching, seeds: [u64; 2]) -> Self {
+    pub(super) fn new(watching: Watching, seeds: [u64; 2], now: Instant) -> Self {
+        let tracks = [&watching.audio, &watching.video].into_iter().flatten();
         Self {
+            way: Way::new(now, tracks),
+            cursor: Cursor::default(),
+            is_timed: false,
             audio: watching.audio.map(|t| Outlet::new(t, seeds[0])),
             video: watching.video.map(|t| Outlet::new(t, seeds[1])),
-            choice: LayerChoice::default(),
+            asked: LayerChoice::default(),
+            choice: Choice::default(),
             current: None,
             target: None,
             last_restart: None,
             first_picture: None,
+            video_since: None,
+            reports: Reports::default(),
+            hiding: Hiding::default(),
+            is_copying: false,
+            lag: Duration::ZERO,
+            lived: Viewing::default(),
         }
+    }
+
+    /// Datagrams of media that it was sent, and their bytes.
+    pub(super) fn sent_in_all(&self) -> (u64, u64) {
+        let outlets = [&self.audio, &self.video].into_iter().flatten();
+        outlets.fold((0, 0), |(packets, bytes), outlet| {
+            (packets + outlet.sent.0, bytes + outlet.sent.1)
+        })
+    }
+
+    /// The SSRCs of its media.
+    pub(super) fn ssrcs(&self) -> impl Iterator<Item = u32> {
+        let outlets = [&self.audio, &self.video].into_iter().flatten();
+        outlets.map(|outlet| outlet.track.ssrc)
     }
 
     /// Whether it takes video at all.
     pub(super) fn takes_video(&self) -> bool {
         self.video.is_some()
+    }
+
+    /// Whether it takes audio at all.
+    pub(super) fn takes_audio(&self) -> bool {
+        self.audio.is_some()
     }
 
     /// When the first picture was sent.
@@ -174,6 +414,7 @@ impl Viewer {
         &mut self,
         source: SourceId,
         packets: &[Arc<StoredPacket>],
+        layer: &Layer,
         to: &mut Send<'_, '_>,
     ) {
         let (Some(outlet), Some(first)) = (&mut self.audio, packets.first()) else {
@@ -183,19 +424,20 @@ impl Viewer {
             outlet.numbers.begin(source, first, Begin::Live);
         }
         for packet in packets {
-            outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
+            outlet.send_sound(source, packet, layer, &self.hiding, &mut self.way, to);
         }
+        self.lived.on_sent(to.now, to.frames);
     }
 
     /// Forwards packets of a layer, if the viewer is on it; or switches to it, if it waits for
     /// that and one of them begins a keyframe. True if it switched.
     pub(super) fn send_video(
         &mut self,
-        source: SourceId,
+        layer: &Layer,
         packets: &[Arc<StoredPacket>],
         to: &mut Send<'_, '_>,
-        now: Instant,
     ) -> bool {
+        let source = layer.source;
         let Some(outlet) = &mut self.video else {
             return false;
         };
@@ -210,50 +452,169 @@ impl Viewer {
             outlet.numbers.begin(source, &packets[0], Begin::Live);
             self.current = Some(source);
             self.target = None;
-            self.first_picture.get_or_insert(now);
+            self.cursor = Cursor::live_from(packets[0].seq);
+            self.first_picture.get_or_insert(to.now);
+            self.video_since = Some(to.now);
+            self.lived.on_layer(to.now, &layer.rid, layer.size);
             switched = true;
         }
+        self.way.refill(to.now);
+        outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
+        self.lag = Duration::ZERO;
+        let mut run = Run::default();
         for packet in packets {
-            outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
+            if self.cursor.takes(packet.seq, self.way.budget())
+                && let Some(index) = outlet.send(source, packet, Sent::Media, &mut self.way, to)
+            {
+                run.add(index);
+                self.lived.on_picture(to.now, packet, to.frames);
+            }
+        }
+        if let Some(first) = packets.first() {
+            self.copy(to.now, run, layer.is_of_keyframe(first));
         }
         switched
     }
 
-    /// Shows stored packets that begin with a keyframe: all since then up to live (`catch_up`), or
-    /// that one picture alone.
-    pub(super) fn send_stored<'p>(
+    /// Has what went out sent once more, if the path is such that it needs that.
+    fn copy(&mut self, now: Instant, run: Run, of_keyframe: bool) {
+        let weight = if of_keyframe {
+            Weight::Keyframe
+        } else {
+            Weight::Base
+        };
+        let copies = self.hiding.early_copies(weight);
+        if let (Some((first, last)), 1..) = (run.0, copies) {
+            let copied = &mut self.hiding.copies;
+            copied.schedule(now, first as u16, last as u16, copies);
+        }
+    }
+
+    /// Begins with stored packets from a keyframe on: all since then up to live (`catch_up`), or
+    /// that one picture alone. [`Self::feed`] sends them.
+    pub(super) fn begin_stored(
         &mut self,
-        source: SourceId,
-        packets: impl IntoIterator<Item = &'p Arc<StoredPacket>>,
-        live: u32,
+        layer: &Layer,
+        first: &StoredPacket,
         catch_up: bool,
-        to: &mut Send<'_, '_>,
         now: Instant,
     ) {
         let Some(outlet) = &mut self.video else {
             return;
         };
-        let mut packets = packets.into_iter().peekable();
-        let Some(first) = packets.peek() else {
-            return;
-        };
-        let begin = if catch_up {
-            Begin::CatchUp { live }
-        } else {
-            Begin::Still { live }
-        };
-        outlet.numbers.begin(source, first, begin);
-        for packet in packets {
-            outlet.send(source, packet, to.srtp, to.path, to.outbox, to.links);
-        }
+        let live = layer.newest_timestamp();
+        self.video_since = Some(now);
         self.first_picture.get_or_insert(now);
+        self.lived.on_layer(now, &layer.rid, layer.size);
         if catch_up {
-            self.current = Some(source);
+            let begin = Begin::CatchUp { live };
+            outlet.numbers.begin(layer.source, first, begin);
+            self.cursor = Cursor::behind_from(first.seq, first.arrival, now);
+            self.current = Some(layer.source);
             self.target = None;
         } else {
+            let begin = Begin::Still { live };
+            outlet.numbers.begin(layer.source, first, begin);
+            self.cursor = Cursor::still_from(first.seq);
             self.current = None;
-            self.target = Some(source);
+            self.target = Some(layer.source);
         }
+    }
+
+    /// The layer that it is to be fed from, if it is behind.
+    pub(super) fn is_fed_from(&self) -> Option<SourceId> {
+        self.current.or(self.target).filter(|_| self.is_behind())
+    }
+
+    /// The number in its layer that it has not been sent yet.
+    pub(super) fn position(&self) -> u64 {
+        self.cursor.position()
+    }
+
+    /// Whether stored packets are still to be sent to it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.cursor.is_behind()
+    }
+
+    /// Sends what is stored, as far as the budget goes. False if the viewer has lost touch: what it
+    /// would get next came too long ago.
+    #[must_use]
+    pub(super) fn feed(&mut self, layer: &Layer, to: &mut Send<'_, '_>) -> bool {
+        self.way.refill(to.now);
+        while self.way.budget().is_open() {
+            match self.feed_one(layer, Sent::Media, to) {
+                Fed::Sent(_) => {}
+                Fed::Nothing => return true,
+                Fed::Lost => return false,
+            }
+        }
+        true
+    }
+
+    fn feed_one(&mut self, layer: &Layer, purpose: Sent, to: &mut Send<'_, '_>) -> Fed {
+        let Some(outlet) = &mut self.video else {
+            return Fed::Nothing;
+        };
+        loop {
+            match self.cursor.next(layer, to.now) {
+                Next::Send(packet) => {
+                    self.lag = to.now.saturating_duration_since(packet.arrival);
+                    outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
+                    let mut run = Run::default();
+                    if let Some(index) =
+                        outlet.send(layer.source, packet, purpose, &mut self.way, to)
+                    {
+                        run.add(index);
+                        self.lived.on_picture(to.now, packet, to.frames);
+                    }
+                    self.copy(to.now, run, layer.is_of_keyframe(packet));
+                    return Fed::Sent(packet.payload().len());
+                }
+                Next::Skip(seq) => outlet.numbers.skip(layer.source, seq),
+                Next::Wait | Next::Done => return Fed::Nothing,
+                Next::Lost => return Fed::Lost,
+            }
+        }
+    }
+
+    /// Sends what the estimate wants to be sent beyond the budget, to find out whether the path
+    /// carries it: of what the viewer is behind by, if it is, or else what it has already. How
+    /// many packets that were.
+    pub(super) fn probe(&mut self, layer: Option<&Layer>, to: &mut Send<'_, '_>) -> u64 {
+        if !self.video.as_ref().is_some_and(Outlet::knows_rtx) {
+            return 0;
+        }
+        let Some(probe) = self.way.poll_probe(to.now) else {
+            return 0;
+        };
+        let (mut sent, mut packets) = (0, 0);
+        while sent < probe.bytes {
+            let purpose = Sent::Probe(probe.cluster);
+            let fed = match layer {
+                Some(layer) if self.is_behind() => self.feed_one(layer, purpose, to),
+                _ => Fed::Nothing,
+            };
+            let len = match (fed, &mut self.video) {
+                (Fed::Sent(len), _) => len,
+                (Fed::Nothing | Fed::Lost, Some(outlet)) => {
+                    match outlet.send_probe(layer, probe.cluster, &mut self.way, to) {
+                        Some(len) => len,
+                        None => return packets,
+                    }
+                }
+                (_, None) => return packets,
+            };
+            sent += len;
+            packets += 1;
+        }
+        packets
+    }
+
+    /// It is on no layer any more, and begins with the next keyframe of `target`.
+    pub(super) fn begin_anew(&mut self, target: Option<SourceId>) {
+        self.current = None;
+        self.target = target;
+        self.cursor = Cursor::default();
     }
 
     /// A number of a source carries no media: leave it out.
@@ -291,11 +652,95 @@ impl Viewer {
         let Some(outlet) = outlet else {
             return false;
         };
-        let Some(len) = outlet.send_again(seq, packet, source, to.srtp, to.outbox) else {
+        let purpose = Sent::Retransmission;
+        let Some(len) = outlet.send_again(seq, packet, source, purpose, &mut self.way, to) else {
             return false;
         };
         to.outbox.commit(len, to.path, to.links);
         true
+    }
+
+    /// Whether a packet that [`Self::sent`] named and that is asked for is worth sending.
+    pub(super) fn judge(
+        &mut self,
+        now: Instant,
+        seq: u16,
+        packet: &StoredPacket,
+        layer: &Layer,
+    ) -> Verdict {
+        // What was stored when the viewer began was sent to it then.
+        let sent = packet
+            .arrival
+            .max(self.video_since.unwrap_or(packet.arrival));
+        let request = Request {
+            seq,
+            age: now.saturating_duration_since(sent).saturating_sub(self.lag),
+            is_needed: !layer.is_superseded(packet),
+        };
+        let (path, held_back) = (self.hiding.path(), self.hiding.held_back());
+        self.hiding.answers.judge(now, request, path, held_back)
+    }
+
+    /// Has an answer sent more than once, if the path is such that it needs that.
+    pub(super) fn repeat_answer(&mut self, now: Instant, seq: u16) {
+        let again = self.hiding.answers_per_request().saturating_sub(1);
+        self.hiding.copies.schedule(now, seq, seq, again);
+    }
+
+    /// Whether there are copies to be sent that the shard has not been told of; it is then.
+    pub(super) fn begins_copying(&mut self) -> bool {
+        let begins = !self.is_copying && !self.hiding.copies.is_empty();
+        self.is_copying |= begins;
+        begins
+    }
+
+    /// The next packets of the video stream to be sent once more: first and last number.
+    pub(super) fn next_copies(&mut self, now: Instant) -> Option<(u16, u16)> {
+        let next = self.hiding.copies.poll(now);
+        self.is_copying = !self.hiding.copies.is_empty();
+        next
+    }
+
+    /// Whether there are copies to be sent later.
+    pub(super) fn is_copying(&self) -> bool {
+        self.is_copying
+    }
+
+    /// What went out under a number of the video stream.
+    pub(super) fn sent_video(&self, seq: u16) -> Option<(SourceId, u64)> {
+        self.video.as_ref()?.numbers.sent(seq)
+    }
+
+    /// A packet of the video stream is sent once more.
+    pub(super) fn sent_copy(&mut self, now: Instant, seq: u16) {
+        self.hiding.answers.sent(now, seq);
+    }
+
+    /// Takes what the viewer reports of one of its streams (RFC 3550 §6.4.1).
+    pub(super) fn on_report(&mut self, now: Instant, ntp: NtpTime, block: &ReportBlock) {
+        let is =
+            |outlet: &Option<Outlet>| outlet.as_ref().is_some_and(|o| o.track.ssrc == block.ssrc);
+        let video = is(&self.video);
+        if video || is(&self.audio) {
+            self.reports.on_report(now, ntp, video, block);
+            let rtt = round_trip(ntp, block.last_sr, block.delay_since_last_sr);
+            self.lived.on_report(now, block, rtt);
+            if video {
+                self.way.on_receiver_report(now, block.fraction_lost, rtt);
+            }
+            self.protect(now);
+        }
+    }
+
+    /// What the path would have to carry for losses to be hidden best, beside so many bit/s.
+    pub(super) fn hiding_goal_bps(&self, wanted_bps: u64) -> Option<u64> {
+        self.hiding.goal_bps(wanted_bps)
+    }
+
+    /// Has losses hidden as the path needs it now.
+    pub(super) fn protect(&mut self, now: Instant) {
+        let room = self.way.room(self.choice.wanted_bps());
+        self.hiding.update(now, self.reports.quality(), Some(room));
     }
 
     /// Whether a keyframe request by the viewer is to be followed now.
@@ -315,7 +760,7 @@ impl Viewer {
     /// If the writer has no room.
     pub(super) fn write_sender_reports(
         &self,
-        ntp: showrunner_rtp::reports::NtpTime,
+        ntp: NtpTime,
         audio: Option<u32>,
         video: Option<u32>,
         out: &mut rtcp::Writer<'_>,

@@ -3,8 +3,10 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod camera;
 pub mod sdp;
 pub mod show;
+pub mod slow;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +18,9 @@ use showrunner_rtp::packet::{self, Header, HeaderWriter};
 use showrunner_rtp::rtcp;
 use showrunner_transport::dtls::{Dtls, DtlsEvent, Identity};
 use showrunner_transport::ice::IceClient;
-use showrunner_transport::srtp::{MAX_OVERHEAD, Profile, Receiver, Sender, SrtpKeys, StreamState};
+use showrunner_transport::srtp::{
+    MAX_OVERHEAD, Profile, Receiver, Sender, SrtpError, SrtpKeys, StreamState,
+};
 use showrunner_transport::stun::{Builder, Class, Message, TransactionId};
 use showrunner_transport::{Fingerprint, IceCredentials};
 use tokio::net::UdpSocket;
@@ -43,7 +47,10 @@ struct Srtp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     pub ssrc: u32,
+    pub payload_type: u8,
     pub seq: u16,
+    /// Id and value of each header extension.
+    pub extensions: Vec<(u8, Vec<u8>)>,
     pub payload: Vec<u8>,
 }
 
@@ -66,10 +73,16 @@ pub struct Peer {
     asked: VecDeque<(u32, u16)>,
     /// How often it asked for a keyframe.
     keyframes_asked: usize,
+    /// What it reported of times (RFC 3611).
+    extended: VecDeque<rtcp::Extended>,
     checks: u64,
     succeeded: HashSet<TransactionId>,
     closed: bool,
     next_index: u64,
+    /// Media datagrams as they came, those that came twice as well, if they are to be kept.
+    pub kept: Option<Vec<Vec<u8>>>,
+    /// What its media comes by, if that is slow.
+    slow: Option<slow::SlowPath>,
 }
 
 /// What a client signals, and what it then is.
@@ -113,6 +126,33 @@ impl Peer {
         Peer::join(harness, WHEP, offer, local, who).await
     }
 
+    /// Joins as a viewer of sound and picture who reports when each packet came by a path that
+    /// carries so many bit/s.
+    pub async fn viewer_on(harness: &Harness, bps: u64) -> Peer {
+        let mut peer = Peer::with_offer(harness, WHEP, Who::anyone(), sdp::watch_reporting).await;
+        peer.slow = Some(slow::SlowPath::new(bps));
+        peer
+    }
+
+    /// The path carries so many bit/s from now on.
+    pub fn set_path(&mut self, bps: u64) {
+        if let Some(slow) = &mut self.slow {
+            slow.set(bps);
+        }
+    }
+
+    /// Joins with an offer that is made for it.
+    pub async fn with_offer(
+        harness: &Harness,
+        path: &str,
+        who: Who,
+        offer: impl Fn(&IceCredentials, Fingerprint) -> String,
+    ) -> Peer {
+        let local = IceCredentials::generate();
+        let offer = offer(&local, who.announced);
+        Peer::join(harness, path, offer, local, who).await
+    }
+
     async fn join(
         harness: &Harness,
         path: &str,
@@ -141,10 +181,13 @@ impl Peer {
             packets: VecDeque::new(),
             asked: VecDeque::new(),
             keyframes_asked: 0,
+            extended: VecDeque::new(),
             checks: 0,
             succeeded: HashSet::new(),
             closed: false,
             next_index: 1000,
+            kept: None,
+            slow: None,
         }
     }
 
@@ -294,6 +337,15 @@ impl Peer {
         self.send_rtcp(&buffer[..len]).await;
     }
 
+    /// Until so many media datagrams have come that are kept.
+    pub async fn keep(&mut self, count: usize) -> Vec<Vec<u8>> {
+        self.until("receive", |peer| {
+            let kept = peer.kept.as_ref()?;
+            (kept.len() >= count).then(|| kept.clone())
+        })
+        .await
+    }
+
     /// Until the node asks for a keyframe.
     pub async fn be_asked_for_keyframe(&mut self) {
         let before = self.keyframes_asked;
@@ -301,6 +353,12 @@ impl Peer {
             (peer.keyframes_asked > before).then_some(())
         })
         .await;
+    }
+
+    /// The next that the node reports of times.
+    pub async fn next_extended(&mut self) -> rtcp::Extended {
+        self.until("be told of times", |peer| peer.extended.pop_front())
+            .await
     }
 
     /// The next packet that comes.
@@ -337,7 +395,22 @@ impl Peer {
 
     /// Sends what is due, then takes in what comes.
     async fn step(&mut self) {
+        self.step_until(Instant::now() + CLOCK).await;
+    }
+
+    /// The same, waiting for it until then at most.
+    pub async fn step_until(&mut self, until: Instant) {
         let now = Instant::now();
+        if let Some(slow) = &mut self.slow
+            && self.srtp.is_some()
+        {
+            while let Some(packet) = slow.leave(now) {
+                self.packets.push_back(packet);
+            }
+            if let Some(report) = slow.report(now) {
+                self.send_rtcp(&report).await;
+            }
+        }
         let mut check = [0; 256];
         if let Some(len) = self.ice.poll_transmit(now, &mut check).expect("a check") {
             self.send(&check[..len]).await;
@@ -351,7 +424,12 @@ impl Peer {
             }
         }
         let mut buffer = [0; 2048];
-        if let Ok(received) = tokio::time::timeout(CLOCK, self.socket.recv(&mut buffer)).await {
+        let until = match self.slow {
+            Some(_) => until.min(now + Duration::from_millis(2)),
+            None => until,
+        };
+        let received = tokio::time::timeout_at(until.into(), self.socket.recv(&mut buffer));
+        if let Ok(received) = received.await {
             let len = received.expect("a datagram");
             self.take(&mut buffer[..len]);
             while let Ok(len) = self.socket.try_recv(&mut buffer) {
@@ -394,6 +472,7 @@ impl Peer {
                     ..
                 } => self.asked.extend(entries.map(|seq| (media_ssrc, seq))),
                 rtcp::Packet::Pli { .. } => self.keyframes_asked += 1,
+                rtcp::Packet::ExtendedReport { blocks, .. } => self.extended.extend(blocks),
                 _ => {}
             }
         }
@@ -403,14 +482,35 @@ impl Peer {
         let header = Header::parse(datagram).expect("RTP");
         let srtp = self.srtp.as_ref().expect("a connection");
         let state = self.streams.entry(header.ssrc).or_default();
+        let as_it_came = self.kept.is_some().then(|| datagram.to_vec());
         let opened = srtp.receiver.open_rtp(state, datagram, header.len);
+        if let Some((kept, as_it_came)) = self.kept.as_mut().zip(as_it_came) {
+            kept.push(as_it_came);
+            if opened == Err(SrtpError::Replay) {
+                return;
+            }
+        }
         let opened = opened.expect("an authentic packet that never came before");
         let payload = packet::payload(&datagram[..opened.len], &header).expect("a payload");
-        self.packets.push_back(Packet {
+        let packet = Packet {
             ssrc: header.ssrc,
+            payload_type: header.payload_type,
             seq: header.sequence_number,
+            extensions: header
+                .extensions(datagram)
+                .map(|(id, value)| (id, value.to_vec()))
+                .collect(),
             payload: payload.to_vec(),
-        });
+        };
+        let Some(slow) = &mut self.slow else {
+            self.packets.push_back(packet);
+            return;
+        };
+        let mut extensions = header.extensions(datagram);
+        let number = extensions.find(|(id, _)| *id == sdp::TRANSPORT_CC);
+        let number = number.map(|(_, value)| value.try_into().expect("two bytes"));
+        let number = number.map(u16::from_be_bytes);
+        slow.enter(Instant::now(), datagram.len(), number, packet);
     }
 }
 

@@ -8,8 +8,13 @@ use super::HOST_SSRC;
 
 pub const VP8: u8 = 98;
 pub const RTX: u8 = 99;
+pub const OPUS: u8 = 111;
 /// The MID extension's number.
 pub const MID: u8 = 1;
+/// The RID extension's.
+pub const RID: u8 = 2;
+/// The transport-wide sequence number's.
+pub const TRANSPORT_CC: u8 = 3;
 
 pub fn publish(ice: &IceCredentials, fingerprint: Fingerprint) -> String {
     let rtx = HOST_SSRC + 1;
@@ -33,6 +38,90 @@ fn offer(IceCredentials { ufrag, pwd }: &IceCredentials, fingerprint: Fingerprin
          a=rtcp-rsize\r\na=extmap:{MID} urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
          a=rtpmap:{VP8} VP8/90000\r\na=rtcp-fb:{VP8} nack\r\na=rtcp-fb:{VP8} nack pli\r\n\
          a=rtpmap:{RTX} rtx/90000\r\na=fmtp:{RTX} apt={VP8}\r\n"
+    )
+}
+
+pub const RED: u8 = 63;
+/// The playout-delay extension's number.
+pub const PLAYOUT_DELAY: u8 = 5;
+
+/// An offer with sound, that may be redundant, and bounds of delay.
+pub fn with_sound(offer: String) -> String {
+    let direction = if offer.ends_with("a=recvonly\r\n") {
+        "recvonly"
+    } else {
+        "sendonly"
+    };
+    let extension = format!(
+        "a=extmap:{PLAYOUT_DELAY} http://www.webrtc.org/experiments/rtp-hdrext/playout-delay\r\n"
+    );
+    let offer = offer.replace("BUNDLE 0\r\n", "BUNDLE 0 1\r\n") + &extension;
+    let ice: String = offer
+        .lines()
+        .filter(|l| {
+            ["a=ice-", "a=fingerprint", "a=setup", "a=rtcp-"]
+                .iter()
+                .any(|p| l.starts_with(p) && !l.starts_with("a=rtcp-fb"))
+        })
+        .map(|l| format!("{l}\r\n"))
+        .collect();
+    format!(
+        "{offer}m=audio 9 UDP/TLS/RTP/SAVPF {OPUS} {RED}\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n{ice}\
+         a=rtpmap:{OPUS} opus/48000/2\r\na=fmtp:{OPUS} minptime=10;useinbandfec=1\r\n\
+         a=rtpmap:{RED} red/48000/2\r\na=fmtp:{RED} {OPUS}/{OPUS}\r\na={direction}\r\n"
+    )
+}
+
+/// Sound, and a picture in layers.
+pub fn publish_simulcast(ice: &IceCredentials, fingerprint: Fingerprint, rids: &[&str]) -> String {
+    let mut offer = both(ice, fingerprint, "a=sendonly\r\n", false);
+    for rid in rids {
+        offer.push_str(&format!("a=rid:{rid} send\r\n"));
+    }
+    offer + &format!("a=simulcast:send {}\r\n", rids.join(";"))
+}
+
+/// Sound and picture, with transport-wide feedback on both.
+pub fn watch_reporting(ice: &IceCredentials, fingerprint: Fingerprint) -> String {
+    both(ice, fingerprint, "a=recvonly\r\n", true)
+}
+
+/// The same, without retransmissions by RTX.
+pub fn watch_without_rtx(ice: &IceCredentials, fingerprint: Fingerprint) -> String {
+    let offer = watch_reporting(ice, fingerprint);
+    let rtx = format!("a=rtpmap:{RTX} rtx/90000\r\na=fmtp:{RTX} apt={VP8}\r\n");
+    offer
+        .replace(&rtx, "")
+        .replace(&format!("SAVPF {VP8} {RTX}"), &format!("SAVPF {VP8}"))
+}
+
+/// An offer of sound, and of a picture whose section is the last.
+fn both(
+    IceCredentials { ufrag, pwd }: &IceCredentials,
+    fingerprint: Fingerprint,
+    direction: &str,
+    reports: bool,
+) -> String {
+    let transport = format!(
+        "c=IN IP4 0.0.0.0\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\na=ice-options:trickle\r\n\
+         a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\na=rtcp-mux\r\na=rtcp-rsize\r\n\
+         a=extmap:{MID} urn:ietf:params:rtp-hdrext:sdes:mid\r\n{direction}"
+    );
+    let if_reports = |line: String| if reports { line } else { String::new() };
+    let numbers = if_reports(format!(
+        "a=extmap:{TRANSPORT_CC} http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n"
+    ));
+    let feedback = |pt: u8| if_reports(format!("a=rtcp-fb:{pt} transport-cc\r\n"));
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
+         m=audio 9 UDP/TLS/RTP/SAVPF {OPUS}\r\n{transport}{numbers}a=mid:0\r\n\
+         a=rtpmap:{OPUS} opus/48000/2\r\n{}\
+         m=video 9 UDP/TLS/RTP/SAVPF {VP8} {RTX}\r\n{transport}{numbers}a=mid:1\r\n\
+         a=extmap:{RID} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n\
+         a=rtpmap:{VP8} VP8/90000\r\na=rtcp-fb:{VP8} nack\r\na=rtcp-fb:{VP8} nack pli\r\n{}\
+         a=rtpmap:{RTX} rtx/90000\r\na=fmtp:{RTX} apt={VP8}\r\n",
+        feedback(OPUS),
+        feedback(VP8)
     )
 }
 

@@ -24,7 +24,6 @@ pub mod limit;
 pub mod live_view;
 pub mod metrics;
 pub mod observed;
-mod page;
 pub mod poll;
 mod problem;
 pub mod rewrite;
@@ -38,7 +37,7 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -64,6 +63,7 @@ use self::live_view::LiveView;
 use self::metrics::{LimitedBy, Metrics};
 use self::problem::Problem;
 use self::view::Room;
+use crate::clock::now;
 use crate::pod_client::{CallError, PodRequest};
 
 /// When to ask again for what takes a moment.
@@ -132,7 +132,7 @@ impl Gateway {
             .route("/healthz", get(healthy))
             .route("/readyz", get(ready))
             .with_state(self.clone())
-            .merge(web_dir.map(page::router).unwrap_or_default())
+            .merge(web_dir.map(showrunner_door::page).unwrap_or_default())
             .layer(from_fn(problem::everywhere))
     }
 
@@ -272,12 +272,6 @@ impl From<Denied> for Problem {
                 .challenge("Bearer realm=\"showrunner\", error=\"invalid_token\""),
         }
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
 }
 
 async fn healthy() -> &'static str {

@@ -1,7 +1,7 @@
 //! Keeps the keys' Secrets as they should be, and tells all parts of the operator what they are.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use super::material::{Control, Data, JWKS, KeyError, Tokens};
 use super::{Keyring, Keys, Source, source};
+use crate::clock::now;
 use crate::cluster::names::{MANAGER, annotation, label};
 use crate::cluster::watch::{Watched, watch as watch_objects};
 use crate::cluster::write::{Hand, WriteError};
@@ -108,10 +109,7 @@ impl Keeper {
     }
 
     async fn keep(&mut self) -> Result<(), Failed> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now = now();
         let control = self.settle_control(now).await?;
         let tokens = self.settle_tokens().await?;
         let is_new =

@@ -19,6 +19,7 @@ use super::desired::{Action, DeleteReason, DrainReason, Plan, Site, plan};
 use super::observe::{self, Trouble};
 use super::status::{self, Facts};
 use super::{address, service, template};
+use crate::clock::now;
 use crate::cluster::events::Happening;
 use crate::cluster::names::{MANAGER, annotation, label};
 use crate::cluster::write::WriteError;
@@ -27,7 +28,7 @@ use crate::media_node::keys_secret;
 use crate::metrics::Metrics;
 use crate::patch::merge_patch;
 use crate::pods::{self, PodId, sight::Sight};
-use crate::world::{World, now};
+use crate::world::World;
 
 /// How often a site is looked at if nothing is heard, for its counts above all.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -100,7 +101,7 @@ impl Sites {
         let known = self.pods_of(site, &namespace);
         let wish = Site {
             replicas: site.spec.replicas,
-            template: template::template_hash(site, &self.world.config.media_node_image),
+            template: template::template_hash(site, &self.world.config.pod_defaults()),
             drain_seconds: site.spec.drain.deadline_seconds,
         };
         let clock = Instant::now();
@@ -244,7 +245,7 @@ impl Sites {
         ordinal: u32,
     ) -> Result<(), WriteError> {
         let api: Api<Pod> = Api::namespaced(self.world.hand.client(), namespace);
-        let pod = template::pod(site, &self.world.config.media_node_image, ordinal);
+        let pod = template::pod(site, &self.world.config.pod_defaults(), ordinal);
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()

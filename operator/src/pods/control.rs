@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -17,6 +17,7 @@ use showrunner_protocol::control::{
 use showrunner_protocol::room::RoomUid;
 use showrunner_protocol::token::{CREDENTIAL_SECONDS, Caller};
 
+use crate::clock::now;
 use crate::keys::{Keyring, Keys};
 use crate::metrics::Metrics;
 use crate::pod_client::{PodRequest, Pods};
@@ -178,10 +179,7 @@ impl Control {
         let keyring = self.keyring.borrow().clone();
         let keyring =
             keyring.ok_or_else(|| ControlError::NoKeys("there are no keys yet".to_owned()))?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now = now();
         let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = &*kept {
             let same = Arc::ptr_eq(&client.keyring, &keyring);

@@ -10,6 +10,7 @@ use super::*;
 const VP8: u8 = 96;
 const RTX: u8 = 97;
 const OPUS: u8 = 111;
+const RED: u8 = 63;
 const RID: u8 = 10;
 const REPAIRED: u8 = 11;
 const TWCC: u8 = 4;
@@ -20,6 +21,7 @@ fn codec(codec: Codec, payload_type: u8, rtx: Option<u8>) -> NegotiatedCodec {
         codec,
         payload_type,
         rtx_payload_type: rtx,
+        red_payload_type: (codec == Codec::Opus).then_some(RED),
         fmtp: String::new(),
     }
 }
@@ -117,6 +119,48 @@ impl Host {
     fn sends(&mut self, ssrc: u32, pt: u8, seq: u16, named: &[(u8, &[u8])], body: &[u8]) -> Got {
         let datagram = self.sealed(ssrc, pt, seq, named, body);
         self.take(datagram)
+    }
+
+    /// Sends frames of sound in one packet, the last its own: (age in timestamp units, frame). What
+    /// comes out: the packet, and (number, timestamp, last byte) of what was lost before.
+    fn sends_redundantly(
+        &mut self,
+        seq: u16,
+        frames: &[(u32, &[u8])],
+    ) -> (Got, Vec<(u64, u32, u8)>) {
+        let block = |(offset, frame): &(u32, &'static [u8])| red::Block {
+            payload_type: OPUS,
+            offset: *offset,
+            frame,
+        };
+        let frames: Vec<(u32, &'static [u8])> = frames
+            .iter()
+            .map(|(offset, frame)| (*offset, frame.to_vec().leak() as &'static [u8]))
+            .collect();
+        let (own, older) = frames.split_last().unwrap();
+        let mut body = [0; 500];
+        let len = red::write(&mut body, older.iter().map(block), block(own)).unwrap();
+        let mut datagram = self.sealed(30, RED, seq, &[], &body[..len]);
+        let (now, arrival) = (self.now, self.now);
+        let got = match self
+            .ingest
+            .on_rtp(now, arrival, &mut datagram, &self.receiver)
+        {
+            Ok(Ingested::Media(media)) => Got::Media(
+                media.track,
+                media.rid.to_string(),
+                media.seq,
+                *media.payload.last().unwrap(),
+            ),
+            Ok(Ingested::Padding { seq, .. }) => Got::Padding(seq),
+            Err(dropped) => Got::Dropped(dropped),
+        };
+        let mut recovered = Vec::new();
+        while let Some(media) = self.ingest.next_recovered(&datagram) {
+            assert_eq!((media.track, media.codec), (Track::Audio, Codec::Opus));
+            recovered.push((media.seq, media.timestamp, *media.payload.last().unwrap()));
+        }
+        (got, recovered)
     }
 
     /// Asks for what is missing: (SSRC, numbers).
@@ -228,7 +272,7 @@ fn what_is_missing_is_asked_for_and_its_retransmission_takes_its_place() {
     assert_eq!(host.sends(21, RTX, 2, &[], b"\0\x03n"), video("h", 3, b'n'));
     host.now += RTT;
     assert_eq!(host.asked(), []);
-    let counters = host.ingest.counters();
+    let counters = host.ingest.take_counters();
     assert_eq!((counters.recovered, counters.nacked), (2, 3));
 }
 
@@ -270,7 +314,7 @@ fn retransmissions_of_what_is_there_and_probes_are_not_forwarded() {
     for (seq, body) in [(2, &b"\0\x01x"[..]), (3, b"\0\x07x"), (4, b"\0"), (5, b"")] {
         assert_eq!(host.sends(11, RTX, seq, &[], body), redundant);
     }
-    assert_eq!(host.ingest.counters().recovered, 0);
+    assert_eq!(host.ingest.take_counters().recovered, 0);
 }
 
 #[test]
@@ -290,6 +334,79 @@ fn sound_is_not_asked_for_again() {
     assert_eq!(host.asked(), []);
 }
 
+/// A frame of 20 ms.
+const TOC: u8 = 31 << 3;
+/// Its length in timestamp units.
+const FRAME: u32 = 960;
+
+fn sound(seq: u64, last: u8) -> Got {
+    Got::Media(Track::Audio, String::new(), seq, last)
+}
+
+#[test]
+fn lost_sound_comes_with_the_packets_after_it() {
+    let mut host = Host::with_layers(&[]);
+    assert_eq!(host.sends(30, OPUS, 1, &[], &[TOC, b'a']), sound(1, b'a'));
+    // Of 2 to 4, 2 and 3 are lost; 4 brings both, and what had come before.
+    let frames = [
+        (3 * FRAME, &[TOC, b'a'][..]),
+        (2 * FRAME, &[TOC, b'b']),
+        (FRAME, &[TOC, b'c']),
+        (0, &[TOC, b'd']),
+    ];
+    let (own, lost) = host.sends_redundantly(4, &frames);
+    assert_eq!(own, sound(4, b'd'));
+    let at = 4 * 3000;
+    assert_eq!(
+        lost,
+        [(2, at - 2 * FRAME, b'b'), (3, at - FRAME, b'c')],
+        "the oldest first"
+    );
+    assert_eq!(host.ingest.take_counters().recovered, 2);
+    let (own, lost) = host.sends_redundantly(5, &[(FRAME, &[TOC, b'd']), (0, &[TOC, b'e'])]);
+    assert_eq!((own, lost), (sound(5, b'e'), vec![]));
+}
+
+#[test]
+fn redundant_sound_whose_number_is_unsure_is_left_alone() {
+    let mut host = Host::with_layers(&[]);
+    host.sends(30, OPUS, 1, &[], &[TOC, b'a']);
+    // The sender paused between the two: who knows how many numbers it took meanwhile.
+    let apart = [(3 * FRAME, &[TOC, b'b'][..]), (0, &[TOC, b'd'])];
+    assert_eq!(host.sends_redundantly(4, &apart), (sound(4, b'd'), vec![]));
+    let empty = [(FRAME, &[][..]), (0, &[TOC, b'e'])];
+    assert_eq!(host.sends_redundantly(6, &empty), (sound(6, b'e'), vec![]));
+}
+
+#[test]
+fn more_redundancy_than_anybody_sends_is_read_from_its_end() {
+    let mut host = Host::with_layers(&[]);
+    host.sends(30, OPUS, 1, &[], &[TOC, b'a']);
+    let frames: Vec<(u32, &[u8])> = (0..20)
+        .rev()
+        .map(|n| (n * FRAME, &[TOC, b'x'][..]))
+        .collect();
+    let (own, lost) = host.sends_redundantly(20, &frames);
+    assert_eq!(own, sound(20, b'x'));
+    let numbers: Vec<u64> = lost.iter().map(|(seq, ..)| *seq).collect();
+    assert_eq!(numbers, (13..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn sound_that_is_no_redundant_packet_is_dropped() {
+    let mut host = Host::with_layers(&[]);
+    host.sends(30, OPUS, 1, &[], &[TOC, b'a']);
+    let malformed = Got::Dropped(Dropped::Malformed);
+    assert_eq!(host.sends(30, RED, 2, &[], &[0x80 | OPUS, 0]), malformed);
+    let other = host.sends(30, RED, 3, &[], &[9, TOC, b'a']);
+    assert_eq!(other, Got::Dropped(Dropped::Unknown));
+    assert_eq!(host.sends(30, RED, 4, &[], &[]), Got::Padding(4));
+    assert_eq!(
+        host.sends(30, RED, 5, &[], &[OPUS, TOC, b'c']),
+        sound(5, b'c')
+    );
+}
+
 #[test]
 fn every_arrival_counts_for_the_bandwidth_whatever_it_brought() {
     let mut host = Host::with_layers(&[]);
@@ -300,7 +417,9 @@ fn every_arrival_counts_for_the_bandwidth_whatever_it_brought() {
     host.sends(11, RTX, 1, &[(TWCC, &number(103))], b"");
     let mut buffer = [0; 1200];
     let mut writer = Writer::new(&mut buffer);
-    host.ingest.write_transport_cc(&mut writer).unwrap();
+    host.ingest.write_transport_cc(5, &mut writer).unwrap();
+    assert_eq!(writer.room(), 1200, "four are not five");
+    host.ingest.write_transport_cc(1, &mut writer).unwrap();
     let len = writer.finish();
     let Some(Ok(Packet::TransportCc(feedback))) = packets(&buffer[..len]).next() else {
         panic!("feedback");

@@ -1,18 +1,19 @@
-//! Does for a room what is to be done.
+//! Does for a room what is to be done. [`say`] writes its status, [`token`] the Secret of its host, [`end`] ends it.
+
+mod end;
+mod say;
+mod token;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action as Next;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
-use serde_json::json;
-use showrunner_crds::condition;
-use showrunner_crds::live_room::{Endpoints, Phase, PodReference};
+use showrunner_crds::live_room::{Phase, PodReference};
 use showrunner_crds::{LiveRoom, LiveRoomStatus};
 use showrunner_protocol::RoomName;
 use showrunner_protocol::control::{RoomAssignment, RoomStatus};
@@ -22,24 +23,19 @@ use super::assignment::assignment;
 use super::desired::{self, State, Step, Why, decide};
 use super::fleet::Wish;
 use super::placement::{Need, Unplaceable};
-use super::status::{self, Facts, OnPod, Outcome};
-use super::{host_token, strays};
-use crate::cluster::events::Happening;
-use crate::cluster::names::{MANAGER, ROOM_FINALIZER, label};
+use super::status::{self, OnPod, Outcome};
+use super::strays;
+use crate::clock::now;
+use crate::cluster::names::label;
 use crate::cluster::write::WriteError;
 use crate::media_node::allow::takes;
 use crate::metrics::Metrics;
-use crate::patch::merge_patch;
 use crate::pods::control::ControlError;
 use crate::pods::sight::Sight;
 use crate::pods::{self, PodId, address, is_leaving, is_ready, site_of};
 use crate::run::back_off;
-use crate::world::{World, now};
+use crate::world::World;
 
-/// How long a pod may take to end a room that was deleted.
-const END_PATIENCE: i64 = 10;
-/// Counts of one room alone are not written more often than this.
-const COUNTS_EVERY: Duration = Duration::from_secs(5);
 /// Counts of all rooms that are written each second.
 const COUNTS_PER_SECOND: f64 = 40.0;
 /// Rest of a room that no pod takes now. It is also looked at when pods change.
@@ -48,10 +44,6 @@ const WAIT_FOR_PODS: Duration = Duration::from_secs(30);
 const WAIT_FOR_SITES: Duration = Duration::from_secs(300);
 /// A pod that does not want a room is not asked again for this long.
 const AVOID_FOR: Duration = Duration::from_secs(30);
-/// Rest after the Secret of a host could not be written.
-const TOKEN_REST: Duration = Duration::from_secs(60);
-/// Rest until a Secret is written that waits for other rooms to open.
-const FLOOD_REST: Duration = Duration::from_secs(15);
 /// Rest until a write of ours is seen.
 const SEE_SOON: Duration = Duration::from_secs(2);
 
@@ -137,7 +129,7 @@ impl Rooms {
             return Err(WriteError::NotLeader);
         }
         // What was written is on its way here: it is looked at then.
-        let seen = version(room);
+        let seen = version_of(room);
         if self.remember(&work.uid, |memory| seen < memory.version) {
             return Ok(Next::requeue(SEE_SOON));
         }
@@ -487,247 +479,6 @@ impl Rooms {
         Ok(())
     }
 
-    /// Writes the Secret of the host if it is time. Returns its name, if there is one. A room without is open all the
-    /// same.
-    async fn renew_token(&self, work: &Work<'_>) -> Option<String> {
-        match self.write_token(work).await {
-            Ok(name) => name,
-            Err(error) => {
-                self.remember(&work.uid, |memory| {
-                    memory.token_due = Some(Instant::now() + TOKEN_REST)
-                });
-                if error.status().is_some() {
-                    let note = format!(
-                        "the Secret of its host can't be written: {}",
-                        error.message()
-                    );
-                    self.world.reports.tell(
-                        work.room,
-                        Happening::warning("SecretRefused", "Write", note),
-                    );
-                }
-                work.old.host_token_secret.clone()
-            }
-        }
-    }
-
-    async fn write_token(&self, work: &Work<'_>) -> Result<Option<String>, WriteError> {
-        let name = host_token::secret_name(work.name.name());
-        let interval = host_token::interval(self.world.rooms.len());
-        let clock = Instant::now();
-        let is_new = work.old.host_token_secret.is_none();
-        let is_due = self.remember(&work.uid, |memory| {
-            let first = if is_new {
-                Duration::ZERO
-            } else {
-                host_token::first_turn(&work.uid, interval)
-            };
-            *memory.token_due.get_or_insert(clock + first) <= clock
-        });
-        if is_new && is_due && self.world.is_flooded() {
-            // All rooms open first, then their hosts get tokens.
-            self.remember(&work.uid, |memory| {
-                memory.token_due = Some(clock + FLOOD_REST)
-            });
-            return Ok(None);
-        }
-        let Some(keys) = self.world.keys().filter(|_| is_due) else {
-            return Ok(work.old.host_token_secret.clone());
-        };
-        let life = host_token::life(self.world.config.token_seconds, interval);
-        let url = self.endpoints(work).publish;
-        let secret = host_token::secret(
-            work.room,
-            (&work.name, &work.uid),
-            &keys.tokens,
-            (now(), life),
-            &url,
-        );
-        let Some(secret) = secret else {
-            tracing::error!("a token can't be signed: the system has no randomness");
-            return Ok(work.old.host_token_secret.clone());
-        };
-        let api: Api<Secret> = Api::namespaced(self.world.hand.client(), work.name.namespace());
-        let params = PatchParams::apply(MANAGER).force();
-        self.world
-            .hand
-            .write("secrets", api.patch(&name, &params, &Patch::Apply(&secret)))
-            .await?;
-        self.remember(&work.uid, |memory| {
-            memory.token_due = Some(clock + interval)
-        });
-        Ok(Some(name))
-    }
-
-    /// Writes the status, if it says something new. Returns how long it waits with what is not urgent.
-    async fn say(
-        &self,
-        work: &Work<'_>,
-        outcome: Outcome<'_>,
-        why: Option<Why>,
-        secret: Option<String>,
-        version: Option<String>,
-    ) -> Result<Duration, WriteError> {
-        let start = work
-            .room
-            .spec
-            .schedule
-            .as_ref()
-            .and_then(|schedule| schedule.start.as_ref());
-        let now = Timestamp::now();
-        let facts = Facts {
-            generation: work.room.metadata.generation,
-            outcome,
-            is_early: start.is_some_and(|start| start.0 > now),
-            endpoints: self.endpoints(work),
-            host_token_secret: secret.or_else(|| work.old.host_token_secret.clone()),
-            now,
-        };
-        let new = status::next(&work.old, &facts);
-        let Some(patch) = merge_patch(&work.old, &new) else {
-            return Ok(Duration::MAX);
-        };
-        if !status::is_urgent(&work.old, &new) && !self.may_count(&work.uid) {
-            return Ok(COUNTS_EVERY);
-        }
-        let mut patch = json!({"status": patch});
-        if work.old.origin != new.origin {
-            // Who decides by what is not so any more decides again.
-            let version = version.or_else(|| work.room.resource_version());
-            patch["metadata"] = json!({"resourceVersion": version});
-        }
-        let api = self.api(work);
-        let (name, params, patch) = (
-            work.name.name(),
-            PatchParams::default(),
-            Patch::Merge(&patch),
-        );
-        let written = api.patch_status(name, &params, &patch);
-        let written = self.world.hand.write("liverooms/status", written).await?;
-        let version = self::version(&written);
-        self.remember(&work.uid, |memory| {
-            memory.version = version;
-            memory.status_written = Some(Instant::now());
-        });
-        for happening in status::happenings(&work.old, &new, why) {
-            self.world.reports.tell(work.room, happening);
-        }
-        Ok(Duration::MAX)
-    }
-
-    /// Whether counts of a room may be written now: not too often for it, nor for all together.
-    fn may_count(&self, uid: &RoomUid) -> bool {
-        let clock = Instant::now();
-        let written = self.remember(uid, |memory| memory.status_written);
-        if written.is_some_and(|at| clock.saturating_duration_since(at) < COUNTS_EVERY) {
-            return false;
-        }
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = clock.saturating_duration_since(counts.1).as_secs_f64();
-        counts.0 = (counts.0 + passed * COUNTS_PER_SECOND).min(COUNTS_PER_SECOND);
-        counts.1 = clock;
-        let may = counts.0 >= 1.0;
-        if may {
-            counts.0 -= 1.0;
-        }
-        may
-    }
-
-    /// So that a room that is deleted is taken off its pod before it is gone. Returns the new version, if it was added.
-    async fn add_finalizer(&self, work: &Work<'_>) -> Result<Option<String>, WriteError> {
-        let finalizers = work.room.finalizers();
-        if finalizers.iter().any(|one| one == ROOM_FINALIZER) {
-            return Ok(None);
-        }
-        let mut finalizers = finalizers.to_vec();
-        finalizers.push(ROOM_FINALIZER.to_owned());
-        let written = self.write_finalizers(work, &finalizers).await?;
-        let version = self::version(&written);
-        self.remember(&work.uid, |memory| memory.version = version);
-        Ok(written.resource_version())
-    }
-
-    async fn write_finalizers(
-        &self,
-        work: &Work<'_>,
-        finalizers: &[String],
-    ) -> Result<LiveRoom, WriteError> {
-        let patch = json!({"metadata": {
-            "resourceVersion": work.room.resource_version(),
-            "finalizers": finalizers,
-        }});
-        let api = self.api(work);
-        let params = PatchParams::default();
-        self.world
-            .hand
-            .write(
-                "liverooms",
-                api.patch(work.name.name(), &params, &Patch::Merge(&patch)),
-            )
-            .await
-    }
-
-    /// A room that is over.
-    async fn end(&self, work: &Work<'_>, origin: Option<Origin>) -> Result<Next, WriteError> {
-        self.set_waiting(work, None);
-        if let Some(origin) = origin {
-            // One that does not answer is asked again when it does: its room is a stray then.
-            if let Err(error) = self.end_on(&origin, work).await {
-                tracing::warn!(pod = %origin.id, "a room that is over can't be ended: {error}");
-            }
-        }
-        self.world.fleet.release(&work.uid);
-        let version = self.add_finalizer(work).await?;
-        self.say(work, Outcome::Ended, None, None, version).await?;
-        Ok(Next::await_change())
-    }
-
-    /// A room that was deleted.
-    async fn finish(&self, work: &Work<'_>, origin: Option<Origin>) -> Result<Next, WriteError> {
-        let finalizers = work.room.finalizers();
-        if !finalizers.iter().any(|one| one == ROOM_FINALIZER) {
-            self.drop(work);
-            return Ok(Next::await_change());
-        }
-        if let Some(origin) = origin
-            && let Err(error) = self.end_on(&origin, work).await
-        {
-            let deleted = work.room.metadata.deletion_timestamp.as_ref();
-            let waited = deleted.map_or(END_PATIENCE, |at| {
-                Timestamp::now().as_second() - at.0.as_second()
-            });
-            if waited < END_PATIENCE {
-                return Ok(Next::requeue(Duration::from_secs(1)));
-            }
-            let note = format!(
-                "pod {} did not say that it ended the room: {error}",
-                origin.id.name
-            );
-            self.world.reports.tell(
-                work.room,
-                Happening::warning(condition::room::POD_UNREACHABLE, "End", note),
-            );
-        }
-        let others: Vec<String> = finalizers
-            .iter()
-            .filter(|one| *one != ROOM_FINALIZER)
-            .cloned()
-            .collect();
-        match self.write_finalizers(work, &others).await {
-            Err(error) if !error.is_not_found() => return Err(error),
-            _ => self.drop(work),
-        }
-        Ok(Next::await_change())
-    }
-
-    /// Ends a room on its pod; one that is gone has ended it.
-    async fn end_on(&self, origin: &Origin, work: &Work<'_>) -> Result<(), ControlError> {
-        let Some(address) = origin.pod.as_ref().and_then(|pod| address(pod)) else {
-            return Ok(());
-        };
-        self.world.control.end(address, &work.name, &work.uid).await
-    }
-
     fn drop(&self, work: &Work<'_>) {
         self.memory().remove(&work.uid);
         self.set_waiting(work, None);
@@ -761,35 +512,6 @@ impl Rooms {
             .chain(token)
             .fold(rest, Duration::min)
             .clamp(least, Duration::from_secs(3600))
-    }
-
-    fn reference(&self, work: &Work<'_>, origin: &Origin) -> Option<PodReference> {
-        let known = work
-            .old
-            .origin
-            .as_ref()
-            .filter(|known| id_of(known) == origin.id);
-        if let Some(known) = known {
-            return Some(known.clone());
-        }
-        let pod = origin.pod.as_ref()?;
-        Some(PodReference {
-            namespace: origin.id.namespace.clone(),
-            media_node: site_of(pod)?.to_owned(),
-            pod: origin.id.name.clone(),
-            region: pod.labels().get(label::REGION)?.clone(),
-        })
-    }
-
-    fn endpoints(&self, work: &Work<'_>) -> Endpoints {
-        let url = self.world.config.public_url.trim_end_matches('/');
-        let (namespace, room) = (work.name.namespace(), work.name.name());
-        let of = |what| format!("{url}/{what}/{namespace}/{room}");
-        Endpoints {
-            publish: of("whip"),
-            watch: of("whep"),
-            page: of("rooms"),
-        }
     }
 
     fn api(&self, work: &Work<'_>) -> Api<LiveRoom> {
@@ -852,7 +574,7 @@ fn demand(room: &LiveRoom) -> u32 {
 }
 
 /// Versions of one kind grow with each write.
-fn version(room: &LiveRoom) -> u64 {
+fn version_of(room: &LiveRoom) -> u64 {
     room.resource_version()
         .and_then(|version| version.parse().ok())
         .unwrap_or(u64::MAX)

@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use tower_http::services::{ServeDir, ServeFile};
 
-/// The page loads its own scripts and styles, talks to its own node, and plays what comes over WebRTC.
+/// The page loads its own scripts and styles, talks to where it came from, and plays what comes over WebRTC.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; \
      media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
@@ -27,8 +27,8 @@ const PERMISSIONS: HeaderValue = HeaderValue::from_static(
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// Serves `/rooms/…` and `/assets/…` from a directory.
-pub(super) fn router<S: Clone + Send + Sync + 'static>(dir: &Path) -> Router<S> {
+/// Serves the room page, `/rooms/…` and `/assets/…`, from a directory.
+pub fn page<S: Clone + Send + Sync + 'static>(dir: &Path) -> Router<S> {
     let index = ServeFile::new(dir.join("index.html"));
     let assets = ServeDir::new(dir.join("assets")).append_index_html_on_directories(false);
     Router::new()
