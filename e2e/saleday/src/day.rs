@@ -48,7 +48,7 @@ impl Default for Model {
             main_share: 0.05,
             rush_share: 0.35,
             rush_seconds: 40.0,
-            surprise_share: 0.2,
+            surprise_share: 0.1,
             brief_share: 0.6,
             brief_seconds: 120.0,
             long_seconds: 1200.0,
@@ -179,7 +179,13 @@ impl Show {
         }
     }
 
-    /// Whether it goes on at this second.
+    /// When its host is on air.
+    #[must_use]
+    pub fn on_air(&self) -> u32 {
+        self.begins
+    }
+
+    /// Whether it has ended by this second.
     #[must_use]
     pub fn is_over(&self, second: u32) -> bool {
         second >= self.ends

@@ -1,126 +1,115 @@
-//! Plays a day of a sale and prints its figures.
+//! Plays a day of a sale, prints its figures, and writes them into the docs.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
-use showrunner_capacity::autoscaling::{Buffer, Policy, Spare, Targets};
-use showrunner_capacity::placement::Rules;
+use showrunner_capacity::autoscaling::{Policy, Targets};
 use showrunner_saleday::day::{Day, Model};
+use showrunner_saleday::page::Figures;
 use showrunner_saleday::scale;
 use showrunner_saleday::scaler::{Hpa, Showrunner};
 use showrunner_saleday::site::PodModel;
-use showrunner_saleday::world::{Outcome, SiteModel, oracle, play};
+use showrunner_saleday::world::{SiteModel, oracle, play};
 
+/// Plays a day of a sale through the operator's placement and autoscaling, beside a HorizontalPodAutoscaler and an
+/// oracle, and prints what came of it.
 #[derive(Parser)]
+#[command(name = "showrunner-saleday", version)]
 struct Arguments {
+    /// What all chance follows from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    #[arg(long, default_value_t = 90)]
-    target: u32,
-    #[arg(long, default_value_t = 90)]
-    place: u32,
-    #[arg(long, default_value_t = 0)]
-    spare: u32,
-    #[arg(long, default_value_t = 0)]
-    spare_number: u64,
-    #[arg(long, default_value_t = 120)]
-    stab: u32,
-    #[arg(long, default_value_t = 5)]
-    tol: u32,
-    #[arg(long, default_value_t = 60)]
-    forecast: u32,
-    #[arg(long, default_value_t = 300)]
-    announced: u32,
-    #[arg(long)]
-    hpa: bool,
-    #[arg(long)]
-    scale: bool,
+    /// Viewers who come over the day.
+    #[arg(long, default_value_t = 10_000_000)]
+    viewers: u32,
+    /// Rooms of the day.
+    #[arg(long, default_value_t = 2000)]
+    rooms: u32,
+    /// Where to write benchmarks-scale.md and sale-day.svg; without it, figures are only printed.
+    #[arg(long, value_name = "DIR")]
+    docs: Option<PathBuf>,
 }
 
-fn main() {
-    let a = Arguments::parse();
-    if a.scale {
-        println!("{:?}", scale::measure(scale::ROOMS, scale::PODS));
-        return;
-    }
-    let started = std::time::Instant::now();
+/// Pods at midnight, and the fewest at any time.
+const FEWEST_PODS: u32 = 3;
+/// The most.
+const MOST_PODS: u32 = 1000;
+/// The share of a core at which the HorizontalPodAutoscaler wants its pods.
+const HPA_CPU: f64 = 0.6;
+/// How long viewers who were announced may take to come, in seconds.
+const ANNOUNCED_SECONDS: u32 = 240;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
     let model = Model {
-        seed: a.seed,
+        seed: arguments.seed,
+        rooms: arguments.rooms,
+        viewers: f64::from(arguments.viewers),
         ..Model::default()
     };
+    say("making the day");
     let day = Day::new(&model);
-    println!(
-        "day {:?} peak {:?}",
-        started.elapsed(),
-        day.viewers.iter().max()
-    );
     let site = SiteModel {
         pods: PodModel::default(),
-        rules: Rules {
-            target_percent: a.place,
-            ..Rules::default()
+        rules: showrunner_capacity::placement::Rules {
+            target_percent: 90,
+            ..showrunner_capacity::placement::Rules::default()
         },
-        announced_seconds: a.announced,
-        first_pods: 3,
+        announced_seconds: ANNOUNCED_SECONDS,
+        first_pods: FEWEST_PODS,
     };
-    let oracle: u64 = oracle(&day, &site.pods).into_iter().map(u64::from).sum();
-    println!("oracle pod hours {}", oracle / 3600);
-    let show = |name: &str, o: &Outcome| {
-        println!(
-            "{name}: joins {} refused {} = {:.4} % ratio {:.3} moved {} cut {} died {} maxpods {:?} {:?}",
-            o.joins,
-            o.refused,
-            100.0 * o.refused as f64 / o.joins as f64,
-            o.pod_seconds as f64 / oracle as f64,
-            o.moved,
-            o.cut_off,
-            o.died,
-            o.pods.iter().max(),
-            started.elapsed()
-        );
-        let mut worst: Vec<(u32, usize)> = o
-            .refusals
-            .chunks(600)
-            .map(|c| c.iter().sum::<u32>())
-            .zip(0..)
-            .collect();
-        worst.sort_by_key(|w| std::cmp::Reverse(w.0));
-        println!(
-            "  worst {:?}",
-            worst
-                .iter()
-                .take(8)
-                .map(|(n, at)| (*n, at * 10 / 60, at * 10 % 60))
-                .collect::<Vec<_>>()
-        );
+    say("playing it with Showrunner's autoscaling");
+    let ours = play(&day, &site, &mut Showrunner::new(policy()));
+    say("playing it with a HorizontalPodAutoscaler");
+    let hpa = play(&day, &site, &mut Hpa::new(FEWEST_PODS, MOST_PODS, HPA_CPU));
+    say("measuring placement");
+    let figures = Figures {
+        day: &day,
+        oracle: &oracle(&day, &site.pods),
+        ours: &ours,
+        hpa: &hpa,
+        placement: scale::measure(scale::ROOMS, scale::PODS),
     };
-    let policy = Policy {
-        min: 3,
-        max: 1000,
+    print!("{}", figures.lines());
+    let Some(docs) = arguments.docs else {
+        return ExitCode::SUCCESS;
+    };
+    let files = [
+        ("sale-day.svg", figures.picture()),
+        ("benchmarks-scale.md", figures.page(&site)),
+    ];
+    for (name, text) in files {
+        let path = docs.join(name);
+        if let Err(error) = std::fs::write(&path, text) {
+            say(&format!("{} can't be written: {error}", path.display()));
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Tells whoever waits; the figures have standard output to themselves.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+fn policy() -> Policy {
+    Policy {
+        min: FEWEST_PODS,
+        max: MOST_PODS,
         targets: Targets {
-            viewers: Some(a.target),
+            viewers: Some(90),
             rooms: Some(90),
             egress: Some(100),
             packets: None,
             cpu: Some(80),
         },
-        buffer: Buffer {
-            viewers: Spare {
-                number: a.spare_number,
-                percent: a.spare,
-            },
-            rooms: Spare::default(),
-        },
-        stabilization_seconds: a.stab,
-        tolerance_percent: a.tol,
-        forecast_seconds: Some(a.forecast),
-        announced_seconds: Some(a.announced),
+        stabilization_seconds: 120,
+        tolerance_percent: 5,
+        forecast_seconds: Some(30),
+        announced_seconds: Some(ANNOUNCED_SECONDS),
         ..Policy::default()
-    };
-    let mut ours = Showrunner::new(policy);
-    show("ours", &play(&day, &site, &mut ours));
-    if a.hpa {
-        let mut hpa = Hpa::new(3, 1000, 0.6);
-        show("hpa", &play(&day, &site, &mut hpa));
-        let t = scale::measure(scale::ROOMS, scale::PODS);
-        println!("{t:?}");
     }
 }

@@ -21,7 +21,7 @@ pub struct SiteModel {
     pub pods: PodModel,
     /// How rooms are placed.
     pub rules: Rules,
-    /// How long after its start a room is believed to become as large as announced, in seconds.
+    /// How long viewers who were announced may take to come, in seconds since their host is on air.
     pub announced_seconds: u32,
     /// Pods at midnight.
     pub first_pods: u32,
@@ -124,7 +124,11 @@ impl<'a> World<'a> {
         self.leave(now);
         self.count_pods();
         // Decisions are by what is there before this second's viewers come: what pods said a second ago.
-        let announced: Vec<Announcement> = self.live.iter().map(announcement).collect();
+        let announced: Vec<Announcement> = self
+            .live
+            .iter()
+            .map(|room| announcement(room, now))
+            .collect();
         self.replicas = scaler.replicas(&Look {
             now,
             replicas: self.replicas,
@@ -266,15 +270,14 @@ impl<'a> World<'a> {
     }
 
     fn as_room(&self, room: &Live<'_>, now: u32, lead: u32) -> Room {
-        let show = room.show;
-        let is_near = now + lead >= show.start && now < show.start + self.model.announced_seconds;
         let waiting: u32 = room.waiting.iter().map(Crowd::len).sum();
         let there: u32 = room.parts.iter().map(|part| part.crowd.len()).sum();
-        let announced = if is_near { show.announced } else { 0 };
+        let announced = announcement(room, now);
+        let promised = announced.promised(now.into(), lead, self.model.announced_seconds);
         Room {
             reach: 0,
             // Who wait are known to the gateway only. A second later they are there.
-            expected: announced.max(there + waiting),
+            expected: there + waiting.max(promised as u32),
             per_viewer: self.model.pods.per_viewer,
             per_edge: self.model.pods.per_viewer,
             present: room
@@ -376,9 +379,11 @@ fn index(pod: usize) -> PodIndex {
     PodIndex(u32::try_from(pod).unwrap_or(u32::MAX))
 }
 
-fn announcement(room: &Live<'_>) -> Announcement {
+fn announcement(room: &Live<'_>, now: u32) -> Announcement {
+    let on_air = room.show.on_air();
     Announcement {
         start: room.show.start.into(),
+        on_air: (on_air <= now).then_some(on_air.into()),
         expected: room.show.announced,
         viewers: room.parts.iter().map(|part| part.crowd.len()).sum(),
     }
