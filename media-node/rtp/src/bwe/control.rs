@@ -20,9 +20,6 @@ const HEADROOM: f64 = 1.3;
 /// … and beside somebody who takes what is not taken.
 const HEADROOM_BESIDE: f64 = 5.0;
 
-/// … and a share that is more: what stands in the queue are large frames that go through it.
-const MORE_GETS_THROUGH: f64 = 1.08;
-
 /// Who sends less than this is small on any path that carries pictures.
 const SMALL_BPS: f64 = 450_000.0;
 
@@ -34,6 +31,9 @@ const FRESH_US: i64 = 500_000;
 
 /// Share of what is wanted that is all of it, but for chance.
 const GETS_THROUGH: f64 = 0.9;
+
+/// … and a share that is more: what stands in the queue are large frames that go through it.
+const MORE_GETS_THROUGH: f64 = 1.08;
 
 /// A trend is not believed while less than this stands in the queue: a frame that is larger than
 /// the others makes one too.
