@@ -109,6 +109,20 @@ bench-operator: build media ## Measure the operator: 10,000 rooms on simulated p
 	@e2e/bench/operator.py
 	@e2e/bench/rooms.py
 
+.PHONY: bench-network
+bench-network: build media $(NPM_STAMPS) ## Viewers on bad networks, LiveKit's beside ours: SCENARIOS, BENCH_RUNS (5), BENCH_SECONDS (root, 3 h for all)
+	@scripts/deps.sh test bench
+	@scripts/media.sh network
+	cargo build --release --locked --package showrunner-impair
+	@$(if $(SKIP_LIVEKIT),,e2e/bench/livekit-build.sh)
+	@exec e2e/bench/network/bench.py --runs $(or $(BENCH_RUNS),5) $(if $(BENCH_SECONDS),--seconds $(BENCH_SECONDS)) \
+	  $(if $(SKIP_LIVEKIT),--without-livekit) $(SCENARIOS)
+
+.PHONY: bench-sale-day
+bench-sale-day: ## Play a day of a sale through placement and autoscaling, simulated; rewrites docs/benchmarks-scale.md
+	@scripts/deps.sh build
+	cargo run --release --locked --package showrunner-saleday -- --docs docs
+
 .PHONY: soak
 soak: build media ## 300 viewers who come and go for SOAK_SECONDS (3600); prints the slope of the node's memory (root)
 	@scripts/deps.sh bench

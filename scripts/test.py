@@ -74,6 +74,7 @@ SUITES = [
     Suite("web", ["npm", "test"], directory="media-node/web", **VITEST),
     Suite("browser", ["npm", "test"], directory="e2e/browser", **PLAYWRIGHT),
     Suite("cluster", ["/usr/bin/python3", "-m", "unittest", "-v"], directory="e2e/cluster", **UNITTEST),
+    Suite("bench", ["/usr/bin/python3", "-m", "unittest", "-v"], directory="e2e/bench/network", **UNITTEST),
     Suite("gstreamer", ["/usr/bin/python3", "-m", "unittest", "-v"], directory="e2e/native", **UNITTEST),
     Suite("pion", ["go", "test", "-count=1", "-v", "./..."], directory="e2e/native/pion", **GO),
 ]

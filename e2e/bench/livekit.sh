@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Puts LiveKit 1.11 under the same load in the same namespaces and prints its figures as
-# `name: value` lines. Builds the server and its load client on the first run (minutes).
-# LIVEKIT_VIEWERS says how many viewers (100).
+# `name: value` lines. LIVEKIT_VIEWERS says how many viewers (100).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=e2e/bench/namespaces.sh
@@ -13,13 +12,7 @@ bin=$PWD/.cache/bin
 version=v1.11.0
 work=$(mktemp -d)
 
-mkdir -p "$bin"
-if [[ ! -x $bin/livekit-server-$version ]]; then
-  # `go install` at a version takes the dependencies that LiveKit itself pins.
-  GOBIN=$bin nice go install "github.com/livekit/livekit-server/cmd/server@$version" >&2
-  mv "$bin/server" "$bin/livekit-server-$version"
-fi
-nice go -C e2e/bench/livekit build -o "$bin/livekit-load" . >&2
+e2e/bench/livekit-build.sh
 
 make_namespaces
 key=bench

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::lived::sink::Target;
 use crate::node::MAX_ROOMS;
 
 /// Runs one media node: rooms that hosts publish to by WHIP and that viewers watch by WHEP.
@@ -147,6 +148,20 @@ pub struct Config {
     #[arg(long, env = "SHOWRUNNER_WEB_DIR", value_name = "DIR")]
     pub web_dir: Option<PathBuf>,
 
+    /// Appends a line of JSON to this file for each session that ends; `-` is standard output.
+    #[arg(long, env = "SHOWRUNNER_SESSION_RECORDS", value_name = "FILE")]
+    pub session_records: Option<PathBuf>,
+
+    /// The most that the file of session records may grow to, in MiB: then it is moved to the same name with `.1`, and
+    /// a new one begins. 0: it grows until somebody else moves it.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_SESSION_RECORDS_MAX_MIB",
+        default_value_t = 256,
+        value_name = "MIB"
+    )]
+    pub session_records_max_mib: u32,
+
     /// How logs are written.
     #[arg(
         long,
@@ -155,6 +170,21 @@ pub struct Config {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Where session records go, if anywhere.
+    pub fn records(&self) -> Option<Target> {
+        let path = self.session_records.clone()?;
+        if path.as_os_str() == "-" {
+            return Some(Target::Stdout);
+        }
+        let most = u64::from(self.session_records_max_mib) << 20;
+        Some(Target::File {
+            path,
+            most: (most > 0).then_some(most),
+        })
+    }
 }
 
 /// How logs are written.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use media_node::config::{Config, LogFormat};
 use media_node::http::{self, ControlAccess, HttpConfig};
+use media_node::lived::sink::{Records, Writer};
 use media_node::metrics::ShardMetrics;
 use media_node::node::{Node, NodeParts, Rooms};
 use media_node::shard::{Bound, ShardConfig};
@@ -90,8 +91,12 @@ async fn run(config: Config) -> Result<(), String> {
             .map_err(|e| format!("clients can't be told --public-ip and --public-port: {e}"))?;
     }
 
+    let records = open_records(&config)?;
+    if let Some(records) = &records {
+        node.record(records.records());
+    }
     let mut signals = Signals::new()?;
-    let door = open_door(&config, node.clone()).await?;
+    let door = open_door(&config, node.clone(), records.as_ref().map(Writer::records)).await?;
     let http = door.listener.local_addr().unwrap_or(config.http);
     let scheme = if door.tls.is_some() { "https" } else { "http" };
     tracing::info!(%http, scheme, media_ports = ?ports, "the node is up");
@@ -120,10 +125,19 @@ async fn run(config: Config) -> Result<(), String> {
             return Err("a shard has panicked".into());
         }
     }
+    node.fell_silent().await;
+    if let Some(records) = records {
+        records.finish();
+    }
     Ok(())
 }
 
-async fn open_door(config: &Config, node: Node) -> Result<Door, String> {
+fn open_records(config: &Config) -> Result<Option<Writer>, String> {
+    let records = config.records().map(Writer::start).transpose();
+    records.map_err(|e| format!("session records can't be written: {e}"))
+}
+
+async fn open_door(config: &Config, node: Node, records: Option<Records>) -> Result<Door, String> {
     let http = HttpConfig::try_from(config).map_err(|e| format!("the control keys: {e}"))?;
     let tls = match (&config.tls_cert_file, &config.tls_key_file) {
         (Some(cert), Some(key)) => Some(Tls::from_files(cert, key)),
@@ -138,7 +152,7 @@ async fn open_door(config: &Config, node: Node) -> Result<Door, String> {
             config.http
         )
     })?;
-    look_on_hangup(tls.clone(), http.control.clone())?;
+    look_on_hangup(tls.clone(), http.control.clone(), records)?;
     Ok(Door {
         listener,
         router: http::router(node, http),
@@ -148,8 +162,12 @@ async fn open_door(config: &Config, node: Node) -> Result<Door, String> {
 }
 
 /// SIGHUP asks to look at the files now, if there are any. They are looked at every few seconds anyway.
-fn look_on_hangup(tls: Option<Tls>, control: Option<ControlAccess>) -> Result<(), String> {
-    if tls.is_none() && control.is_none() {
+fn look_on_hangup(
+    tls: Option<Tls>,
+    control: Option<ControlAccess>,
+    records: Option<Records>,
+) -> Result<(), String> {
+    if tls.is_none() && control.is_none() && records.is_none() {
         return Ok(());
     }
     let mut hangup = listen(SignalKind::hangup())?;
@@ -157,6 +175,7 @@ fn look_on_hangup(tls: Option<Tls>, control: Option<ControlAccess>) -> Result<()
         while hangup.recv().await.is_some() {
             tls.iter().for_each(Tls::look);
             control.iter().for_each(ControlAccess::look);
+            records.iter().for_each(Records::reopen);
         }
     });
     Ok(())

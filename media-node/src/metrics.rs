@@ -12,6 +12,12 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+mod lived;
+
+use self::lived::LivedMetrics;
+pub(crate) use self::lived::{
+    RecordResult, ReportResult, client_report, retention, session_record, viewer_left,
+};
 use crate::media::allocation::Why;
 use crate::media::ingest::Dropped;
 use crate::shard::choice::Change;
@@ -47,6 +53,7 @@ struct Metrics {
     shard_sessions: IntGaugeVec,
     shard_cpu: CounterVec,
     stored_packets: IntGaugeVec,
+    lived: LivedMetrics,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -145,6 +152,7 @@ impl Metrics {
                 "Packet buffers ever allocated; constant in steady state.",
                 &["shard"],
             ),
+            lived: LivedMetrics::new(&builder),
             registry: builder.registry,
         }
     }

@@ -85,7 +85,7 @@ async fn the_picture_pauses_and_comes_back_while_sound_goes_on() {
         sees(&mut viewer, 2).await;
         viewer.set_path(150_000);
         let paused = is_told(&mut viewer, &mut events, "paused").await;
-        assert_eq!(paused["reason"], "path");
+        assert_eq!(paused["reason"], "network");
         assert!(
             paused["estimateBps"]
                 .as_u64()

@@ -11,7 +11,7 @@ use showrunner_rtp::packet::is_rtcp;
 use showrunner_transport::IceCredentials;
 use showrunner_transport::dtls::Identity;
 use showrunner_transport::srtp::Profile;
-use support::{FRAGMENT, Harness};
+use support::{FRAGMENT, Harness, WHEP};
 
 /// The ClientHello race of 2024: whoever's hello came first took the session.
 #[tokio::test]
@@ -183,4 +183,31 @@ async fn what_is_no_longer_stored_or_was_never_sent_is_not_retransmitted() {
     show.viewer.check().await;
     assert_eq!(show.viewer.waiting_packet(), None);
     show.carry(5).await;
+}
+
+/// A number under which two different packets went out would give the keys away (GCM).
+#[tokio::test]
+async fn without_rtx_a_packet_that_goes_out_again_is_the_same_to_the_last_byte() {
+    let harness = Harness::new();
+    let mut host = Peer::host(&harness, Who::anyone()).await;
+    host.connect().await;
+    until_on_air(&harness).await;
+    let viewer = Peer::with_offer(&harness, WHEP, Who::anyone(), sdp::watch_without_rtx);
+    let mut viewer = viewer.await;
+    viewer.connect().await;
+    viewer.kept = Some(Vec::new());
+    for number in 0..8 {
+        host.send_frame(number).await;
+    }
+    let first = viewer.keep(8).await;
+    let ssrc = u32::from_be_bytes(*first[3][8..].first_chunk().expect("a header"));
+    viewer.answer.ssrc = ssrc;
+    let seq = u16::from_be_bytes(*first[3][2..].first_chunk().expect("a header"));
+    viewer.nack(&[seq]).await;
+    let all = viewer.keep(9).await;
+    assert_eq!(all[8], all[3]);
+    // What went out since then has other numbers, of both kinds.
+    host.send_frame(8).await;
+    let all = viewer.keep(10).await;
+    assert_ne!(all[9][..24], all[3][..24]);
 }

@@ -214,6 +214,23 @@ async fn a_program_that_is_to_end_waits_for_its_sessions() {
 }
 
 #[tokio::test]
+async fn a_program_that_ends_leaves_a_record_of_each_session() {
+    let dir = Dir::new();
+    let path = dir.path().join("sessions.jsonl");
+    let flag = path.to_str().expect("text").to_owned();
+    let program = Program::start(&["--public-ip", "127.0.0.1", "--session-records", &flag]);
+    program.publish().await;
+    program.signal("TERM");
+    assert!(program.ends_well());
+    let records = std::fs::read_to_string(&path).expect("records");
+    let record: serde_json::Value = serde_json::from_str(&records).expect("one line of JSON");
+    assert_eq!(record["role"], "publisher");
+    assert_eq!(record["room_uid"], "u-1");
+    assert_eq!(record["reason"], "shutdown");
+    assert_eq!(record["connected_at"], serde_json::Value::Null);
+}
+
+#[tokio::test]
 async fn a_program_that_is_asked_twice_waits_no_longer() {
     let program = Program::start(&["--drain-seconds", "3600", "--public-ip", "127.0.0.1"]);
     program.publish().await;

@@ -10,6 +10,7 @@ use support::{Answer, FRAGMENT, Harness, JSON, RESTART, SDP, VIEWER, WHEP, WHIP}
 
 const EVENTS: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 const LAYER: &str = "urn:ietf:params:whep:ext:core:layer";
+const REPORT: &str = "urn:showrunner:whep:report";
 
 async fn live() -> (Harness, Answer) {
     let harness = Harness::new();
@@ -237,7 +238,7 @@ fn event(text: Option<String>) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn the_201_announces_both_extensions_and_the_layers_event() {
+async fn the_201_announces_the_extensions_and_the_layers_event() {
     let (_, session) = live().await;
     let links = session.links();
     let of = |rel: &str| {
@@ -245,6 +246,7 @@ async fn the_201_announces_both_extensions_and_the_layers_event() {
         *links.iter().find(|l| l.contains(&rel)).expect("a link")
     };
     assert!(of(LAYER).starts_with(&format!("<{}/layer>", session.location())));
+    assert!(of(REPORT).starts_with(&format!("<{}/report>", session.location())));
     let events = of(EVENTS);
     assert!(events.starts_with(&format!("<{}/events>", session.location())));
     assert!(
@@ -253,9 +255,37 @@ async fn the_201_announces_both_extensions_and_the_layers_event() {
 }
 
 #[tokio::test]
-async fn a_publisher_is_told_of_no_viewers_extensions() {
+async fn a_publisher_is_told_of_the_events_that_concern_it() {
     let session = Harness::new().publish().await;
-    assert!(session.links().is_empty());
+    let links = session.links();
+    let [events] = links.as_slice() else {
+        panic!("{links:?}");
+    };
+    assert!(events.contains("events=\"layers,viewercount,reconnect,ended,wanted\""));
+}
+
+#[tokio::test]
+async fn a_host_hears_which_of_its_layers_somebody_watches() {
+    let harness = Harness::new();
+    let session = harness.go_live().await;
+    let path = format!("{}/events", session.location());
+    let active = harness
+        .request("POST", &path)
+        .body(JSON, "[\"active\"]")
+        .await;
+    active.is_problem(400, "wanted");
+    let url = subscribe(&harness, &session, "[\"wanted\"]").await;
+    let mut stream = harness.request("GET", &url).stream().await;
+    harness.want(&["q", "f"]);
+    harness.want(&["q", "f"]);
+    harness.want(&["q"]);
+    let wanted = |rids| ("wanted".to_owned(), json!({ "rids": rids }));
+    assert_eq!(event(stream.next().await), wanted(vec!["q", "f"]));
+    assert_eq!(event(stream.next().await), wanted(vec!["q"]));
+    // Who follows later hears how it is.
+    drop(stream);
+    let mut again = harness.request("GET", &url).stream().await;
+    assert_eq!(event(again.next().await), wanted(vec!["q"]));
 }
 
 #[tokio::test]
@@ -434,9 +464,9 @@ async fn a_choice_that_can_not_be_is_refused_with_its_reason() {
     post("{\"mediaId\": \"0\", \"rid\": \"h\"}")
         .await
         .is_problem(422, "mediaId");
-    post("{\"spatialLayerId\": 1}")
+    post("{\"spatialLayerId\": -1}")
         .await
-        .is_problem(422, "maxWidth");
+        .is_problem(400, "layer selection");
     post("{\"rid\": 7}")
         .await
         .is_problem(400, "layer selection");

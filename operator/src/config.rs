@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::logging::LogFormat;
+use crate::media_node::template::PodDefaults;
 
 /// Runs the operator: makes rooms of LiveRooms, and sites of MediaNodes.
 ///
@@ -33,6 +34,10 @@ pub struct Config {
     /// The image of media pods, if their MediaNode names none.
     #[arg(long, env = "SHOWRUNNER_MEDIA_NODE_IMAGE", value_name = "IMAGE")]
     pub media_node_image: String,
+
+    /// Has media pods write a record of each session that ends to their standard output, a line of JSON each.
+    #[arg(long, env = "SHOWRUNNER_SESSION_RECORDS", default_value_t = false)]
+    pub session_records: bool,
 
     /// The address of the gateway as hosts and viewers have it.
     #[arg(
@@ -93,6 +98,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// What the pods of all sites have in common.
+    #[must_use]
+    pub fn pod_defaults(&self) -> PodDefaults {
+        PodDefaults {
+            image: self.media_node_image.clone(),
+            session_records: self.session_records,
+        }
+    }
+
     /// How long a replica that is gone holds the others up.
     #[must_use]
     pub fn lease_duration(&self) -> Duration {

@@ -242,7 +242,8 @@ pub struct RoomStatus {
     /// Codec of the video, if any.
     #[serde(default)]
     pub video_codec: Option<String>,
-    /// Video layers on air, best first.
+    /// Video layers that can be had, best first: those on air, and those that their host does not send as long as nobody
+    /// wants them.
     #[serde(default)]
     pub layers: Vec<Layer>,
     /// How long viewers stay.
@@ -299,7 +300,7 @@ pub struct Layer {
     /// Picture size in pixels, once known.
     #[serde(default)]
     pub size: Option<(u16, u16)>,
-    /// Measured bitrate, bit/s.
+    /// Measured bitrate, bit/s; 0: not sent now.
     pub bitrate_bps: u64,
 }
 
@@ -371,6 +372,8 @@ mod tests {
             rid: "f".into(),
             size: Some((1920, 1080)),
             bitrate_bps: 12_345_678,
+            spatial_layer_id: None,
+            temporal_layer_id: None,
         };
         let room = RoomStatus {
             name: RoomName::new("a-shop-of-some-size", "the-great-sale-of-november").unwrap(),

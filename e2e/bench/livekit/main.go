@@ -1,7 +1,8 @@
 // Command livekit-load puts a LiveKit server under the load that `showrunner-load` puts on a
 // media node: one host who publishes an H.264 file and an Opus file, and many viewers who
 // subscribe to both. It reads the server's CPU time and memory from /proc while it counts what
-// the viewers received, and prints `name: value` lines.
+// the viewers received, and prints `name: value` lines. With -layers it is only a host, whose viewers
+// are others.
 package main
 
 import (
@@ -31,6 +32,7 @@ type options struct {
 	perSecond        float64
 	settle, window   time.Duration
 	serverPID        int
+	layers, frameLog string
 }
 
 func main() {
@@ -46,11 +48,17 @@ func main() {
 	flag.DurationVar(&o.settle, "settle", 5*time.Second, "wait after the last viewer's first packet")
 	flag.DurationVar(&o.window, "window", 20*time.Second, "how long to count")
 	flag.IntVar(&o.serverPID, "server-pid", 0, "process whose CPU time and memory to read")
+	flag.StringVar(&o.layers, "layers", "", "only publish: the simulcast of this directory, until it is told to end")
+	flag.StringVar(&o.frameLog, "frame-log", "", "file for which frame of which layer was sent when, with -layers")
 	flag.Parse()
 	// Its log is for people who debug the SDK; errors reach us as values.
 	logger.SetLogger(logger.GetDiscardLogger(), "")
 	lksdk.SetLogger(logger.GetDiscardLogger())
-	if err := run(o); err != nil {
+	work := run
+	if o.layers != "" {
+		work = broadcast
+	}
+	if err := work(o); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -1,32 +1,11 @@
 /** What every test starts from: a node, a browser for the host, and another one for viewers. */
 
-import { test as base, chromium, expect, type Browser, type BrowserContextOptions, type Page } from '@playwright/test';
+import { test as base, expect, type Browser, type BrowserContextOptions, type Page } from '@playwright/test';
+import { launch } from './browser.ts';
 import { connectionStats, installCodeCamera, keepConnections, readFrames, type SeenFrame } from './code.ts';
 import { MediaNode, type NodeOptions } from './node.ts';
 
-export { expect };
-
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--use-fake-device-for-media-stream=fps=30',
-  '--use-fake-ui-for-media-stream',
-  '--autoplay-policy=no-user-gesture-required',
-  '--disable-renderer-backgrounding',
-  '--disable-backgrounding-occluded-windows',
-  '--disable-background-timer-throttling',
-  // The node listens on this machine, perhaps its only network.
-  '--allow-loopback-in-peer-connection',
-];
-
-export function launch(flags: string[] = []): Promise<Browser> {
-  const executablePath = process.env['SHOWRUNNER_CHROMIUM'] ?? '/usr/bin/chromium';
-  return chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...flags] });
-}
+export { expect, launch };
 
 interface Workers {
   node: MediaNode;

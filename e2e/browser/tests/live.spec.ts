@@ -56,7 +56,8 @@ test('the picture climbs to 1080p', async ({ node, room, open, hostBrowser, view
   const host = await open(hostBrowser, `${node.url}/rooms/${room}/host`, { camera: FULL_HD });
   await goLive(host);
   const start = Date.now();
-  const viewer = await open(viewerBrowser, `${node.url}/rooms/${room}`);
+  // Large enough to show it: a smaller window is sent a smaller picture.
+  const viewer = await open(viewerBrowser, `${node.url}/rooms/${room}`, { context: { viewport: FULL_HD } });
   await expectLive(viewer);
   await expect.poll(() => pictureHeight(viewer)).toBe(1080);
   report('climb_to_1080p_s', (Date.now() - start) / 1_000);

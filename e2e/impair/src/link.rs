@@ -28,9 +28,11 @@ const BURST: usize = 64;
 /// What a link did, from the beginning or in the last stretch.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Seconds since the scenario began.
+    /// From when on: seconds since the scenario began.
+    pub since: f64,
+    /// Until when.
     pub t: f64,
-    /// The same moment in seconds since 1970.
+    /// That moment in seconds since 1970.
     pub unix: f64,
     /// From the client to the server.
     pub up: Figures,
@@ -96,6 +98,7 @@ impl Link {
         let began = Instant::now();
         let mut buffer = vec![0; MAX_PACKET];
         let mut next_report = every;
+        let mut told_until = Duration::ZERO;
         loop {
             let now = began.elapsed();
             deliver(&mut self.up, now, &mut self.server);
@@ -104,11 +107,13 @@ impl Link {
                 && at <= now
             {
                 next_report = Some(at + every);
+                let since = std::mem::replace(&mut told_until, now);
                 let (up, down) = (self.up.recent_figures(now), self.down.recent_figures(now));
-                tell(&report(now, up, down));
+                tell(&report(since, now, up, down));
             }
             if stop.load(Ordering::Relaxed) || at_most.is_some_and(|limit| now >= limit) {
-                return Ok(report(now, self.up.figures(now), self.down.figures(now)));
+                let (up, down) = (self.up.figures(now), self.down.figures(now));
+                return Ok(report(Duration::ZERO, now, up, down));
             }
             let moments = [self.up.due(), self.down.due(), next_report, at_most];
             let due = moments.into_iter().flatten().min();
@@ -124,11 +129,12 @@ impl Link {
     }
 }
 
-fn report(now: Duration, up: Figures, down: Figures) -> Report {
+fn report(since: Duration, now: Duration, up: Figures, down: Figures) -> Report {
     let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Report {
+        since: since.as_secs_f64(),
         t: now.as_secs_f64(),
         unix: unix.as_secs_f64(),
         up,

@@ -118,7 +118,7 @@ impl Publisher {
             asked,
             ..
         } = self;
-        socket.receive(buffers, |datagram| {
+        socket.receive(buffers, |_, datagram| {
             if session.handle(now, datagram, identity) || !packet::is_rtcp(datagram) {
                 return;
             }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -72,8 +73,13 @@ impl ClientSocket {
         Ok(Self { io, state, peer })
     }
 
-    /// Receives everything that waits.
-    pub fn receive(&self, buffers: &mut Buffers, mut each: impl FnMut(&mut [u8])) {
+    /// Receives everything that waits, each datagram with the kernel's time of its arrival, since
+    /// the Unix epoch.
+    pub fn receive(
+        &self,
+        buffers: &mut Buffers,
+        mut each: impl FnMut(Option<Duration>, &mut [u8]),
+    ) {
         loop {
             let mut chunks = buffers.bytes.chunks_mut(RUN);
             let mut slices: [IoSliceMut<'_>; BATCH] =
@@ -86,7 +92,7 @@ impl ClientSocket {
             for (run, meta) in buffers.bytes.chunks_mut(RUN).zip(&buffers.metas[..count]) {
                 run[..meta.len]
                     .chunks_mut(meta.stride.max(1))
-                    .for_each(&mut each);
+                    .for_each(|datagram| each(meta.timestamp, datagram));
             }
             // With fewer than could be had, the socket was empty, and what comes now wakes us again.
             if count < BATCH {

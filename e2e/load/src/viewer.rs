@@ -1,12 +1,13 @@
 //! One viewer: receives, checks, and reports back as a browser would.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use showrunner_rtp::codec::{self, Codec, Kind, PayloadInfo};
 use showrunner_rtp::packet::{self, Header};
 use showrunner_rtp::reports::{NtpTime, Reception};
 use showrunner_rtp::rtcp::{self, BufferFull, Packet, Writer};
 use showrunner_rtp::seq::{Unwrapper, nearest};
+use showrunner_rtp::twcc::Recorder;
 use showrunner_transport::dtls::Identity;
 use showrunner_transport::srtp::{MAX_OVERHEAD, Receiver, SrtpError, StreamState};
 
@@ -23,6 +24,9 @@ const OUR_SSRC: u32 = 0x10ad;
 const RTT: Duration = Duration::from_millis(50);
 
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often arrivals are reported, as a browser does.
+const ARRIVALS_INTERVAL: Duration = Duration::from_millis(60);
 
 /// A viewer that can't decode doesn't ask for keyframes faster than this.
 const PLI_INTERVAL: Duration = Duration::from_secs(1);
@@ -155,6 +159,37 @@ impl Stream {
     }
 }
 
+/// When packets came, by their transport-wide numbers.
+#[derive(Default)]
+struct Arrivals {
+    recorder: Recorder,
+    next_report: Option<Instant>,
+}
+
+impl Arrivals {
+    /// A packet came, at a time since the Unix epoch by the kernel.
+    fn record(&mut self, header: &Header, datagram: &[u8], arrival: Option<Duration>) {
+        let mut extensions = header.extensions(datagram);
+        let number = extensions.find(|(id, _)| *id == sdp::extension::TRANSPORT_CC);
+        let number = number.and_then(|(_, value)| <[u8; 2]>::try_from(value).ok());
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH);
+        if let Some(number) = number
+            && let Some(arrival) = arrival.or_else(|| now().ok())
+        {
+            let arrival_us = arrival.as_micros() as u64;
+            self.recorder.record(u16::from_be_bytes(number), arrival_us);
+        }
+    }
+
+    fn report(&mut self, now: Instant, writer: &mut Writer<'_>) -> Result<(), BufferFull> {
+        if self.next_report.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        self.next_report = Some(now + ARRIVALS_INTERVAL);
+        self.recorder.write_feedback(writer, OUR_SSRC, 0)
+    }
+}
+
 fn inspect(codec: Codec, packet: &[u8], header: &Header) -> PayloadInfo {
     codec::inspect(codec, packet::payload(packet, header).unwrap_or_default())
 }
@@ -168,6 +203,7 @@ pub struct Viewer {
     packets: u64,
     bytes: u64,
     unauthentic: u64,
+    arrivals: Arrivals,
     next_report: Option<Instant>,
     last_pli: Option<Instant>,
     /// Sum and count of what sound was behind the picture, in seconds.
@@ -221,6 +257,7 @@ impl Viewer {
             packets: 0,
             bytes: 0,
             unauthentic: 0,
+            arrivals: Arrivals::default(),
             next_report: None,
             last_pli: None,
             skews: (0.0, 0),
@@ -261,9 +298,10 @@ impl Viewer {
             packets,
             bytes,
             unauthentic,
+            arrivals,
             ..
         } = self;
-        socket.receive(buffers, |datagram| {
+        socket.receive(buffers, |arrival, datagram| {
             if session.handle(now, datagram, identity) {
                 return;
             }
@@ -287,6 +325,7 @@ impl Viewer {
                 *unauthentic += 1;
                 return;
             };
+            arrivals.record(&header, datagram, arrival);
             match stream.on_packet(now, &header, datagram, &srtp.receiver) {
                 Ok(()) => {}
                 Err(SrtpError::Replay) => stream.checker.on_replay(),
@@ -326,6 +365,7 @@ impl Viewer {
                 .filter_map(|s| s.reception.report(now, s.ssrc));
             writer.receiver_report(OUR_SSRC, &blocks.collect::<Vec<_>>())?;
         }
+        self.arrivals.report(now, writer)?;
         for stream in &mut self.streams {
             stream.checker.judge_waiting(now);
             let mut seqs = Vec::new();

@@ -12,6 +12,8 @@ fuzz_target!(|compound: &[u8]| {
         match packet {
             Packet::SenderReport(report) => assert!(report.blocks.count() <= 31),
             Packet::ReceiverReport { blocks, .. } => assert!(blocks.count() <= 31),
+            // A DLRR block has an answer in twelve bytes.
+            Packet::ExtendedReport { blocks, .. } => assert!(blocks.count() <= compound.len() / 12),
             // Each entry of four bytes names at most 17 packets.
             Packet::Nack { entries, .. } => assert!(entries.count() <= compound.len() / 4 * 17),
             Packet::TransportCc(feedback) => {

@@ -24,6 +24,23 @@ impl NtpTime {
     }
 }
 
+/// A round trip is not believed to be longer.
+const MAX_ROUND_TRIP: Duration = Duration::from_secs(3);
+
+/// The round trip that an answer to a report shows (RFC 3550 §6.4.1, RFC 3611 §4.5): it came at
+/// `now`, `last` are the middle bits of the time that the report said, and it waited for `delay`
+/// (in 1/65,536 s) to be answered. None if there was no report yet, or that can't be.
+pub fn round_trip(now: NtpTime, last: u32, delay: u32) -> Option<Duration> {
+    if last == 0 {
+        return None;
+    }
+    let units = now.middle().wrapping_sub(last).wrapping_sub(delay);
+    // Below zero: the clocks' grain, or a lie.
+    let units = u64::try_from(units as i32).ok()?;
+    let rtt = Duration::from_micros(units * 1_000_000 / 65_536);
+    (rtt <= MAX_ROUND_TRIP).then_some(rtt)
+}
+
 /// What is received of one SSRC.
 #[derive(Clone, Debug)]
 pub struct Reception {
@@ -80,6 +97,12 @@ impl Reception {
         self.last_sr = Some((ntp, now));
     }
 
+    /// Packets that did not come, of those up to the highest.
+    pub fn lost(&self) -> u64 {
+        let expected = self.base.map_or(0, |base| self.highest - base + 1);
+        expected.saturating_sub(self.received)
+    }
+
     /// The report on the time since the last call; none before the first packet.
     pub fn report(&mut self, now: Instant, ssrc: u32) -> Option<ReportBlock> {
         let expected = self.highest - self.base? + 1;
@@ -121,6 +144,18 @@ mod tests {
         let time = NtpTime::from_unix(Duration::from_millis(1500));
         assert_eq!(time.0, (NTP_TO_UNIX_S + 1) << 32 | 0x8000_0000);
         assert_eq!(time.middle(), (((NTP_TO_UNIX_S + 1) << 16) as u32) | 0x8000);
+    }
+
+    #[test]
+    fn round_trips_are_what_is_left_of_the_time_since_the_report() {
+        // The example of RFC 3550 §6.4.1, figure 2, whose round trip is 6.125 s: too long.
+        let now = NtpTime(0xb710_8000 << 16);
+        let (last, delay) = (0xb705_2000, 0x0005_4000);
+        assert_eq!(round_trip(now, last, delay), None);
+        assert_eq!(round_trip(now, last + 0x0006_0000, delay), Some(ms(125)));
+        assert_eq!(round_trip(now, last, 0x000b_6000), Some(ms(0)));
+        assert_eq!(round_trip(now, last, 0x000b_6001), None);
+        assert_eq!(round_trip(now, 0, 0), None);
     }
 
     #[test]

@@ -65,6 +65,12 @@ impl Recorder {
         *next = (*next).min(seq);
     }
 
+    /// How many packets there may be to report, those that did not come included.
+    pub fn unreported(&self) -> u64 {
+        self.next
+            .map_or(0, |next| (self.highest + 1).saturating_sub(next))
+    }
+
     /// Writes feedback on all that came since the last call, and on what is missing between. Writes
     /// nothing if nothing came.
     ///
@@ -178,6 +184,7 @@ mod tests {
             recorder.record(seq, at);
         }
         recorder.record(4, 1_600_000);
+        assert_eq!(recorder.unreported(), 7);
         let expected = [
             (65_534, Some(1_000_000)),
             (65_535, Some(1_010_000)),
@@ -189,6 +196,7 @@ mod tests {
         ];
         assert_eq!(feedback(&mut recorder), expected);
         assert!(feedback(&mut recorder).is_empty());
+        assert_eq!(recorder.unreported(), 0);
         recorder.record(3, 1_700_000);
         assert_eq!(feedback(&mut recorder)[0], (3, Some(1_700_000)));
     }

@@ -173,6 +173,9 @@ impl Answer {
         if section.rtcp_rsize {
             self.line(format_args!("a=rtcp-rsize"));
         }
+        if section.receiver_rtt {
+            self.line(format_args!("a=rtcp-xr:rcvr-rtt=all"));
+        }
     }
 
     /// Everything about what the packets mean.

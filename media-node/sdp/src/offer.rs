@@ -44,6 +44,8 @@ pub(crate) struct Section {
     pub(crate) wanted: Option<MediaKind>,
     pub(crate) direction: Direction,
     pub(crate) rtcp_rsize: bool,
+    /// Whether the client wants to learn the round trip though it sends nothing (RFC 3611 §5.1).
+    pub(crate) receiver_rtt: bool,
     pub(crate) codecs: Vec<OfferedCodec>,
     pub(crate) extensions: ExtensionIds,
     /// RIDs to be sent, in the order of `a=simulcast`.
@@ -149,6 +151,11 @@ impl Section {
                 .or_else(|| session.direction())
                 .unwrap_or_default(),
             rtcp_rsize: own.has("rtcp-rsize"),
+            receiver_rtt: own
+                .all("rtcp-xr")
+                .chain(session.all("rtcp-xr"))
+                .flat_map(str::split_ascii_whitespace)
+                .any(|format| format == "rcvr-rtt=all"),
             codecs: offered_codecs(&name.formats, own),
             extensions,
             rids: read_rids(own)?,

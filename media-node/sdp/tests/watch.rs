@@ -171,6 +171,17 @@ fn a_viewer_can_be_sent_redundant_sound_and_bounds_of_its_delay() {
 }
 
 #[test]
+fn a_viewer_that_wants_to_learn_the_round_trip_is_told_that_it_can() {
+    let (_, answer) = watch(CHROMIUM_WHEP, &program(Codec::Vp8, ""));
+    for media in ["audio", "video"] {
+        assert!(section(&answer, media).contains(&"a=rtcp-xr:rcvr-rtt=all"));
+    }
+    let silent = CHROMIUM_WHEP.replace("rcvr-rtt=all", "pkt-loss-rle");
+    let (_, answer) = watch(&silent, &program(Codec::Vp8, ""));
+    assert!(!answer.contains("rtcp-xr"));
+}
+
+#[test]
 fn sendrecv_is_taken_as_recvonly() {
     let (_, answer) = watch(SESSION_LEVEL, &program(Codec::Vp8, ""));
     assert_eq!(answer.matches("a=sendonly\r\n").count(), 2);

@@ -42,9 +42,14 @@ pub(super) fn require(
 
 /// Reads a body as text.
 pub(super) async fn text(body: Body) -> Result<String, Problem> {
-    let bytes = match tokio::time::timeout(PATIENCE, to_bytes(body, MAX_BYTES)).await {
+    text_of(body, MAX_BYTES).await
+}
+
+/// Reads a body of at most so many bytes as text.
+pub(super) async fn text_of(body: Body, most: usize) -> Result<String, Problem> {
+    let bytes = match tokio::time::timeout(PATIENCE, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) => return Err(unreadable(&error)),
+        Ok(Err(error)) => return Err(unreadable(&error, most)),
         Err(_) => {
             let detail = format!("the body did not come within {} s", PATIENCE.as_secs());
             return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
@@ -54,12 +59,12 @@ pub(super) async fn text(body: Body) -> Result<String, Problem> {
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8 text"))
 }
 
-fn unreadable(error: &axum::Error) -> Problem {
+fn unreadable(error: &axum::Error, most: usize) -> Problem {
     use std::error::Error;
     let mut source = error.source();
     while let Some(error) = source {
         if error.is::<http_body_util::LengthLimitError>() {
-            let detail = format!("the body has more than {MAX_BYTES} bytes");
+            let detail = format!("the body has more than {most} bytes");
             return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail);
         }
         source = error.source();

@@ -1,4 +1,5 @@
-//! The WHEP extension for server-sent events (`urn:ietf:params:whep:ext:core:server-sent-events`).
+//! The WHEP extension for server-sent events (`urn:ietf:params:whep:ext:core:server-sent-events`), and the same for
+//! hosts.
 //!
 //! A POST makes a stream of the event types it lists, a GET follows it. A stream begins with the room's present state,
 //! so what a client missed while it was not connected needs no queue, but for `reconnect`, which is kept.
@@ -27,7 +28,7 @@ use super::problem::Problem;
 use super::registry::Entry;
 use super::session::{Found, find};
 use super::{App, JSON, body, cors};
-use crate::node::{Adaptation, EndReason, LayerInfo, RoomEvent, SessionError};
+use crate::node::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionError};
 
 const RELATION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 /// How often a quiet stream shows that it is alive.
@@ -45,9 +46,10 @@ pub(super) fn stream() -> MethodRouter<App> {
     get(follow).delete(destroy).options(options_of_stream)
 }
 
-/// The Link field that announces it.
-pub(super) fn link(session: &str) -> Option<HeaderValue> {
-    let names = EventType::ALL.map(EventType::name).join(",");
+/// The Link field that announces it. Hosts have it as well, though WHIP knows no such extension.
+pub(super) fn link(session: &str, role: Role) -> Option<HeaderValue> {
+    let names: Vec<_> = EventType::of_role(role).iter().map(|t| t.name()).collect();
+    let names = names.join(",");
     let link = format!("<{session}/events>; rel=\"{RELATION}\"; events=\"{names}\"");
     HeaderValue::try_from(link).ok()
 }
@@ -62,10 +64,11 @@ enum EventType {
     ViewerCount,
     Reconnect,
     Ended,
+    Wanted,
 }
 
 impl EventType {
-    const ALL: [EventType; 7] = [
+    const OF_VIEWERS: [EventType; 7] = [
         EventType::Active,
         EventType::Inactive,
         EventType::Layers,
@@ -74,6 +77,20 @@ impl EventType {
         EventType::Reconnect,
         EventType::Ended,
     ];
+    const OF_HOSTS: [EventType; 5] = [
+        EventType::Layers,
+        EventType::ViewerCount,
+        EventType::Reconnect,
+        EventType::Ended,
+        EventType::Wanted,
+    ];
+
+    fn of_role(role: Role) -> &'static [EventType] {
+        match role {
+            Role::Publisher => &EventType::OF_HOSTS,
+            Role::Viewer => &EventType::OF_VIEWERS,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -84,6 +101,7 @@ impl EventType {
             EventType::ViewerCount => "viewercount",
             EventType::Reconnect => "reconnect",
             EventType::Ended => "ended",
+            EventType::Wanted => "wanted",
         }
     }
 
@@ -96,6 +114,7 @@ impl EventType {
             RoomEvent::ViewerCount(_) => EventType::ViewerCount,
             RoomEvent::Reconnect { .. } => EventType::Reconnect,
             RoomEvent::Ended => EventType::Ended,
+            RoomEvent::Wanted(_) => EventType::Wanted,
         }
     }
 }
@@ -161,10 +180,10 @@ async fn create(
     let found = find(&app, &id, &headers)?;
     let text = body::text(body).await?;
     let types = if text.trim().is_empty() {
-        EventType::ALL.to_vec()
+        EventType::of_role(found.role).to_vec()
     } else {
         body::require(&headers, JSON, ACCEPT_POST)?;
-        read_types(&text)?
+        read_types(&text, EventType::of_role(found.role))?
     };
     let (_, events) = app.node().events(&found.id)?;
     let number = found.entry.streams().add(types, events);
@@ -172,15 +191,16 @@ async fn create(
     Ok((StatusCode::CREATED, [(LOCATION, location)]).into_response())
 }
 
-fn read_types(text: &str) -> Result<Vec<EventType>, Problem> {
+fn read_types(text: &str, offered: &[EventType]) -> Result<Vec<EventType>, Problem> {
     let names: Vec<String> = serde_json::from_str(text).map_err(|error| {
         let detail = format!("the body is not a JSON array of event types: {error}");
         Problem::new(StatusCode::BAD_REQUEST, detail)
     })?;
     let mut types = Vec::new();
     for name in &names {
-        let Some(known) = EventType::ALL.into_iter().find(|t| t.name() == name) else {
-            let all = EventType::ALL.map(EventType::name).join(", ");
+        let Some(known) = offered.iter().copied().find(|t| t.name() == name) else {
+            let all: Vec<_> = offered.iter().map(|t| t.name()).collect();
+            let all = all.join(", ");
             let detail = format!("there is no event type {name:?} here; there are {all}");
             return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
         };
@@ -335,6 +355,10 @@ impl Follower {
             RoomEvent::Layers(layers) => {
                 let layers: Vec<_> = layers.iter().map(layer).collect();
                 json!({ self.video_index.to_string(): layers })
+            }
+            RoomEvent::Wanted(rids) => {
+                let rids: Vec<&str> = rids.iter().map(AsRef::as_ref).collect();
+                json!({ "rids": rids })
             }
             RoomEvent::Adaptation(adaptation) => adapted(adaptation),
             RoomEvent::ViewerCount(viewers) => json!({ "viewercount": viewers }),

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
+use axum::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
@@ -11,7 +11,8 @@ use showrunner_sdp::Offer;
 use super::body::ACCEPT_POST;
 use super::problem::Problem;
 use super::registry::EntityTag;
-use super::{App, auth, body, cors, events, layer};
+use super::{App, auth, body, cors, events, layer, report};
+use crate::lived::agent::Client;
 use crate::node::{Role, SessionId};
 
 const SDP: &str = "application/sdp";
@@ -41,7 +42,10 @@ async fn publish(
 ) -> Result<Response, Problem> {
     let (room, uid) = auth::enter(&app, &headers, Role::Publisher, (&namespace, &room))?;
     let offer = read_offer(&headers, body).await?;
-    let joined = app.node().publish(&room, uid.as_ref(), &offer).await?;
+    let joined = app
+        .node()
+        .publish(&room, uid.as_ref(), &offer, client(&headers))
+        .await?;
     created(&app, Role::Publisher, &joined.id, joined.answer, &offer).await
 }
 
@@ -53,8 +57,19 @@ async fn watch(
 ) -> Result<Response, Problem> {
     let (room, uid) = auth::enter(&app, &headers, Role::Viewer, (&namespace, &room))?;
     let offer = read_offer(&headers, body).await?;
-    let joined = app.node().watch(&room, uid.as_ref(), &offer).await?;
+    let joined = app
+        .node()
+        .watch(&room, uid.as_ref(), &offer, client(&headers))
+        .await?;
     created(&app, Role::Viewer, &joined.id, joined.answer, &offer).await
+}
+
+/// What the client is, as far as it says.
+fn client(headers: &HeaderMap) -> Client {
+    let agent = headers
+        .get(USER_AGENT)
+        .and_then(|value| value.to_str().ok());
+    agent.map(Client::of).unwrap_or_default()
 }
 
 async fn read_offer(headers: &HeaderMap, body: Body) -> Result<Offer, Problem> {
@@ -85,11 +100,16 @@ async fn created(
     for server in app.ice_servers() {
         headers.append(LINK, server.link());
     }
-    if role == Role::Viewer {
-        let extensions = [events::link(&location), layer::link(&location)];
-        for link in extensions.into_iter().flatten() {
-            headers.append(LINK, link);
-        }
+    let extensions = match role {
+        Role::Publisher => [events::link(&location, role), None, None],
+        Role::Viewer => [
+            events::link(&location, role),
+            layer::link(&location),
+            report::link(&location),
+        ],
+    };
+    for link in extensions.into_iter().flatten() {
+        headers.append(LINK, link);
     }
     app.sessions().add(app.node(), id, offer, etag);
     Ok((StatusCode::CREATED, headers, answer).into_response())

@@ -13,6 +13,7 @@ mod join;
 mod layer;
 mod problem;
 mod registry;
+mod report;
 mod session;
 
 use std::path::PathBuf;
@@ -129,6 +130,7 @@ pub fn router(node: Node, config: HttpConfig) -> Router {
         .route("/sessions/{id}/events", events::collection())
         .route("/sessions/{id}/events/{stream}", events::stream())
         .route("/sessions/{id}/layer", layer::resource())
+        .route("/sessions/{id}/report", report::resource())
         .layer(from_fn(cors::everywhere))
         .merge(status)
         .route("/healthz", get(async || "ok\n"))

@@ -17,6 +17,8 @@ const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Seconds after which a viewer asks again for a room that is not live, and anybody for an overloaded node.
 const RETRY_SOON: u32 = 2;
+/// Seconds after which a page that reports too often may do so again.
+const RETRY_REPORT: u32 = 10;
 /// Seconds after which a host asks again for a room that has another host.
 const RETRY_OCCUPIED: u32 = 5;
 
@@ -147,6 +149,9 @@ impl From<SessionError> for Problem {
         match error {
             SessionError::NotFound => Problem::new(StatusCode::NOT_FOUND, detail),
             SessionError::NoSuchLayer(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            SessionError::TooManyReports => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with(RETRY_AFTER, RETRY_REPORT)
+            }
             SessionError::Overloaded => {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(RETRY_AFTER, RETRY_SOON)
             }

@@ -9,8 +9,31 @@ use super::playout::PlayoutDelay;
 use super::quality::Quality;
 use super::redundancy::{Copies, MAX_AUDIO_DEPTH, Weight, answers, audio_depth, early_copies};
 
-/// The most bytes of earlier sound in a packet: it stays below what any path carries whole.
+/// The most bytes of earlier sound in a packet: it stays below what any path carries whole …
 const MAX_EARLIER: usize = 1000;
+
+/// … and earlier sound takes no more than this part of a path. There are fifty packets a second.
+const EARLIER_PART: u64 = 3;
+
+/// What a path has room for.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// What it carries, in bit/s.
+    pub path_bps: u64,
+    /// What the viewer's tracks take of it, in bit/s.
+    pub wanted_bps: u64,
+    /// Packets wait in its queue: it loses what is too much.
+    pub is_full: bool,
+}
+
+impl Room {
+    fn headroom(self) -> f32 {
+        if self.is_full {
+            return 0.0;
+        }
+        self.path_bps as f32 / self.wanted_bps.max(1) as f32
+    }
+}
 
 /// One viewer's protection.
 #[derive(Debug, Default)]
@@ -20,6 +43,8 @@ pub struct Hiding {
     headroom: Option<f32>,
     playout: PlayoutDelay,
     audio_depth: usize,
+    /// The most bytes of earlier sound in a packet.
+    max_earlier: usize,
     /// What was sent again lately.
     pub answers: Answers,
     /// What is to be sent again unasked.
@@ -32,11 +57,18 @@ impl Hiding {
         self.path
     }
 
-    /// The path is like this now, and carries `headroom` times what is sent, if that is known.
-    pub fn update(&mut self, now: Instant, path: Quality, headroom: Option<f32>) {
+    /// The path is like this now, and has this room, if that is known.
+    pub fn update(&mut self, now: Instant, path: Quality, room: Option<Room>) {
+        let headroom = room.map(Room::headroom);
         self.path = path;
         self.headroom = headroom;
         self.audio_depth = audio_depth(path.loss);
+        self.max_earlier = room.map_or(MAX_EARLIER, |room| {
+            let bytes = room.path_bps / EARLIER_PART / (8 * 50);
+            usize::try_from(bytes)
+                .unwrap_or(MAX_EARLIER)
+                .min(MAX_EARLIER)
+        });
         let copies = 1 + early_copies(path, headroom, Weight::Base);
         self.playout.update(now, path, copies);
     }
@@ -53,7 +85,16 @@ impl Hiding {
 
     /// How often a packet is sent that was asked for.
     pub fn answers_per_request(&self) -> u8 {
-        answers(self.path)
+        answers(self.path, self.headroom)
+    }
+
+    /// What the path would have to carry, in bit/s, for copies that it needs beside so many bit/s:
+    /// worth finding out.
+    pub fn goal_bps(&self, wanted_bps: u64) -> Option<u64> {
+        // A little more than twice: the estimate wavers.
+        let goal_bps = wanted_bps.saturating_mul(9) / 4;
+        let copies = early_copies(self.path, Some(f32::MAX), Weight::Base);
+        (copies > 0).then_some(goal_bps)
     }
 
     /// How often more than once a frame is sent.
@@ -78,7 +119,7 @@ impl Hiding {
         for (slot, seq) in found.iter_mut().rev().zip(before) {
             let earlier = layer.get(seq).map(|earlier| &**earlier);
             bytes += earlier.map_or(0, |earlier| earlier.payload().len());
-            if bytes > MAX_EARLIER {
+            if bytes > self.max_earlier {
                 break;
             }
             *slot = earlier;
@@ -149,6 +190,57 @@ mod tests {
     fn sound_that_the_host_lost_is_left_out() {
         let layer = layer(&[1, 2, 3, 4, 6, 8], 80);
         assert_eq!(earlier(&losing(0.5), &layer, 8, 100), [3, 4, 6]);
+    }
+
+    #[test]
+    fn a_narrow_path_is_not_filled_with_sound() {
+        let layer = layer(&[1, 2, 3, 4, 5, 6, 7, 8], 80);
+        let on = |path_bps| {
+            let mut hiding = losing(0.5);
+            let room = Room {
+                path_bps,
+                wanted_bps: 32_000,
+                is_full: false,
+            };
+            hiding.update(Instant::now(), hiding.path(), Some(room));
+            earlier(&hiding, &layer, 8, 100).len()
+        };
+        // Each frame of 80 bytes takes 32 kbit/s.
+        assert_eq!([90_000, 100_000, 300_000, 2_000_000].map(on), [0, 1, 3, 5]);
+    }
+
+    #[test]
+    fn room_for_copies_is_looked_for_only_where_they_are_needed() {
+        assert_eq!(losing(0.0).goal_bps(1_000_000), None);
+        assert_eq!(losing(0.1).goal_bps(1_000_000), Some(2_250_000));
+    }
+
+    #[test]
+    fn nothing_is_repeated_on_a_full_path() {
+        let path = Quality {
+            loss: 0.3,
+            ..Quality::default()
+        };
+        let room = Room {
+            path_bps: 9_000_000,
+            wanted_bps: 1_000_000,
+            is_full: true,
+        };
+        let mut hiding = Hiding::default();
+        hiding.update(Instant::now(), path, Some(room));
+        let copies = |hiding: &Hiding| {
+            (
+                hiding.early_copies(Weight::Base),
+                hiding.answers_per_request(),
+            )
+        };
+        assert_eq!(copies(&hiding), (0, 1));
+        let room = Room {
+            is_full: false,
+            ..room
+        };
+        hiding.update(Instant::now(), path, Some(room));
+        assert_eq!(copies(&hiding), (1, 3));
     }
 
     #[test]

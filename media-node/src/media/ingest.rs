@@ -176,9 +176,15 @@ impl Ingest {
         }
     }
 
-    /// Counters since the start.
-    pub fn counters(&self) -> IngestCounters {
-        self.counters
+    /// Counters since the last call.
+    pub fn take_counters(&mut self) -> IngestCounters {
+        std::mem::take(&mut self.counters)
+    }
+
+    /// Packets that were lost on the way, and those of them that were recovered.
+    pub fn losses(&self) -> (u64, u64) {
+        let lost = self.media_streams().map(|s| s.reception.lost()).sum();
+        (lost, self.counters.recovered)
     }
 
     /// Opens and names one RTP packet.
@@ -236,6 +242,8 @@ impl Ingest {
             marker: false,
             orientation: None,
             info: PayloadInfo::default(),
+            layering: Layering::default(),
+            spatial_sizes: None,
             payload,
         })
     }
@@ -290,11 +298,18 @@ impl Ingest {
         Ok(())
     }
 
-    /// Writes transport-wide feedback, if any packet came since the last.
+    /// Writes transport-wide feedback, if so many packets came since the last.
     ///
     /// # Errors
     /// If the writer has no room.
-    pub fn write_transport_cc(&mut self, out: &mut rtcp::Writer<'_>) -> Result<(), BufferFull> {
+    pub fn write_transport_cc(
+        &mut self,
+        at_least: u64,
+        out: &mut rtcp::Writer<'_>,
+    ) -> Result<(), BufferFull> {
+        if self.twcc.unreported() < at_least {
+            return Ok(());
+        }
         let Some(media_ssrc) = self.media_streams().next().map(|s| s.ssrc) else {
             return Ok(());
         };

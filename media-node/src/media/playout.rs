@@ -11,7 +11,7 @@ use super::quality::Quality;
 const MIN_LOSS: f32 = 0.005;
 
 /// Frames that miss a packet for longer than the delay: at most this share.
-const LATE_FRAMES: f32 = 0.02;
+const LATE_FRAMES: f32 = 0.03;
 
 /// Packets of a frame, which all have to be there.
 const PACKETS: f32 = 8.0;
@@ -90,9 +90,11 @@ fn needed(path: Quality, copies: u8) -> Duration {
     if path.loss < MIN_LOSS {
         return Duration::ZERO;
     }
-    // A packet is lost if each of its copies is, and again each time that it is asked for.
+    // A packet is lost if each of its copies is, and again each time that it is asked for. Losses
+    // come together: a second copy counts for three quarters.
     let lost_each_round = path.loss.min(0.9);
-    let mut missing = PACKETS * lost_each_round.powi(i32::from(copies.max(1)));
+    let worth = 0.25 + 0.75 * f32::from(copies.max(1));
+    let mut missing = PACKETS * lost_each_round.powf(worth);
     let mut delay = Duration::ZERO;
     while missing > LATE_FRAMES && delay < MAX {
         delay += path.rtt + REACTION;
@@ -140,6 +142,7 @@ mod tests {
             ms(120),
             "fewer if all comes twice"
         );
+        assert_eq!(needed(path(0.05, 100), 2), ms(120), "losses come together");
         assert_eq!(needed(path(0.01, 250), 2), ms(0));
     }
 

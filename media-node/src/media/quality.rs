@@ -3,18 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::reports::NtpTime;
+use showrunner_rtp::reports::{NtpTime, round_trip};
 use showrunner_rtp::rtcp::ReportBlock;
 
-/// Of two reports on the same path, how much the newer one counts if it says that less is lost:
-/// protection comes at once and goes slowly, since a path that has lost will lose again.
+/// How much a report counts that says that less is lost than was known: protection comes at once and
+/// goes slowly, since a path that has lost will lose again.
 const RECOVERY: f32 = 0.2;
+
+/// … and one that says that a little more is: that may be chance, and delay comes of it.
+const CHANCE: f32 = 0.4;
 
 /// A round trip before any was measured.
 const ASSUMED_RTT: Duration = Duration::from_millis(100);
-
-/// A round trip is not believed to be longer.
-const MAX_RTT: Duration = Duration::from_secs(2);
 
 /// A path, as it is now.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,7 +58,7 @@ impl Reports {
     pub fn on_report(&mut self, now: Instant, ntp: NtpTime, video: bool, block: &ReportBlock) {
         let before = self.reported[usize::from(video)].replace((block.highest_seq, now));
         let packets = before.map_or(0, |(seq, _)| block.highest_seq.wrapping_sub(seq));
-        if let Some(rtt) = round_trip(ntp, block) {
+        if let Some(rtt) = round_trip(ntp, block.last_sr, block.delay_since_last_sr) {
             self.rtt = Some(match self.rtt {
                 Some(known) => (known * 7 + rtt) / 8,
                 None => rtt,
@@ -71,25 +71,15 @@ impl Reports {
         let lost = f32::from(block.fraction_lost) / 256.0;
         // A report on a hundred packets counts in full.
         let weight = (packets as f32 / 100.0).min(1.0);
-        let pace = if lost > self.loss { 1.0 } else { RECOVERY };
+        let pace = if lost > self.loss * 1.5 + 0.01 {
+            1.0
+        } else if lost > self.loss {
+            CHANCE
+        } else {
+            RECOVERY
+        };
         self.loss += (lost - self.loss) * weight * pace;
     }
-}
-
-/// RFC 3550 §6.4.1: the time since the sender report that the viewer saw last, less the time that
-/// it waited to answer.
-pub fn round_trip(now: NtpTime, block: &ReportBlock) -> Option<Duration> {
-    if block.last_sr == 0 {
-        return None;
-    }
-    let units = now
-        .middle()
-        .wrapping_sub(block.last_sr)
-        .wrapping_sub(block.delay_since_last_sr);
-    // Below zero: the clocks' grain, or a lie.
-    let units = u64::try_from(units as i32).ok()?;
-    let rtt = Duration::from_micros(units * 1_000_000 / 65_536);
-    (rtt <= MAX_RTT).then_some(rtt)
 }
 
 #[cfg(test)]
@@ -122,6 +112,8 @@ mod tests {
         assert_eq!(told(&[(VIDEO, 0, 1), (VIDEO, 64, 301)]).loss, 0.25);
         let after = [(VIDEO, 0, 1), (VIDEO, 64, 301), (VIDEO, 0, 601)];
         assert_eq!(told(&after).loss, 0.2);
+        let a_little_more = [(VIDEO, 0, 1), (VIDEO, 64, 301), (VIDEO, 80, 601)];
+        assert_eq!(told(&a_little_more).loss, 0.275);
     }
 
     #[test]
@@ -137,29 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn round_trips_are_those_of_the_rfc() {
-        // The RFC's own example, figure 2 of §6.4.1.
-        let now = NtpTime(0xb710_8000 << 16);
-        let block = ReportBlock {
-            last_sr: 0xb705_2000,
-            delay_since_last_sr: 0x0005_4000,
-            ..ReportBlock::default()
-        };
-        assert_eq!(
-            round_trip(now, &block),
-            None,
-            "six seconds are no round trip"
-        );
-        let block = ReportBlock {
-            delay_since_last_sr: 0x000b_6000 - 0x4000,
-            ..block
-        };
-        assert_eq!(round_trip(now, &block), Some(Duration::from_millis(250)));
-        let early = ReportBlock {
-            delay_since_last_sr: 0x000b_6001,
-            ..block
-        };
-        assert_eq!(round_trip(now, &early), None);
-        assert_eq!(round_trip(now, &ReportBlock::default()), None);
+    fn round_trips_are_smoothed() {
+        let ntp = |ms: u64| NtpTime((1000 << 32) + (ms << 32) / 1000);
+        let mut path = Reports::default();
+        for ms in [80, 80, 160] {
+            let block = ReportBlock {
+                last_sr: ntp(0).middle(),
+                ..ReportBlock::default()
+            };
+            path.on_report(Instant::now(), ntp(ms), VIDEO, &block);
+        }
+        assert_eq!(path.quality().rtt.as_millis(), 89);
     }
 }

@@ -67,9 +67,11 @@ pub fn early_copies(path: Quality, headroom: Option<f32>, weight: Weight) -> u8 
 }
 
 /// How often a packet is sent that was asked for: those that are lost again cost a round trip each,
-/// and they are few.
-pub fn answers(path: Quality) -> u8 {
+/// and they are few. Not where the path is full, and loses for that.
+pub fn answers(path: Quality, headroom: Option<f32>) -> u8 {
+    let is_full = headroom.is_some_and(|room| room < 1.0);
     match path.loss {
+        _ if is_full => 1,
         loss if loss >= 0.25 => 3,
         loss if loss >= 0.08 => 2,
         _ => 1,
@@ -152,7 +154,15 @@ mod tests {
         for weight in [Weight::Keyframe, Weight::Base, Weight::Discardable] {
             assert_eq!(early_copies(path(0.0, 300), Some(100.0), weight), 0);
         }
-        assert_eq!(answers(path(0.0, 300)), 1);
+        assert_eq!(answers(path(0.0, 300), Some(100.0)), 1);
+    }
+
+    #[test]
+    fn answers_are_repeated_where_the_path_loses_but_not_where_it_is_full() {
+        let of = |loss, room| answers(path(loss, 100), room);
+        assert_eq!([0.05, 0.1, 0.3].map(|loss| of(loss, None)), [1, 2, 3]);
+        assert_eq!([0.05, 0.1, 0.3].map(|loss| of(loss, Some(1.0))), [1, 2, 3]);
+        assert_eq!([0.05, 0.1, 0.3].map(|loss| of(loss, Some(0.9))), [1, 1, 1]);
     }
 
     #[test]

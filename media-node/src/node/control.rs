@@ -82,7 +82,7 @@ impl Node {
         };
         room.closing = true;
         room.tell(RoomEvent::Ended);
-        let of_room = state.sessions.values().filter(|s| s.room == *name);
+        let of_room = state.sessions.values().filter(|s| s.who.room == *name);
         let sessions: Vec<_> = of_room.map(|s| (s.number, s.shard)).collect();
         tokio::spawn(self.clone().end_all(sessions, EndReason::RoomEnded));
     }

@@ -4,6 +4,7 @@
 
 mod assignments;
 mod control;
+mod parting;
 mod retention;
 mod session;
 mod state;
@@ -11,7 +12,7 @@ mod state;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use showrunner_protocol::control::{Capacity, PublicAddresses};
@@ -26,11 +27,16 @@ use tokio::sync::{broadcast, mpsc, watch};
 use self::assignments::Assignments;
 pub use self::assignments::{AssignError, Assigned, EndRoomError, MAX_ROOMS};
 pub use self::control::InvalidAddresses;
+pub use self::parting::ReportError;
+use self::retention::Mark;
 pub use self::session::{
     Adaptation, AdaptationReason, AdaptedLayer, EndReason, IceRestarted, JoinError, Joined,
     LayerChoice, LayerInfo, Role, RoomEvent, SessionError, SessionId,
 };
 use self::state::{Session, State};
+use crate::lived::agent::Client;
+use crate::lived::record::Who;
+use crate::lived::sink::Records;
 use crate::load::Meter;
 use crate::metrics;
 use crate::room::RoomName;
@@ -78,6 +84,8 @@ struct Inner {
     drain_until: watch::Sender<Option<tokio::time::Instant>>,
     random: SystemRandom,
     public: RwLock<Option<PublicAddresses>>,
+    /// Whether all shards have ended, and said so.
+    silent: watch::Sender<bool>,
     state: Mutex<State>,
 }
 
@@ -101,6 +109,7 @@ impl Node {
             stopped: AtomicBool::new(false),
             drain_until: watch::Sender::new(None),
             random: SystemRandom::new(),
+            silent: watch::Sender::new(false),
             state: Mutex::new(state),
         }));
         tokio::spawn(node.clone().follow(events));
@@ -116,6 +125,7 @@ impl Node {
         room: &RoomName,
         uid: Option<&RoomUid>,
         offer: &Offer,
+        client: Client,
     ) -> Result<Joined, JoinError> {
         let (local, ice) = self.local()?;
         let mut state = self.admit(room, uid)?;
@@ -141,6 +151,7 @@ impl Node {
             shard: home,
             home,
             program,
+            client,
         };
         let id = self.add(
             &mut state,
@@ -163,6 +174,7 @@ impl Node {
         room: &RoomName,
         uid: Option<&RoomUid>,
         offer: &Offer,
+        client: Client,
     ) -> Result<Joined, JoinError> {
         let (local, ice) = self.local()?;
         let mut state = self.admit(room, uid)?;
@@ -191,6 +203,7 @@ impl Node {
             shard,
             home,
             program,
+            client,
         };
         let id = self.add(
             &mut state,
@@ -204,11 +217,23 @@ impl Node {
         Ok(Joined { id, answer })
     }
 
+    /// From now on a record of each session that ends is written.
+    pub fn record(&self, records: Records) {
+        self.state().records = Some(records);
+    }
+
+    /// Waits until all shards have ended, and the records of all sessions are on their way.
+    pub async fn fell_silent(&self) {
+        let mut silent = self.0.silent.subscribe();
+        // The sender is as old as the node.
+        let _ = silent.wait_for(|silent| *silent).await;
+    }
+
     /// Which way a session's media goes, and in which room; none if there is no such session.
     pub fn place(&self, id: &SessionId) -> Option<(Role, RoomName)> {
         let state = self.state();
         let session = state.sessions.get(id)?;
-        Some((session.role, session.room.clone()))
+        Some((session.who.role, session.who.room.clone()))
     }
 
     /// Gives a session new ICE credentials. The old ones work until the client uses the new.
@@ -286,7 +311,7 @@ impl Node {
         let session = state.sessions.get(id).ok_or(SessionError::NotFound)?;
         Ok(state
             .rooms
-            .get(&session.room)
+            .get(&session.who.room)
             .map(|r| Arc::clone(&r.layers))
             .unwrap_or_default())
     }
@@ -303,7 +328,7 @@ impl Node {
         let session = state.sessions.get(id).ok_or(SessionError::NotFound)?;
         let room = state
             .rooms
-            .get(&session.room)
+            .get(&session.who.room)
             .ok_or(SessionError::NotFound)?;
         let active = if room.active {
             RoomEvent::Active
@@ -312,6 +337,9 @@ impl Node {
         };
         let layers = RoomEvent::Layers(Arc::clone(&room.layers));
         let mut now = vec![active, layers, RoomEvent::ViewerCount(room.viewers)];
+        if session.who.role == Role::Publisher {
+            now.extend(room.wanted.clone().map(RoomEvent::Wanted));
+        }
         if self.is_draining() {
             now.push(self.reconnect());
         }
@@ -540,11 +568,22 @@ impl Node {
             id.clone(),
             Session {
                 number,
-                role,
-                room: place.room.clone(),
+                who: Who {
+                    id: id.clone(),
+                    uid: state.uid(place.room),
+                    room: place.room.clone(),
+                    role,
+                    client: place.client,
+                    joined: SystemTime::now(),
+                },
+                joined: Instant::now(),
                 shard: place.shard,
                 connected: None,
                 publishes,
+                first_stall: None,
+                mark: Mark::default(),
+                report: None,
+                reports: 0,
                 adaptation: watch::Sender::new(None),
                 ended: watch::Sender::new(None),
             },
@@ -560,13 +599,20 @@ impl Node {
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => self.state().on_shard_event(event, Instant::now()),
-                    None => return,
+                    None => {
+                        self.state().part_with_all();
+                        self.0.silent.send_replace(true);
+                        return;
+                    }
                 },
                 _ = second.tick() => {
                     let load = meter.measure();
                     let mut state = self.state();
                     state.load = load;
                     state.tell_counts();
+                    let now = Instant::now();
+                    state.look_at_marks(now);
+                    state.part(now);
                 }
             }
         }
@@ -584,6 +630,7 @@ struct Place<'a> {
     shard: usize,
     home: usize,
     program: ProgramId,
+    client: Client,
 }
 
 /// What viewers are offered of a publisher.

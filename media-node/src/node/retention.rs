@@ -1,4 +1,5 @@
-//! How long viewers stay in a room. Pure: what a clock says comes in.
+//! How long viewers stay in a room, and whether those who lived through stalls stay shorter. Pure: what a clock says
+//! comes in.
 
 use std::time::Duration;
 
@@ -31,6 +32,59 @@ impl Stays {
     }
 }
 
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mark {
+    #[default]
+    None,
+    Ten,
+    Thirty,
+}
+
+/// The names of the marks that count, in minutes.
+const MARKS: [(Mark, Duration, &str); 2] = [(Mark::Ten, TEN, "10"), (Mark::Thirty, THIRTY, "30")];
+
+/// One more session that reached a mark or was left before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// The mark's name, in minutes.
+    pub(super) minutes: &'static str,
+    /// Whether it was reached.
+    pub(super) stayed: bool,
+    /// Whether the picture had stood still before.
+    pub(super) stalled: bool,
+}
+
+impl Mark {
+    /// The marks that a session of this age has newly reached. `first_stall` is its age at its first stall.
+    pub(super) fn advance(&mut self, age: Duration, first_stall: Option<Duration>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (mark, at, minutes) in MARKS {
+            if age >= at && (*self as u8) < (mark as u8) {
+                *self = mark;
+                steps.push(Step {
+                    minutes,
+                    stayed: true,
+                    stalled: first_stall.is_some_and(|stall| stall < at),
+                });
+            }
+        }
+        steps
+    }
+
+    /// The marks that a session will not reach since its viewer left.
+    pub(super) fn leave(self, stalled: bool) -> impl Iterator<Item = Step> {
+        let missed = MARKS
+            .into_iter()
+            .filter(move |(mark, ..)| (self as u8) < (*mark as u8));
+        missed.map(move |(_, _, minutes)| Step {
+            minutes,
+            stayed: false,
+            stalled,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +112,30 @@ mod tests {
             assert_eq!(left.figures(), of_one_who_left, "{seconds} s");
             assert_eq!(there.figures(), of_one_who_is_there, "{seconds} s");
         }
+    }
+
+    #[test]
+    fn stalls_count_before_the_mark() {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        let step = |minutes, stayed, stalled| Step {
+            minutes,
+            stayed,
+            stalled,
+        };
+        let mut mark = Mark::default();
+        assert_eq!(mark.advance(minutes(9), None), []);
+        assert_eq!(mark.advance(minutes(10), None), [step("10", true, false)]);
+        assert_eq!(mark.advance(minutes(29), Some(minutes(20))), []);
+        let left: Vec<_> = mark.leave(true).collect();
+        assert_eq!(left, [step("30", false, true)]);
+        assert_eq!(
+            mark.advance(minutes(31), Some(minutes(20))),
+            [step("30", true, true)]
+        );
+        assert_eq!(mark.leave(true).count(), 0);
+        let mut late = Mark::default();
+        let both = late.advance(minutes(40), Some(minutes(15)));
+        assert_eq!(both, [step("10", true, false), step("30", true, true)]);
     }
 
     #[test]

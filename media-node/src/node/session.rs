@@ -91,6 +91,8 @@ pub enum RoomEvent {
     },
     /// The room is over.
     Ended,
+    /// Of the layers that its host sends, these are wanted, by RID; the others need not be sent. To hosts alone.
+    Wanted(Arc<[Arc<str>]>),
 }
 
 /// What a viewer is sent of the picture, and why it is no better.
@@ -125,12 +127,12 @@ pub enum AdaptationReason {
 }
 
 impl AdaptationReason {
-    /// As events and metrics name it.
+    /// As events name it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Best => "best",
-            Self::Limit => "limit",
-            Self::Path => "path",
+            Self::Best => "none",
+            Self::Limit => "choice",
+            Self::Path => "network",
         }
     }
 }
@@ -147,10 +149,18 @@ pub struct LayerChoice {
     pub max_spatial: Option<u8>,
     /// No higher temporal layer than this.
     pub max_temporal: Option<u8>,
-    /// No larger than this width, in pixels.
+    /// No larger than this width, in pixels; 0: no video.
     pub max_width: Option<u16>,
-    /// No larger than this height, in pixels.
+    /// No larger than this height, in pixels; 0: no video.
     pub max_height: Option<u16>,
+}
+
+impl LayerChoice {
+    /// Whether no picture at all is asked for: none is 0 pixels wide or high.
+    #[must_use]
+    pub fn is_no_video(&self) -> bool {
+        [self.max_width, self.max_height].contains(&Some(0))
+    }
 }
 
 /// Why an operation on a session failed.
@@ -162,6 +172,9 @@ pub enum SessionError {
     /// The layer asked for is not on air (404/400).
     #[error("{0}")]
     NoSuchLayer(String),
+    /// More reports than a session may send (429).
+    #[error("a session's reports come too often: one every few seconds is enough")]
+    TooManyReports,
     /// The shard is too busy (503).
     #[error("the node is overloaded")]
     Overloaded,

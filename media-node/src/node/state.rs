@@ -10,8 +10,13 @@ use showrunner_sdp::{Codec, Program, PublishRules};
 use tokio::sync::{broadcast, watch};
 
 use super::assignments::Assignments;
-use super::retention::Stays;
+use super::parting::{Parting, Partings};
+use super::retention::{Mark, Stays, Step};
 use super::session::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionId};
+use crate::lived::Lived;
+use crate::lived::record::{Times, Who};
+use crate::lived::report::Report;
+use crate::lived::sink::Records;
 use crate::metrics;
 use crate::room::RoomName;
 use crate::shard::message::{ProgramId, SessionNumber, ShardEvent};
@@ -34,6 +39,9 @@ pub(super) struct State {
     pub(super) load: Load,
     /// How long viewers stayed, of the rooms that are assigned or that somebody is in.
     pub(super) stays: HashMap<RoomName, Stays>,
+    pub(super) partings: Partings,
+    /// Where records go.
+    pub(super) records: Option<Records>,
 }
 
 pub(super) struct Room {
@@ -48,19 +56,27 @@ pub(super) struct Room {
     pub(super) told_viewers: u32,
     pub(super) layers: Arc<[LayerInfo]>,
     pub(super) told_layers: Arc<[LayerInfo]>,
+    /// The layers that the host need send; none: all.
+    pub(super) wanted: Option<Arc<[Arc<str>]>>,
     pub(super) sessions: usize,
     pub(super) events: broadcast::Sender<RoomEvent>,
 }
 
 pub(super) struct Session {
     pub(super) number: SessionNumber,
-    pub(super) role: Role,
-    pub(super) room: RoomName,
+    pub(super) who: Who,
+    pub(super) joined: Instant,
     pub(super) shard: usize,
     /// Since when its peer is there.
     pub(super) connected: Option<Instant>,
     /// The codecs that a publisher will be on air with.
     pub(super) publishes: Option<Program>,
+    /// When a viewer's picture stood still for the first time.
+    pub(super) first_stall: Option<Instant>,
+    pub(super) mark: Mark,
+    /// What its page said last, and how often it has said something.
+    pub(super) report: Option<Report>,
+    pub(super) reports: u32,
     /// What a viewer is sent of the picture.
     pub(super) adaptation: watch::Sender<Option<Adaptation>>,
     pub(super) ended: watch::Sender<Option<EndReason>>,
@@ -93,6 +109,10 @@ impl Room {
     }
 }
 
+fn count_step(step: Step) {
+    metrics::retention(step.minutes, step.stayed, step.stalled);
+}
+
 /// Whether viewers need not be told of a change: same layers and sizes, much the same bitrates.
 fn looks_alike(told: &[LayerInfo], now: &[LayerInfo]) -> bool {
     told.len() == now.len()
@@ -119,6 +139,12 @@ impl State {
             None => true,
             Some(rooms) => rooms.get(name).is_some_and(|known| Some(&known.uid) == uid),
         }
+    }
+
+    /// Which room of its name it is.
+    pub(super) fn uid(&self, name: &RoomName) -> Option<RoomUid> {
+        let rooms = self.assigned.as_ref()?;
+        rooms.get(name).map(|known| known.uid.clone())
     }
 
     /// What a room lets its hosts send.
@@ -177,11 +203,11 @@ impl State {
         let ended = self.stays.iter();
         let mut stays: HashMap<&RoomName, Stays> = ended.map(|(name, s)| (name, *s)).collect();
         for session in self.sessions.values() {
-            let is_closing = || self.rooms.get(&session.room).is_none_or(|r| r.closing);
-            if let (Role::Viewer, Some(since)) = (session.role, session.connected)
+            let is_closing = || self.rooms.get(&session.who.room).is_none_or(|r| r.closing);
+            if let (Role::Viewer, Some(since)) = (session.who.role, session.connected)
                 && !is_closing()
             {
-                let stays = stays.entry(&session.room).or_default();
+                let stays = stays.entry(&session.who.room).or_default();
                 stays.is_there(now.saturating_duration_since(since));
             }
         }
@@ -220,6 +246,7 @@ impl State {
                 told_viewers: 0,
                 layers: Arc::default(),
                 told_layers: Arc::default(),
+                wanted: None,
                 sessions: 0,
                 events: broadcast::Sender::new(EVENT_BACKLOG),
             },
@@ -243,7 +270,17 @@ impl State {
     pub(super) fn on_shard_event(&mut self, event: ShardEvent, now: Instant) {
         match event {
             ShardEvent::Connected { number } => self.on_connected(number, now),
-            ShardEvent::Ended { number, reason } => self.on_ended(number, reason, now),
+            ShardEvent::Ended {
+                number,
+                reason,
+                lived,
+            } => self.on_ended(number, reason, lived, now),
+            ShardEvent::Stalled { number, at } => self.on_stalled(number, at),
+            ShardEvent::Wanted { program, rids } => {
+                if let Some(name) = self.programs.get(&program).cloned() {
+                    self.on_wanted(&name, rids);
+                }
+            }
             ShardEvent::OnAir {
                 program,
                 active,
@@ -273,18 +310,25 @@ impl State {
         }
         session.connected = Some(now);
         self.connecting = self.connecting.saturating_sub(1);
-        let Some(room) = self.rooms.get_mut(&session.room) else {
+        let Some(room) = self.rooms.get_mut(&session.who.room) else {
             return;
         };
-        match session.role {
+        match session.who.role {
             Role::Publisher => {
-                room.host = session.publishes.take().map(|program| (number, program))
+                room.host = session.publishes.take().map(|program| (number, program));
+                room.wanted = None;
             }
             Role::Viewer => room.viewers += 1,
         }
     }
 
-    fn on_ended(&mut self, number: SessionNumber, reason: EndReason, now: Instant) {
+    fn on_ended(
+        &mut self,
+        number: SessionNumber,
+        reason: EndReason,
+        lived: Box<Lived>,
+        now: Instant,
+    ) {
         let Some(session) = self
             .numbers
             .remove(&number)
@@ -292,18 +336,19 @@ impl State {
         else {
             return;
         };
-        tracing::info!(room = %session.room, number = number.0, role = session.role.name(), reason = reason.name(), "a session ended");
-        metrics::session_ended(session.role.name(), reason.name());
+        tracing::info!(room = %session.who.room, number = number.0, role = session.who.role.name(), reason = reason.name(), "a session ended");
+        metrics::session_ended(session.who.role.name(), reason.name());
         self.shard_load[session.shard] = self.shard_load[session.shard].saturating_sub(1);
         if session.connected.is_none() {
             self.connecting = self.connecting.saturating_sub(1);
         }
-        if let Some(room) = self.rooms.get_mut(&session.room) {
+        if let Some(room) = self.rooms.get_mut(&session.who.room) {
             room.sessions = room.sessions.saturating_sub(1);
-            match session.role {
+            match session.who.role {
                 Role::Publisher => {
                     if room.host.as_ref().is_some_and(|(host, _)| *host == number) {
                         room.host = None;
+                        room.wanted = None;
                     }
                 }
                 Role::Viewer => {
@@ -312,10 +357,14 @@ impl State {
                         // The viewers of a room that ends, or of a node that does, did not choose to leave.
                         if !room.closing {
                             let stayed = now.saturating_duration_since(since);
-                            let stays = self.stays.entry(session.room.clone()).or_default();
+                            let stays = self.stays.entry(session.who.room.clone()).or_default();
                             match reason {
                                 EndReason::Shutdown => stays.is_there(stayed),
-                                _ => stays.left(stayed),
+                                _ => {
+                                    stays.left(stayed);
+                                    let stalled = lived.stalls > 0;
+                                    session.mark.leave(stalled).for_each(count_step);
+                                }
                             }
                         }
                     }
@@ -323,7 +372,21 @@ impl State {
             }
         }
         session.ended.send_replace(Some(reason));
-        self.drop_room_if_empty(&session.room);
+        self.drop_room_if_empty(&session.who.room);
+        let since_joined = |at: Instant| at.saturating_duration_since(session.joined);
+        self.part_with(Parting {
+            joined: session.joined,
+            times: Times {
+                connected: session.connected.map(since_joined),
+                left: since_joined(now),
+            },
+            reason,
+            lived,
+            report: session.report,
+            reports: session.reports,
+            since: now,
+            who: session.who,
+        });
     }
 
     fn on_air(&mut self, program: ProgramId, active: bool, layers: Arc<[LayerInfo]>) {
@@ -349,6 +412,25 @@ impl State {
         }
     }
 
+    fn on_stalled(&mut self, number: SessionNumber, at: Instant) {
+        let id = self.numbers.get(&number);
+        if let Some(session) = id.and_then(|id| self.sessions.get_mut(id)) {
+            session.first_stall = Some(at);
+        }
+    }
+
+    /// Counts the viewers that have reached a mark of retention.
+    pub(super) fn look_at_marks(&mut self, now: Instant) {
+        let viewers = self.sessions.values_mut();
+        for session in viewers.filter(|s| s.who.role == Role::Viewer) {
+            if let Some(connected) = session.connected {
+                let age = |at: Instant| at.saturating_duration_since(connected);
+                let steps = session.mark.advance(age(now), session.first_stall.map(age));
+                steps.into_iter().for_each(count_step);
+            }
+        }
+    }
+
     pub(super) fn tell_counts(&mut self) {
         let mut active = 0;
         for room in self.rooms.values_mut() {
@@ -360,7 +442,7 @@ impl State {
         }
         metrics::set_rooms(self.rooms.len(), active);
         for role in [Role::Publisher, Role::Viewer] {
-            let of_role = || self.sessions.values().filter(|s| s.role == role);
+            let of_role = || self.sessions.values().filter(|s| s.who.role == role);
             let connected = of_role().filter(|s| s.connected.is_some()).count();
             metrics::set_sessions(role.name(), of_role().count() - connected, connected);
         }

@@ -52,6 +52,7 @@ impl Core {
     pub(super) fn on_feedback(&mut self, now: Instant, key: Key, feedback: &TransportCc<'_>) {
         if let Some(viewer) = self.viewer_mut(key) {
             viewer.way.on_feedback(now, feedback);
+            viewer.lived.on_feedback(now);
             self.on_estimate(now, key);
             self.serve(now, key);
         }
@@ -64,10 +65,11 @@ impl Core {
             return;
         };
         let id = session.program;
-        if let Role::Viewer(viewer) = &session.role
-            && viewer.is_over_its_path()
-        {
-            self.aim(now, id, key);
+        if let Role::Viewer(viewer) = &mut session.role {
+            viewer.protect(now);
+            if viewer.is_over_its_path() {
+                self.aim(now, id, key);
+            }
         }
     }
 
@@ -153,8 +155,10 @@ impl Core {
             socket,
             connections,
         };
+        let frames = program.frames;
         let mut to = Send {
             now,
+            frames: &frames,
             srtp: &srtp.sender,
             path,
             outbox,

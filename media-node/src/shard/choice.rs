@@ -27,6 +27,8 @@ const FITS: f64 = 1.2;
 pub(super) enum Verdict {
     /// There is nothing.
     OffAir,
+    /// Something, but the viewer wants none.
+    Off,
     /// Not even the smallest layer fits.
     Pause,
     /// This, and why nothing better.
@@ -98,22 +100,31 @@ impl Viewer {
             let is_there = program.rungs.iter().any(|r| r.source == layer.source);
             is_there.then_some(layer.source)
         });
+        // What is picked by hand goes before what fits the window.
+        let bound = |max: Option<u16>| max.filter(|_| chosen.is_none());
         let limits = Limits {
-            max_width: self.asked.max_width,
-            max_height: self.asked.max_height,
+            max_width: bound(self.asked.max_width),
+            max_height: bound(self.asked.max_height),
             max_lines: program.max_lines,
             max_spatial: self.asked.max_spatial,
             max_temporal: self.asked.max_temporal,
             chosen,
             ..Limits::default()
         };
-        let loss = f64::from(estimate.loss).clamp(0.0, 0.9);
+        // What is sent once more for the path's own loss. That of a full queue goes with a smaller layer.
+        let loss = f64::from(estimate.inherent_loss).clamp(0.0, 0.9);
         let overhead = HEADERS + loss / (1.0 - loss);
         let audio_bps = match &program.audio {
             Some(audio) if self.takes_audio() => audio.bitrate_bps() + AUDIO_HEADERS_BPS,
             _ => 0,
         };
         let began = *self.choice.began.get_or_insert(now);
+        if self.asked.is_no_video() {
+            self.choice.is_paused = false;
+            self.choice.wanted_bps = 0;
+            self.way.set_wanted(audio_bps, None);
+            return Verdict::Off;
+        }
         let is_known = matches!(estimate.basis, Basis::TransportWide | Basis::Remb);
         let mut estimate_bps = estimate.target_bps;
         if !is_known || now.saturating_duration_since(began) < BEGINNING {
@@ -136,7 +147,8 @@ impl Viewer {
             .allocator
             .decide(now, &budget, &[offer], |_, d| decision = Some(d));
         self.choice.wanted_bps = total.wanted_bps;
-        self.way.set_wanted(total.wanted_bps, total.goal_bps);
+        let goal_bps = total.goal_bps.max(self.hiding_goal_bps(total.wanted_bps));
+        self.way.set_wanted(total.wanted_bps, goal_bps);
         match decision {
             Some(Decision {
                 rung: Some(rung),
@@ -155,6 +167,7 @@ impl Viewer {
     pub(super) fn adapted(&mut self, verdict: &Verdict, program: &Program) -> Option<Adaptation> {
         let (layer, reason) = match verdict {
             Verdict::OffAir => return None,
+            Verdict::Off => (None, AdaptationReason::Limit),
             Verdict::Pause => (None, AdaptationReason::Path),
             Verdict::Send(rung, why) => {
                 let of_rung = program.layer_of(rung.source)?;
@@ -171,7 +184,9 @@ impl Viewer {
             }
         };
         let told = self.choice.told.as_ref();
-        if told.is_some_and(|told| told.layer == layer) {
+        let is_same =
+            |told: &Adaptation| told.layer == layer && (layer.is_some() || told.reason == reason);
+        if told.is_some_and(is_same) {
             return None;
         }
         let adaptation = Adaptation {

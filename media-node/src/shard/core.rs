@@ -16,11 +16,11 @@ use super::message::{Command, NewSession, ProgramId, Relay, ShardEvent};
 use super::outbox::{Links, Outbox};
 use super::path::Path;
 use super::program::Program;
-use super::session::{Role, Session};
+use super::session::{Publisher, Role, Session};
 use super::sessions::{Key, Sessions};
 use super::socket::{MediaSocket, Received};
 use super::tcp::Connections;
-use crate::media::ingest::{Ingested, Media};
+use crate::media::ingest::{Ingested, Media, Track};
 use crate::media::pool::PacketPool;
 use crate::media::sync::NodeClock;
 use crate::metrics::ShardMetrics;
@@ -183,6 +183,7 @@ impl Core {
             self.tell(ShardEvent::Ended {
                 number: new.number,
                 reason: EndReason::TransportFailed,
+                lived: Box::default(),
             });
             return;
         }
@@ -361,13 +362,19 @@ impl Core {
         else {
             return;
         };
+        let bytes = datagram.len();
+        let Publisher { ingest, lived, .. } = &mut **publisher;
         let mut relay = |to, relay| relay_to(peers, peers_to_wake, metrics, to, relay);
-        let mut taken = publisher
-            .ingest
-            .on_rtp(now, arrival, datagram, &srtp.receiver);
+        let mut taken = ingest.on_rtp(now, arrival, datagram, &srtp.receiver);
+        if matches!(taken, Ok(Ingested::Media(_))) {
+            lived.on_packet(arrival, bytes);
+        }
         loop {
             match taken {
                 Ok(Ingested::Media(media)) => {
+                    if media.marker && media.track == Track::Video {
+                        lived.on_frame(arrival, media.timestamp);
+                    }
                     if keep(media, program, pool, now, arrival, &mut relay) {
                         mark(dirty, program.id);
                     }
@@ -393,7 +400,7 @@ impl Core {
                     return;
                 }
             }
-            match publisher.ingest.next_recovered(datagram) {
+            match ingest.next_recovered(datagram) {
                 Some(media) => taken = Ok(Ingested::Media(media)),
                 None => return,
             }
@@ -402,8 +409,11 @@ impl Core {
 
     /// Ends a session: says goodbye, forgets it, tells the control plane.
     pub(super) fn end(&mut self, now: Instant, key: Key, reason: EndReason) {
+        let mut lived = Box::default();
         if let Some(session) = self.sessions.get_mut(key) {
             session.close(now);
+            let frames = self.programs.get(&session.program).map(|p| p.frames);
+            lived = Box::new(session.lived(now, &frames.unwrap_or_default()));
         }
         self.send_dtls(key, None);
         self.take_off_air(now, key);
@@ -424,6 +434,7 @@ impl Core {
         self.tell(ShardEvent::Ended {
             number: session.number,
             reason,
+            lived,
         });
     }
 

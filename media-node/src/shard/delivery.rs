@@ -11,6 +11,7 @@ use super::program::{Place, Program};
 use super::session::Role;
 use super::sessions::Key;
 use super::viewer::{Send, Viewer};
+use crate::lived::viewing::NoVideo;
 use crate::media::deadline;
 use crate::media::layer::{Layer, Start};
 use crate::media::packet::SourceId;
@@ -80,6 +81,7 @@ impl Core {
             Place::Video(_) => std::mem::take(&mut layer.subscribers),
         };
         let oldest = pending.iter().map(|p| p.arrival).min().unwrap_or(now);
+        let frames = program.frames;
         let mut switched = Vec::new();
         let mut lost = Vec::new();
         let Some(layer) = program.layer(place) else {
@@ -102,6 +104,7 @@ impl Core {
             outbox.came_in(oldest);
             let mut to = Send {
                 now,
+                frames: &frames,
                 srtp: &srtp.sender,
                 path,
                 outbox,
@@ -247,9 +250,16 @@ impl Core {
         }
         let rung = match verdict {
             Verdict::OffAir => return,
+            Verdict::Off => {
+                viewer.begin_anew(None);
+                viewer.lived.on_no_video(now, NoVideo::Choice);
+                unsubscribe(program, key, None);
+                return;
+            }
             Verdict::Pause => {
                 if viewer.choice.pause() {
                     viewer.begin_anew(None);
+                    viewer.lived.on_no_video(now, NoVideo::Network);
                     unsubscribe(program, key, None);
                     metrics.pauses += 1;
                 }
@@ -357,6 +367,7 @@ impl Core {
         if !viewer.may_restart(now) {
             return;
         }
+        viewer.lived.on_picture_lost();
         if !layer.pending.is_empty() || !matches!(layer.start(now), Start::CatchUp { .. }) {
             layer.keyframes.want();
             return;
@@ -433,6 +444,7 @@ impl Core {
             }
             let mut to = Send {
                 now,
+                frames: &program.frames,
                 srtp: &srtp.sender,
                 path,
                 outbox: &mut *outbox,
@@ -443,6 +455,7 @@ impl Core {
                 if video {
                     viewer.repeat_answer(now, seq);
                 }
+                viewer.lived.on_sent_again();
             }
         }
         if viewer.begins_copying() {
@@ -499,6 +512,7 @@ impl Core {
                 }
                 let mut to = Send {
                     now,
+                    frames: &program.frames,
                     srtp: &srtp.sender,
                     path,
                     outbox: &mut *outbox,

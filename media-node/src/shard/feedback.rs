@@ -1,15 +1,16 @@
 //! RTCP in both directions: what publishers are told, and what viewers ask for.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use showrunner_rtp::rtcp::{self, Blocks, Packet, Writer};
+use showrunner_rtp::reports::round_trip;
+use showrunner_rtp::rtcp::{self, Blocks, Extended, Packet, Writer};
 
 use super::core::Core;
 use super::message::Relay;
 use super::outbox::Links;
-use super::session::{Role, Session};
+use super::session::{Publisher, Role, Session};
 use super::sessions::Key;
-use crate::media::ingest::{FEEDBACK_SSRC, Track};
+use crate::media::ingest::{FEEDBACK_SSRC, IngestCounters, Track};
 use crate::media::packet::SourceId;
 use crate::media::sync::Tie;
 use showrunner_transport::srtp::MAX_OVERHEAD;
@@ -17,15 +18,14 @@ use showrunner_transport::srtp::MAX_OVERHEAD;
 /// Room for one compound packet that fits any path.
 const MAX_COMPOUND: usize = 1200;
 
-/// A publisher's round trip is not known to a receiver; retransmissions are asked for again after
-/// this long.
-const ASSUMED_RTT: Duration = Duration::from_millis(60);
+/// The most blocks of one extended report that are looked at.
+const MAX_EXTENDED: usize = 4;
 
 /// What a publisher is told in one turn.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Due {
-    /// Transport-wide feedback.
-    pub(super) transport_cc: bool,
+    /// Transport-wide feedback, if there are so many packets to report.
+    pub(super) transport_cc: Option<u64>,
     /// A receiver report.
     pub(super) report: bool,
 }
@@ -57,6 +57,11 @@ impl Core {
                     self.send_again(now, key, media_ssrc, entries);
                 }
                 Ok(Packet::ReceiverReport { blocks, .. }) => self.on_reports(now, key, blocks),
+                Ok(Packet::ExtendedReport { ssrc, blocks }) => {
+                    for block in blocks.take(MAX_EXTENDED) {
+                        self.on_extended_report(now, key, ssrc, block);
+                    }
+                }
                 Ok(Packet::Pli { .. } | Packet::Fir { .. }) => {
                     self.metrics.keyframe_requests_received += 1;
                     self.refresh(now, key);
@@ -81,6 +86,48 @@ impl Core {
             }
         }
         self.on_estimate(now, key);
+    }
+
+    /// Somebody says its time, or answers ours.
+    fn on_extended_report(&mut self, now: Instant, key: Key, ssrc: u32, block: Extended) {
+        let ntp = self.clock.ntp(now);
+        let Self {
+            sessions,
+            outbox,
+            socket,
+            connections,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(key) else {
+            return;
+        };
+        match (block, &mut session.role) {
+            (Extended::ReferenceTime(time), Role::Viewer(viewer)) => {
+                let answer = rtcp::Delay {
+                    ssrc,
+                    last_rr: time.middle(),
+                    delay: 0,
+                };
+                let mut buffer = [0; 64 + MAX_OVERHEAD];
+                let mut writer = Writer::new(&mut buffer[..64]);
+                // By each stream: browsers keep the round trips of each apart.
+                let _full = viewer.ssrcs().try_for_each(|own| writer.delay(own, answer));
+                let len = writer.finish();
+                let mut links = Links {
+                    socket,
+                    connections,
+                };
+                send_rtcp(session, &mut buffer, len, outbox, &mut links);
+            }
+            (Extended::Delay(answer), Role::Publisher(publisher)) => {
+                let rtt = round_trip(ntp, answer.last_rr, answer.delay);
+                if let Some(rtt) = rtt.filter(|_| answer.ssrc == FEEDBACK_SSRC) {
+                    publisher.on_round_trip(rtt);
+                }
+            }
+            (Extended::ReferenceTime(_), Role::Publisher(_))
+            | (Extended::Delay(_), Role::Viewer(_)) => {}
+        }
     }
 
     fn on_sender_report(&mut self, now: Instant, key: Key, ssrc: u32, tie: Tie) {
@@ -119,6 +166,7 @@ impl Core {
             socket,
             connections,
             metrics,
+            clock,
             ..
         } = self;
         let Some(session) = sessions.get_mut(key) else {
@@ -127,14 +175,16 @@ impl Core {
         let Role::Publisher(publisher) = &mut session.role else {
             return;
         };
-        let ingest = &mut publisher.ingest;
+        let rtt = publisher.rtt();
+        let Publisher { ingest, lived, .. } = &mut **publisher;
         let mut buffer = [0; MAX_COMPOUND + MAX_OVERHEAD];
         let mut writer = Writer::new(&mut buffer[..MAX_COMPOUND]);
-        let before = ingest.counters();
         // What doesn't fit goes out with the next turn, 10 ms later.
         let _full = (|| {
             if due.report {
                 ingest.write_receiver_report(now, &mut writer)?;
+                // Who only receives learns the round trip only so.
+                writer.reference_time(FEEDBACK_SSRC, clock.ntp(now))?;
             }
             if let Some(program) = programs
                 .get_mut(&session.program)
@@ -145,19 +195,20 @@ impl Core {
                         && let Some(ssrc) = ingest.ssrc_of(layer.source)
                     {
                         metrics.keyframe_requests_sent += 1;
+                        lived.on_keyframe_request();
                         writer.pli(FEEDBACK_SSRC, ssrc)?;
                     }
                 }
             }
-            ingest.write_nacks(now, ASSUMED_RTT, &mut writer)?;
-            if due.transport_cc {
-                ingest.write_transport_cc(&mut writer)?;
+            ingest.write_nacks(now, rtt, &mut writer)?;
+            if let Some(at_least) = due.transport_cc {
+                ingest.write_transport_cc(at_least, &mut writer)?;
             }
             Ok::<_, rtcp::BufferFull>(())
         })();
-        let after = ingest.counters();
-        metrics.nacks_sent += after.nacked - before.nacked;
-        metrics.recovered += after.recovered - before.recovered;
+        let IngestCounters { recovered, nacked } = ingest.take_counters();
+        metrics.nacks_sent += nacked;
+        metrics.recovered += recovered;
         let len = writer.finish();
         let mut links = Links {
             socket,

@@ -1,11 +1,14 @@
 //! What shards are told, and what they tell.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use showrunner_rtp::codec::Codec;
 use showrunner_sdp::{Publishing, Watching};
 use showrunner_transport::{Fingerprint, IceCredentials};
 
+use super::wishes::Wish;
+use crate::lived::Lived;
 use crate::media::ingest::Track;
 use crate::media::packet::{SourceId, StoredPacket};
 use crate::media::sync::ProgramSync;
@@ -93,6 +96,23 @@ pub enum ShardEvent {
         number: SessionNumber,
         /// Why.
         reason: EndReason,
+        /// What it lived through.
+        lived: Box<Lived>,
+    },
+    /// A viewer's picture stood still, for the first time.
+    Stalled {
+        /// Which session.
+        number: SessionNumber,
+        /// When that began.
+        at: Instant,
+    },
+    /// Of a program's layers, its viewers are on these or would be: the others need not be sent. From its home shard
+    /// only, and when that changes.
+    Wanted {
+        /// Which program.
+        program: ProgramId,
+        /// Their RIDs, in any order.
+        rids: Arc<[Arc<str>]>,
     },
     /// What a viewer is to be sent of the picture changed.
     Adapted {
@@ -177,6 +197,15 @@ pub enum Relay {
         program: ProgramId,
         /// Its clocks.
         sync: ProgramSync,
+    },
+    /// What the viewers there want.
+    Wish {
+        /// Which program.
+        program: ProgramId,
+        /// The shard that they are on.
+        from: usize,
+        /// Their largest wish; none: there are no viewers.
+        wish: Option<Wish>,
     },
     /// The publisher is gone, and all its layers.
     OffAir {

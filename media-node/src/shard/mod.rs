@@ -22,6 +22,7 @@ pub mod socket;
 mod tcp;
 mod viewer;
 mod way;
+pub(crate) mod wishes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -7,6 +7,8 @@ use showrunner_rtp::codec::Codec;
 
 use super::message::ProgramId;
 use super::sessions::Key;
+use super::wishes::Wishes;
+use crate::lived::stalls::Source;
 use crate::media::allocation::Rung;
 use crate::media::ingest::Track;
 use crate::media::layer::{Layer, Part};
@@ -42,6 +44,10 @@ pub(super) struct Program {
     pub(super) rungs: Vec<Rung>,
     /// The publisher's clocks.
     pub(super) sync: ProgramSync,
+    /// The frames of video that it had: what is due to viewers.
+    pub(super) frames: Source,
+    /// Which layers somebody wants.
+    pub(super) wishes: Wishes,
     /// What was on air at the last look, to see changes.
     pub(super) on_air: Vec<(SourceId, Option<(u16, u16)>)>,
     /// Whether viewers were told of a publisher.
@@ -68,6 +74,8 @@ impl Program {
             video: Vec::new(),
             rungs: Vec::new(),
             sync: ProgramSync::default(),
+            frames: Source::default(),
+            wishes: Wishes::default(),
             on_air: Vec::new(),
             active: false,
         }
@@ -137,6 +145,8 @@ impl Program {
         self.video.clear();
         self.rungs.clear();
         self.sync = ProgramSync::default();
+        self.frames.restart();
+        self.wishes.restart();
     }
 
     /// Looks what viewers can be sent of the picture now.
@@ -176,14 +186,17 @@ impl Program {
         true
     }
 
-    /// The video layers on air, best first, as viewers are told: of scalable ones, each part.
+    /// The video layers that can be had, best first, as viewers are told: those on air, and those that are not sent
+    /// because nobody wanted them; of scalable ones, each part.
     pub(super) fn layer_infos(&self, now: Instant) -> Arc<[LayerInfo]> {
-        let mut layers: Vec<&Layer> = self.video.iter().filter(|l| l.on_air(now)).collect();
+        let is_there = |l: &&Layer| l.on_air(now) || self.wishes.is_given_up(&l.rid);
+        let mut layers: Vec<&Layer> = self.video.iter().filter(is_there).collect();
         layers.sort_by_key(|l| std::cmp::Reverse(rank(l)));
         let infos = layers.into_iter().flat_map(|layer| {
             let mut parts: Vec<Part> = layer.parts().collect();
             parts.reverse();
             let is_scalable = parts.len() > 1;
+            let is_on_air = layer.on_air(now);
             parts.into_iter().map(move |part| {
                 let id = |id| Some(id).filter(|_| is_scalable);
                 LayerInfo {
@@ -191,7 +204,7 @@ impl Program {
                     spatial_layer_id: id(part.sublayers.spatial),
                     temporal_layer_id: id(part.sublayers.temporal),
                     size: part.size.or(layer.size.filter(|_| !is_scalable)),
-                    bitrate_bps: part.bitrate_bps,
+                    bitrate_bps: if is_on_air { part.bitrate_bps } else { 0 },
                 }
             })
         });
@@ -205,6 +218,9 @@ impl Program {
         packet: Arc<StoredPacket>,
         pool: Option<&mut PacketPool>,
     ) -> bool {
+        if packet.marker && place != Place::Audio {
+            self.frames.on_frame(packet.arrival, packet.timestamp);
+        }
         self.layer_mut(place)
             .is_some_and(|layer| layer.push(packet, pool))
     }

@@ -16,6 +16,7 @@ impl Core {
             Relay::Unsubscribe { program: id, to } => {
                 if let Some(program) = self.programs.get_mut(&id) {
                     program.replicas.retain(|r| *r != to);
+                    program.wishes.on_wish(to, None);
                     self.drop_idle_program(id);
                 }
             }
@@ -68,6 +69,15 @@ impl Core {
             Relay::Sync { program: id, sync } => {
                 if let Some(program) = self.programs.get_mut(&id) {
                     program.sync = sync;
+                }
+            }
+            Relay::Wish {
+                program: id,
+                from,
+                wish,
+            } => {
+                if let Some(program) = self.programs.get_mut(&id) {
+                    program.wishes.on_wish(from, wish);
                 }
             }
             Relay::OffAir { program } => self.clear_program(now, program),

@@ -8,7 +8,7 @@ use showrunner_transport::dtls::Identity;
 
 use super::core::Core;
 use super::feedback::Due;
-use super::message::ShardEvent;
+use super::message::{ProgramId, ShardEvent};
 use super::path::Path;
 use super::session::Role;
 use super::socket::ReceiveBuffers;
@@ -22,8 +22,12 @@ const TICK: Duration = Duration::from_millis(10);
 /// Each session is looked at once in this many ticks: a second.
 const TICKS_PER_ROUND: u64 = 100;
 
-/// Transport-wide feedback goes out once in this many ticks.
+/// Transport-wide feedback goes out once in this many ticks if there is enough to report …
 const TICKS_PER_FEEDBACK: u64 = 5;
+
+/// … which is so many packets; with fewer, every other time. Feedback takes its share of a narrow
+/// downlink, and a slow stream tells little in 50 ms.
+const PACKETS_PER_FEEDBACK: u64 = 12;
 
 /// System calls that one turn spends on receiving, so that a flood can't starve everything else.
 const MAX_RECEIVES: usize = 16;
@@ -215,7 +219,12 @@ impl Core {
         }
         for at in 0..self.publishers.len() {
             let due = Due {
-                transport_cc: tick.is_multiple_of(TICKS_PER_FEEDBACK),
+                transport_cc: if tick.is_multiple_of(2 * TICKS_PER_FEEDBACK) {
+                    Some(1)
+                } else {
+                    tick.is_multiple_of(TICKS_PER_FEEDBACK)
+                        .then_some(PACKETS_PER_FEEDBACK)
+                },
                 report: tick.is_multiple_of(TICKS_PER_ROUND),
             };
             self.feed_back(now, self.publishers[at], due);
@@ -228,13 +237,16 @@ impl Core {
             if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &s.role) {
                 self.metrics.path_carries(viewer.way.estimate().target_bps);
                 self.report_to_viewer(now, key);
+                self.look_at_viewer(now, key);
             }
         }
         if tick.is_multiple_of(10) {
             self.look_after_ways(now);
             for id in self.programs.keys().copied().collect::<Vec<_>>() {
                 self.look_on_air(now, id);
+                self.look_at_wishes(now, id);
                 if tick.is_multiple_of(TICKS_PER_ROUND) {
+                    self.look_at_host(now, id);
                     self.tell_on_air(now, id);
                 }
             }
@@ -252,6 +264,44 @@ impl Core {
         match session.on_tick(now) {
             Ok(()) => self.send_dtls(key, None),
             Err(reason) => self.end(now, key, reason),
+        }
+    }
+
+    /// What is noted of a viewer once a second: sizes change within a layer, and the control plane is told of stalls.
+    fn look_at_viewer(&mut self, now: Instant, key: usize) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let number = session.number;
+        let Role::Viewer(viewer) = &mut session.role else {
+            return;
+        };
+        let program = self.programs.get(&session.program);
+        match viewer.current.or(viewer.target) {
+            None => viewer.lived.on_no_layer(now),
+            // It may still be shown another one, or a picture of this one that has come to a stand.
+            Some(_) if viewer.current.is_none() => {}
+            Some(source) => {
+                if let Some(layer) = program.and_then(|program| program.layer_of(source)) {
+                    viewer.lived.on_layer(now, &layer.rid, layer.size);
+                }
+            }
+        }
+        if let Some(at) = viewer.lived.take_first_stall() {
+            self.tell(ShardEvent::Stalled { number, at });
+        }
+    }
+
+    /// What is noted of a host once a second: the layers that it has on air.
+    fn look_at_host(&mut self, now: Instant, id: ProgramId) {
+        let Some(program) = self.programs.get(&id) else {
+            return;
+        };
+        let host = program.publisher.and_then(|key| self.sessions.get_mut(key));
+        if let Some(Role::Publisher(host)) = host.map(|session| &mut session.role) {
+            let on_air = program.video.iter().filter(|layer| layer.on_air(now));
+            host.lived
+                .on_layers(now, on_air.map(|layer| (&layer.rid, layer.size)));
         }
     }
 

@@ -12,6 +12,8 @@ use showrunner_transport::srtp;
 use super::message::{Carries, NewSession, ProgramId, SessionNumber};
 use super::path::Path;
 use super::viewer::Viewer;
+use crate::lived::stalls::Source;
+use crate::lived::{Hosting, Lived};
 use crate::media::ingest::Ingest;
 use crate::node::EndReason;
 
@@ -24,6 +26,26 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// A publisher's media.
 pub(super) struct Publisher {
     pub(super) ingest: Ingest,
+    /// What it lives through.
+    pub(super) lived: Hosting,
+    rtt: Option<Duration>,
+}
+
+impl Publisher {
+    /// A round trip to it, as far as it is known: what it does not send again within that is asked
+    /// for once more.
+    pub(super) fn rtt(&self) -> Duration {
+        const ASSUMED: Duration = Duration::from_millis(60);
+        self.rtt.unwrap_or(ASSUMED)
+    }
+
+    /// One was measured.
+    pub(super) fn on_round_trip(&mut self, rtt: Duration) {
+        self.rtt = Some(match self.rtt {
+            Some(known) => (known * 3 + rtt) / 4,
+            None => rtt,
+        });
+    }
 }
 
 /// What a session carries.
@@ -148,6 +170,20 @@ impl Session {
         }
     }
 
+    /// What it has lived through, now that it ends. `frames` are those of its room.
+    pub(super) fn lived(&mut self, now: Instant, frames: &Source) -> Lived {
+        match &mut self.role {
+            Role::Publisher(publisher) => {
+                let lived = std::mem::take(&mut publisher.lived);
+                lived.finish(now, self.created, publisher.ingest.losses())
+            }
+            Role::Viewer(viewer) => {
+                let lived = std::mem::take(&mut viewer.lived);
+                lived.finish(now, self.created, frames, viewer.sent_in_all())
+            }
+        }
+    }
+
     /// Whether a handshake is going on.
     pub(super) fn is_handshaking(&self) -> bool {
         self.srtp.is_none() && self.dtls.is_some()
@@ -157,6 +193,8 @@ impl Session {
 fn publisher(publishing: &Publishing, number: SessionNumber, now: Instant) -> Role {
     Role::Publisher(Box::new(Publisher {
         ingest: Ingest::new(publishing, number.0, now),
+        lived: Hosting::default(),
+        rtt: None,
     }))
 }
 

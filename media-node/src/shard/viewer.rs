@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use showrunner_rtp::bwe::{ClusterId, Sent};
 use showrunner_rtp::codec::Codec;
-use showrunner_rtp::reports::NtpTime;
+use showrunner_rtp::reports::{NtpTime, round_trip};
 use showrunner_rtp::rtcp::{self, BufferFull, ReportBlock};
 use showrunner_sdp::{SendTrack, Watching};
 use showrunner_transport::srtp::{Sender, SrtpError};
@@ -14,6 +14,8 @@ use super::choice::Choice;
 use super::outbox::{Links, Outbox};
 use super::path::Path;
 use super::way::Way;
+use crate::lived::Viewing;
+use crate::lived::stalls::Source;
 use crate::media::allocation::Rung;
 use crate::media::deadline::{Request, Verdict};
 use crate::media::forwarder::{Begin, Copied, Forwarder, Outgoing, Sublayers};
@@ -21,7 +23,7 @@ use crate::media::hiding::Hiding;
 use crate::media::layer::Layer;
 use crate::media::pacer::{Cursor, Next};
 use crate::media::packet::{SourceId, StoredPacket};
-use crate::media::quality::{Reports, round_trip};
+use crate::media::quality::Reports;
 use crate::media::redundancy::Weight;
 use crate::media::writer::{self, StreamHeader};
 use crate::node::LayerChoice;
@@ -44,6 +46,8 @@ pub(super) struct Outlet {
     probed: u16,
     packets: u32,
     octets: u32,
+    /// Datagrams and their bytes, retransmissions included.
+    sent: (u64, u64),
 }
 
 /// What must be the same when a packet goes out again under its index.
@@ -97,6 +101,7 @@ impl Outlet {
             probed: 0,
             packets: 0,
             octets: 0,
+            sent: (0, 0),
         }
     }
 
@@ -167,6 +172,7 @@ impl Outlet {
         if let Ok(len) = written {
             self.packets = self.packets.wrapping_add(1);
             self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
+            self.count(len);
             to.outbox.commit(len, to.path, to.links);
         }
     }
@@ -191,6 +197,7 @@ impl Outlet {
         let len = write(header, packet, copied, to).ok()?;
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(octets as u32);
+        self.count(len);
         if !self.as_sent.is_empty() {
             let seq = numbers.index as u16;
             self.as_sent[usize::from(seq) % AS_SENT] = AsSent {
@@ -201,6 +208,11 @@ impl Outlet {
         }
         to.outbox.commit(len, to.path, to.links);
         Some(numbers.index)
+    }
+
+    fn count(&mut self, len: usize) {
+        self.sent.0 += 1;
+        self.sent.1 += len as u64;
     }
 
     /// Sends again what the viewer misses: by RTX if it knows that, else the same packet (whose
@@ -243,7 +255,9 @@ impl Outlet {
                 write(header, packet, copied, to)
             }
         };
-        written.ok()
+        let len = written.ok()?;
+        self.count(len);
+        Some(len)
     }
 
     /// Whether the viewer can take packets that repair nothing.
@@ -288,6 +302,7 @@ impl Outlet {
         let room = to.outbox.room();
         let len = writer::write_padding(room, header, self.rtx_index, timestamp, to.srtp);
         let len = len.ok()?;
+        self.count(len);
         to.outbox.commit(len, to.path, to.links);
         Some(len)
     }
@@ -352,6 +367,8 @@ impl Run {
 /// Who a packet is sent to, and how.
 pub(super) struct Send<'a, 'b> {
     pub(super) now: Instant,
+    /// The frames that the room has had.
+    pub(super) frames: &'a Source,
     pub(super) srtp: &'a Sender,
     pub(super) path: Path,
     pub(super) outbox: &'a mut Outbox,
@@ -387,6 +404,8 @@ pub(super) struct Viewer {
     is_copying: bool,
     /// By how much what was sent last was late, because the viewer is behind.
     lag: Duration,
+    /// What it lives through.
+    pub(super) lived: Viewing,
 }
 
 impl Viewer {
@@ -411,7 +430,22 @@ impl Viewer {
             hiding: Hiding::default(),
             is_copying: false,
             lag: Duration::ZERO,
+            lived: Viewing::default(),
         }
+    }
+
+    /// Datagrams of media that it was sent, and their bytes.
+    pub(super) fn sent_in_all(&self) -> (u64, u64) {
+        let outlets = [&self.audio, &self.video].into_iter().flatten();
+        outlets.fold((0, 0), |(packets, bytes), outlet| {
+            (packets + outlet.sent.0, bytes + outlet.sent.1)
+        })
+    }
+
+    /// The SSRCs of its media.
+    pub(super) fn ssrcs(&self) -> impl Iterator<Item = u32> {
+        let outlets = [&self.audio, &self.video].into_iter().flatten();
+        outlets.map(|outlet| outlet.track.ssrc)
     }
 
     /// Whether it takes video at all.
@@ -446,6 +480,7 @@ impl Viewer {
         for packet in packets {
             outlet.send_sound(source, packet, layer, &self.hiding, &mut self.way, to);
         }
+        self.lived.on_sent(to.now, to.frames);
     }
 
     /// Forwards packets of a layer, if the viewer is on it; or switches to it, if it waits for
@@ -475,6 +510,7 @@ impl Viewer {
             self.cursor = Cursor::live_from(packets[0].seq);
             self.first_picture.get_or_insert(to.now);
             self.video_since = Some(to.now);
+            self.lived.on_layer(to.now, &layer.rid, layer.size);
             switched = true;
         }
         self.way.refill(to.now);
@@ -486,6 +522,7 @@ impl Viewer {
                 && let Some(index) = outlet.send(source, packet, Sent::Media, &mut self.way, to)
             {
                 run.add(index);
+                self.lived.on_picture(to.now, packet, to.frames);
             }
         }
         if let Some(first) = packets.first() {
@@ -524,6 +561,7 @@ impl Viewer {
         outlet.numbers.want(self.sublayers);
         self.video_since = Some(now);
         self.first_picture.get_or_insert(now);
+        self.lived.on_layer(now, &layer.rid, layer.size);
         if catch_up {
             let begin = Begin::CatchUp { live };
             outlet.numbers.begin(layer.source, first, begin);
@@ -584,6 +622,7 @@ impl Viewer {
                     };
                     let mut run = Run::default();
                     run.add(index);
+                    self.lived.on_picture(to.now, packet, to.frames);
                     self.copy(to.now, run, layer.is_of_keyframe(packet));
                     return Fed::Sent(packet.payload().len());
                 }
@@ -776,15 +815,24 @@ impl Viewer {
         let video = is(&self.video);
         if video || is(&self.audio) {
             self.reports.on_report(now, ntp, video, block);
+            let rtt = round_trip(ntp, block.last_sr, block.delay_since_last_sr);
+            self.lived.on_report(now, block, rtt);
             if video {
-                let rtt = round_trip(ntp, block);
                 self.way.on_receiver_report(now, block.fraction_lost, rtt);
             }
-            let wanted_bps = self.choice.wanted_bps().max(1);
-            let headroom = self.way.estimate().target_bps as f32 / wanted_bps as f32;
-            self.hiding
-                .update(now, self.reports.quality(), Some(headroom));
+            self.protect(now);
         }
+    }
+
+    /// What the path would have to carry for losses to be hidden best, beside so many bit/s.
+    pub(super) fn hiding_goal_bps(&self, wanted_bps: u64) -> Option<u64> {
+        self.hiding.goal_bps(wanted_bps)
+    }
+
+    /// Has losses hidden as the path needs it now.
+    pub(super) fn protect(&mut self, now: Instant) {
+        let room = self.way.room(self.choice.wanted_bps());
+        self.hiding.update(now, self.reports.quality(), Some(room));
     }
 
     /// Whether a keyframe request by the viewer is to be followed now.

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::bwe::{Basis, Config, Estimate, Estimator, Probe, Sent};
+use showrunner_rtp::bwe::{Basis, Config, Estimate, Estimator, Probe, Sent, Usage};
 use showrunner_rtp::rtcp::TransportCc;
 use showrunner_sdp::SendTrack;
 
+use crate::media::hiding::Room;
 use crate::media::pacer::Budget;
 use crate::media::writer::StreamHeader;
 
@@ -20,6 +21,9 @@ const UNKNOWN_BPS: u64 = 2_000_000;
 /// Where the estimate begins for peers that report nothing but loss, in bit/s: probes tell nothing of their paths, so
 /// what is sent must be enough to find out.
 const UNREPORTED_BPS: u64 = 3_000_000;
+
+/// A queue that has to drain before more is sent than the path carries.
+const STANDING: Duration = Duration::from_millis(40);
 
 /// The pace follows the estimate in steps of this part.
 const STEP: u64 = 32;
@@ -129,6 +133,18 @@ impl Way {
         self.estimator.estimate()
     }
 
+    /// What the path has room for, if so many bit/s are sent to the viewer.
+    pub(super) fn room(&self, wanted_bps: u64) -> Room {
+        /// A queue this long is a full path's, not a burst of packets.
+        const QUEUED: Duration = Duration::from_millis(50);
+        let estimate = self.estimator.estimate();
+        Room {
+            path_bps: estimate.target_bps,
+            wanted_bps,
+            is_full: estimate.usage == Usage::Over || estimate.queue_delay > QUEUED,
+        }
+    }
+
     /// What may be sent now to find out more.
     pub(super) fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         self.estimator.poll_probe(now)
@@ -140,6 +156,12 @@ impl Way {
         let path_bps = match estimate.basis {
             Basis::Nothing => estimate.target_bps.max(UNKNOWN_BPS),
             Basis::TransportWide | Basis::Remb | Basis::ReceiverReports => estimate.target_bps,
+        };
+        // Nothing is gained by sending ahead of the estimate into a queue that is to drain.
+        let path_bps = if estimate.queue_delay > STANDING {
+            path_bps * 2 / 3
+        } else {
+            path_bps
         };
         if path_bps.abs_diff(self.path_bps) * STEP > self.path_bps {
             self.path_bps = path_bps;

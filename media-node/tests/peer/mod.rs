@@ -18,7 +18,9 @@ use showrunner_rtp::packet::{self, Header, HeaderWriter};
 use showrunner_rtp::rtcp;
 use showrunner_transport::dtls::{Dtls, DtlsEvent, Identity};
 use showrunner_transport::ice::IceClient;
-use showrunner_transport::srtp::{MAX_OVERHEAD, Profile, Receiver, Sender, SrtpKeys, StreamState};
+use showrunner_transport::srtp::{
+    MAX_OVERHEAD, Profile, Receiver, Sender, SrtpError, SrtpKeys, StreamState,
+};
 use showrunner_transport::stun::{Builder, Class, Message, TransactionId};
 use showrunner_transport::{Fingerprint, IceCredentials};
 use tokio::net::UdpSocket;
@@ -45,7 +47,10 @@ struct Srtp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     pub ssrc: u32,
+    pub payload_type: u8,
     pub seq: u16,
+    /// Id and value of each header extension.
+    pub extensions: Vec<(u8, Vec<u8>)>,
     pub payload: Vec<u8>,
 }
 
@@ -68,10 +73,14 @@ pub struct Peer {
     asked: VecDeque<(u32, u16)>,
     /// How often it asked for a keyframe.
     keyframes_asked: usize,
+    /// What it reported of times (RFC 3611).
+    extended: VecDeque<rtcp::Extended>,
     checks: u64,
     succeeded: HashSet<TransactionId>,
     closed: bool,
     next_index: u64,
+    /// Media datagrams as they came, those that came twice as well, if they are to be kept.
+    pub kept: Option<Vec<Vec<u8>>>,
     /// What its media comes by, if that is slow.
     slow: Option<slow::SlowPath>,
 }
@@ -172,10 +181,12 @@ impl Peer {
             packets: VecDeque::new(),
             asked: VecDeque::new(),
             keyframes_asked: 0,
+            extended: VecDeque::new(),
             checks: 0,
             succeeded: HashSet::new(),
             closed: false,
             next_index: 1000,
+            kept: None,
             slow: None,
         }
     }
@@ -326,6 +337,15 @@ impl Peer {
         self.send_rtcp(&buffer[..len]).await;
     }
 
+    /// Until so many media datagrams have come that are kept.
+    pub async fn keep(&mut self, count: usize) -> Vec<Vec<u8>> {
+        self.until("receive", |peer| {
+            let kept = peer.kept.as_ref()?;
+            (kept.len() >= count).then(|| kept.clone())
+        })
+        .await
+    }
+
     /// Until the node asks for a keyframe.
     pub async fn be_asked_for_keyframe(&mut self) {
         let before = self.keyframes_asked;
@@ -333,6 +353,12 @@ impl Peer {
             (peer.keyframes_asked > before).then_some(())
         })
         .await;
+    }
+
+    /// The next that the node reports of times.
+    pub async fn next_extended(&mut self) -> rtcp::Extended {
+        self.until("be told of times", |peer| peer.extended.pop_front())
+            .await
     }
 
     /// The next packet that comes.
@@ -446,6 +472,7 @@ impl Peer {
                     ..
                 } => self.asked.extend(entries.map(|seq| (media_ssrc, seq))),
                 rtcp::Packet::Pli { .. } => self.keyframes_asked += 1,
+                rtcp::Packet::ExtendedReport { blocks, .. } => self.extended.extend(blocks),
                 _ => {}
             }
         }
@@ -455,12 +482,24 @@ impl Peer {
         let header = Header::parse(datagram).expect("RTP");
         let srtp = self.srtp.as_ref().expect("a connection");
         let state = self.streams.entry(header.ssrc).or_default();
+        let as_it_came = self.kept.is_some().then(|| datagram.to_vec());
         let opened = srtp.receiver.open_rtp(state, datagram, header.len);
+        if let Some((kept, as_it_came)) = self.kept.as_mut().zip(as_it_came) {
+            kept.push(as_it_came);
+            if opened == Err(SrtpError::Replay) {
+                return;
+            }
+        }
         let opened = opened.expect("an authentic packet that never came before");
         let payload = packet::payload(&datagram[..opened.len], &header).expect("a payload");
         let packet = Packet {
             ssrc: header.ssrc,
+            payload_type: header.payload_type,
             seq: header.sequence_number,
+            extensions: header
+                .extensions(datagram)
+                .map(|(id, value)| (id, value.to_vec()))
+                .collect(),
             payload: payload.to_vec(),
         };
         let Some(slow) = &mut self.slow else {

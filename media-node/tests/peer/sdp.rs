@@ -41,6 +41,37 @@ fn offer(IceCredentials { ufrag, pwd }: &IceCredentials, fingerprint: Fingerprin
     )
 }
 
+pub const RED: u8 = 63;
+/// The playout-delay extension's number.
+pub const PLAYOUT_DELAY: u8 = 5;
+
+/// An offer with sound, that may be redundant, and bounds of delay.
+pub fn with_sound(offer: String) -> String {
+    let direction = if offer.ends_with("a=recvonly\r\n") {
+        "recvonly"
+    } else {
+        "sendonly"
+    };
+    let extension = format!(
+        "a=extmap:{PLAYOUT_DELAY} http://www.webrtc.org/experiments/rtp-hdrext/playout-delay\r\n"
+    );
+    let offer = offer.replace("BUNDLE 0\r\n", "BUNDLE 0 1\r\n") + &extension;
+    let ice: String = offer
+        .lines()
+        .filter(|l| {
+            ["a=ice-", "a=fingerprint", "a=setup", "a=rtcp-"]
+                .iter()
+                .any(|p| l.starts_with(p) && !l.starts_with("a=rtcp-fb"))
+        })
+        .map(|l| format!("{l}\r\n"))
+        .collect();
+    format!(
+        "{offer}m=audio 9 UDP/TLS/RTP/SAVPF {OPUS} {RED}\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n{ice}\
+         a=rtpmap:{OPUS} opus/48000/2\r\na=fmtp:{OPUS} minptime=10;useinbandfec=1\r\n\
+         a=rtpmap:{RED} red/48000/2\r\na=fmtp:{RED} {OPUS}/{OPUS}\r\na={direction}\r\n"
+    )
+}
+
 /// Sound, and a picture in layers.
 pub fn publish_simulcast(ice: &IceCredentials, fingerprint: Fingerprint, rids: &[&str]) -> String {
     let mut offer = both(ice, fingerprint, "a=sendonly\r\n", false);
@@ -53,6 +84,15 @@ pub fn publish_simulcast(ice: &IceCredentials, fingerprint: Fingerprint, rids: &
 /// Sound and picture, with transport-wide feedback on both.
 pub fn watch_reporting(ice: &IceCredentials, fingerprint: Fingerprint) -> String {
     both(ice, fingerprint, "a=recvonly\r\n", true)
+}
+
+/// The same, without retransmissions by RTX.
+pub fn watch_without_rtx(ice: &IceCredentials, fingerprint: Fingerprint) -> String {
+    let offer = watch_reporting(ice, fingerprint);
+    let rtx = format!("a=rtpmap:{RTX} rtx/90000\r\na=fmtp:{RTX} apt={VP8}\r\n");
+    offer
+        .replace(&rtx, "")
+        .replace(&format!("SAVPF {VP8} {RTX}"), &format!("SAVPF {VP8}"))
 }
 
 /// An offer of sound, and of a picture whose section is the last.

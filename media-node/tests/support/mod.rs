@@ -171,6 +171,14 @@ impl Harness {
             .await;
     }
 
+    /// Has the shard report which layers of its only program are wanted.
+    pub fn want(&self, rids: &[&str]) {
+        self.tell(ShardEvent::Wanted {
+            program: ProgramId(0),
+            rids: rids.iter().map(|rid| Arc::from(*rid)).collect(),
+        });
+    }
+
     /// Ends a session as the node itself does, and waits until HTTP has noticed.
     pub async fn lose(&self, session: &str) {
         let id = session

@@ -64,6 +64,22 @@ describe('an event', () => {
     expect(parseEvent({ type: 'reconnect', data: '{}' }, base)).toEqual({ type: 'reconnect', url: undefined });
   });
 
+  it('tells what is sent and why not more', () => {
+    const data = '{"state":"paused","reason":"network","estimateBps":90000}';
+    expect(parseEvent({ type: 'adaptation', data }, base)).toEqual({
+      type: 'adaptation',
+      adaptation: { state: 'paused', reason: 'network', rid: undefined, width: undefined, height: undefined, estimate: 90_000 },
+    });
+    expect(parseEvent({ type: 'adaptation', data: '{"state":"?"}' }, base)).toMatchObject({
+      adaptation: { state: 'playing', reason: 'none' },
+    });
+  });
+
+  it('tells a host which layers are wanted', () => {
+    expect(parseEvent({ type: 'wanted', data: '{"rids":["q",7,"f"]}' }, base)).toEqual({ type: 'wanted', rids: ['q', 'f'] });
+    expect(parseEvent({ type: 'wanted', data: '{}' }, base)).toBeUndefined();
+  });
+
   it('is ignored when unknown or broken', () => {
     expect(parseEvent({ type: 'scte35', data: '/DA8' }, base)).toBeUndefined();
     expect(parseEvent({ type: 'viewercount', data: 'three' }, base)).toBeUndefined();

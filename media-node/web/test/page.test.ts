@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { HttpError } from '../src/client/http';
 import { parseRoute, tokenIn, tokenOf } from '../src/page/route';
-import { bitrate, layerLabel, publishSummary, serverProblem } from '../src/page/words';
+import { bitrate, layerLabel, serverProblem } from '../src/page/words';
 
 it('reads the room from the address', () => {
   expect(parseRoute('/rooms/default/my-show')).toEqual({ namespace: 'default', room: 'my-show', isHost: false });
@@ -36,14 +36,6 @@ it('says what to do about a refusal', () => {
   expect(serverProblem(new HttpError(404, 'no room', undefined))).toContain('over');
   expect(serverProblem(new HttpError(422, 'two video tracks', undefined))).toContain('two video tracks');
   expect(serverProblem(new TypeError('Failed to fetch'))).toContain('network');
-});
-
-it('sums up the quality by its worst trouble', () => {
-  const layer = { rid: 'f', width: 1280, height: 720, framesPerSecond: 29.6, bitrate: 1, loss: 0, roundTripMs: 1 };
-  const stats = { layers: [layer], codec: 'VP8', audioBitrate: 0, availableBitrate: undefined, limitedBy: undefined };
-  expect(publishSummary(stats)).toBe('Sending 1280×720 at 30 frames a second. All good.');
-  expect(publishSummary({ ...stats, limitedBy: 'network' })).toContain('upload is too slow');
-  expect(publishSummary({ ...stats, layers: [{ ...layer, loss: 0.1 }] })).toContain('loses packets');
 });
 
 it('writes bitrates in the unit that fits', () => {

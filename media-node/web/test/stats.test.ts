@@ -16,7 +16,7 @@ it('tells bitrate, loss and round trip of each sent layer', () => {
   const stats = publishStats(at(3_000, 600_000), at(1_000, 100_000));
   expect(stats.layers.map((layer) => layer.rid)).toEqual(['q', 'f']);
   expect(stats.layers[1]).toEqual({
-    rid: 'f', width: 1280, height: 720, framesPerSecond: 30, bitrate: 2_000_000, loss: 0.02, roundTripMs: 40,
+    rid: 'f', width: 1280, height: 720, framesPerSecond: 30, bitrate: 2_000_000, loss: 0.02, roundTripMs: 40, isUnwanted: false,
   });
   expect(stats.codec).toBe('VP8');
   expect(stats.limitedBy).toBe('network');

@@ -45,8 +45,8 @@ pub struct Policy {
     pub buffer: Buffer,
     /// Times at which it is known how much is needed.
     pub schedules: Vec<Schedule>,
-    /// How long after its start a room is believed to become as large as announced, in seconds; none: announcements of
-    /// rooms don't count.
+    /// How long viewers who were announced may take to come, in seconds since their host is on air: they count less and
+    /// less until then. None: announcements of rooms don't count.
     pub announced_seconds: Option<u32>,
     /// From how many of the last seconds the trend is taken; none: no forecast.
     pub forecast_seconds: Option<u32>,
@@ -97,6 +97,28 @@ pub struct Spare {
     pub percent: u32,
 }
 
+impl Announcement {
+    /// Viewers who were announced and may still come: all until the host is on air, then fewer and fewer. A host who is
+    /// not there within a quarter of an hour has forgotten.
+    #[must_use]
+    pub fn promised(&self, now: i64, lead: u32, patience: u32) -> f64 {
+        let missing = f64::from(self.expected.saturating_sub(self.viewers));
+        let since_start = now.saturating_sub(self.start);
+        let waited = match self.on_air {
+            Some(on_air) => now.saturating_sub(on_air.max(self.start)).max(0) as f64,
+            None if since_start > LATEST => return 0.0,
+            None => 0.0,
+        };
+        if since_start < -i64::from(lead) || patience == 0 {
+            return 0.0;
+        }
+        missing * (1.0 - waited / f64::from(patience)).max(0.0)
+    }
+}
+
+/// How late a host may be, in seconds.
+const LATEST: i64 = 900;
+
 impl Spare {
     fn of(&self, need: f64) -> f64 {
         (need * f64::from(self.percent) / 100.0).max(self.number as f64)
@@ -128,8 +150,8 @@ impl Default for Policy {
             },
             buffer: Buffer::default(),
             schedules: Vec::new(),
-            announced_seconds: Some(300),
-            forecast_seconds: Some(60),
+            announced_seconds: Some(240),
+            forecast_seconds: Some(30),
             default_lead_seconds: 60,
             scale_up: Pace {
                 pods: 20,
@@ -201,6 +223,8 @@ pub struct Report {
 pub struct Announcement {
     /// When its viewers are expected, in seconds since 1970.
     pub start: i64,
+    /// Since when its host is on air, in seconds since 1970; none: not yet. Viewers are as late as their host.
+    pub on_air: Option<i64>,
     /// How many.
     pub expected: u32,
     /// How many are there.

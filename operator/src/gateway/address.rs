@@ -49,6 +49,8 @@ pub enum Part {
     Stream(u32),
     /// The choice of a layer.
     Layer,
+    /// What a viewer's page tells.
+    Report,
 }
 
 /// A session's name on its pod: characters of base64url, so that it can stand in a path as it is.
@@ -123,6 +125,7 @@ impl Resource {
             (Some("events"), None) => Part::Events,
             (Some("events"), Some(number)) => Part::Stream(stream_number(number)?),
             (Some("layer"), None) => Part::Layer,
+            (Some("report"), None) => Part::Report,
             _ => return None,
         };
         segments.next().is_none().then_some(Resource { id, part })
@@ -206,6 +209,7 @@ impl fmt::Display for Part {
             Part::Events => f.write_str("/events"),
             Part::Stream(number) => write!(f, "/events/{number}"),
             Part::Layer => f.write_str("/layer"),
+            Part::Report => f.write_str("/report"),
         }
     }
 }
@@ -248,6 +252,7 @@ mod tests {
             (Part::Events, "/sessions/aB-_9/events"),
             (Part::Stream(7), "/sessions/aB-_9/events/7"),
             (Part::Layer, "/sessions/aB-_9/layer"),
+            (Part::Report, "/sessions/aB-_9/report"),
         ] {
             let resource = Resource::parse(on_pod).unwrap();
             assert_eq!(resource.part, part);
@@ -299,6 +304,9 @@ mod tests {
             "/whep/shop/sale/sessions/media.a/id/events/4294967296",
             "/whep/shop/sale/sessions/media.a/id/events/1/x",
             "/whep/shop/sale/sessions/media.a/id/layer/x",
+            "/whep/shop/sale/sessions/media.a/id/report/",
+            "/whep/shop/sale/sessions/media.a/id/report/x",
+            "/whep/shop/sale/sessions/media.a/id/reports",
         ] {
             assert_eq!(Address::parse(path), None, "{path}");
         }
@@ -310,7 +318,7 @@ mod tests {
     fn paths() -> impl Strategy<Value = String> {
         let pieces = prop::sample::select(vec![
             "/", "whep", "whip", "shop", "sale", "sessions", "media.a", "id", "events", "layer",
-            "7", "..", "%2f", "%00", "?", "#", "\\", " ", "ä", "\r\n", ".", "-",
+            "report", "7", "..", "%2f", "%00", "?", "#", "\\", " ", "ä", "\r\n", ".", "-",
         ]);
         prop::collection::vec(pieces, 0..16).prop_map(|pieces| pieces.concat())
     }

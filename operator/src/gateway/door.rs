@@ -107,6 +107,7 @@ impl Offered {
             Part::Events => ("POST, OPTIONS", Some((ACCEPT_POST, JSON))),
             Part::Stream(_) => ("GET, HEAD, DELETE, OPTIONS", None),
             Part::Layer => ("POST, DELETE, OPTIONS", Some((ACCEPT_POST, JSON))),
+            Part::Report => ("POST, OPTIONS", Some((ACCEPT_POST, JSON))),
         };
         Offered { methods, accepts }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, LINK, LOCATION, RETRY_AFTER,
+    USER_AGENT,
 };
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
@@ -29,7 +30,7 @@ pub(super) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post"
 pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-const OF_REQUESTS: [HeaderName; 4] = [ACCEPT, CONTENT_TYPE, IF_MATCH, LAST_EVENT_ID];
+const OF_REQUESTS: [HeaderName; 5] = [ACCEPT, CONTENT_TYPE, IF_MATCH, LAST_EVENT_ID, USER_AGENT];
 const OF_ANSWERS: [HeaderName; 6] = [
     CONTENT_TYPE,
     ETAG,

@@ -101,7 +101,7 @@ impl Sites {
         let known = self.pods_of(site, &namespace);
         let wish = Site {
             replicas: site.spec.replicas,
-            template: template::template_hash(site, &self.world.config.media_node_image),
+            template: template::template_hash(site, &self.world.config.pod_defaults()),
             drain_seconds: site.spec.drain.deadline_seconds,
         };
         let clock = Instant::now();
@@ -245,7 +245,7 @@ impl Sites {
         ordinal: u32,
     ) -> Result<(), WriteError> {
         let api: Api<Pod> = Api::namespaced(self.world.hand.client(), namespace);
-        let pod = template::pod(site, &self.world.config.media_node_image, ordinal);
+        let pod = template::pod(site, &self.world.config.pod_defaults(), ordinal);
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()

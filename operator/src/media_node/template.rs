@@ -24,10 +24,19 @@ const GRACE: i64 = 30;
 const MACHINE_PATIENCE: i64 = 30;
 const KEYS_DIR: &str = "/etc/showrunner";
 
+/// What the pods of all sites have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodDefaults {
+    /// The image, where a site names none.
+    pub image: String,
+    /// Whether they write a record of each session to their standard output.
+    pub session_records: bool,
+}
+
 /// The pod with this ordinal.
 #[must_use]
-pub fn pod(site: &MediaNode, default_image: &str, ordinal: u32) -> Pod {
-    let mut pod = plain(site, default_image);
+pub fn pod(site: &MediaNode, defaults: &PodDefaults, ordinal: u32) -> Pod {
+    let mut pod = plain(site, defaults);
     let hash = hash(&pod);
     let name = pod_name(&site.name_any(), ordinal);
     let meta = &mut pod.metadata;
@@ -44,8 +53,8 @@ pub fn pod(site: &MediaNode, default_image: &str, ordinal: u32) -> Pod {
 
 /// Names what the pods of a site are made from.
 #[must_use]
-pub fn template_hash(site: &MediaNode, default_image: &str) -> String {
-    hash(&plain(site, default_image))
+pub fn template_hash(site: &MediaNode, defaults: &PodDefaults) -> String {
+    hash(&plain(site, defaults))
 }
 
 /// The name of a pod.
@@ -63,7 +72,7 @@ pub fn ordinal(site: &str, pod: &str) -> Option<u32> {
 }
 
 /// What is the same for all pods of a site.
-fn plain(site: &MediaNode, default_image: &str) -> Pod {
+fn plain(site: &MediaNode, defaults: &PodDefaults) -> Pod {
     let template = &site.spec.template;
     let mut labels = template.labels.clone();
     let ours = [
@@ -83,12 +92,12 @@ fn plain(site: &MediaNode, default_image: &str) -> Pod {
             annotations: Some(annotations),
             ..ObjectMeta::default()
         },
-        spec: Some(spec(site, default_image)),
+        spec: Some(spec(site, defaults)),
         status: None,
     }
 }
 
-fn spec(site: &MediaNode, default_image: &str) -> PodSpec {
+fn spec(site: &MediaNode, defaults: &PodDefaults) -> PodSpec {
     let template = &site.spec.template;
     let uses_host = site.spec.reach.mode == Mode::HostNetwork;
     PodSpec {
@@ -108,7 +117,7 @@ fn spec(site: &MediaNode, default_image: &str) -> PodSpec {
             }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(site, default_image)],
+        containers: vec![container(site, defaults)],
         volumes: Some(vec![keys_volume(), scratch_volume()]),
         image_pull_secrets: listed(&template.image_pull_secrets),
         node_selector: Some(template.node_selector.clone()).filter(|selector| !selector.is_empty()),
@@ -138,7 +147,7 @@ fn tolerations(given: &[Toleration]) -> Vec<Toleration> {
     given.iter().cloned().chain(ours).collect()
 }
 
-fn container(site: &MediaNode, default_image: &str) -> Container {
+fn container(site: &MediaNode, defaults: &PodDefaults) -> Container {
     let template = &site.spec.template;
     Container {
         name: "media-node".to_owned(),
@@ -146,7 +155,7 @@ fn container(site: &MediaNode, default_image: &str) -> Container {
             template
                 .image
                 .clone()
-                .unwrap_or_else(|| default_image.to_owned()),
+                .unwrap_or_else(|| defaults.image.clone()),
         ),
         image_pull_policy: template.image_pull_policy.map(|policy| {
             match policy {
@@ -157,7 +166,7 @@ fn container(site: &MediaNode, default_image: &str) -> Container {
             .to_owned()
         }),
         command: Some(vec!["/usr/bin/media-node".to_owned()]),
-        args: Some(arguments(site)),
+        args: Some(arguments(site, defaults)),
         ports: Some(ports(site)),
         resources: template.resources.clone(),
         readiness_probe: Some(probe("/readyz", 1, 3)),
@@ -189,9 +198,11 @@ fn container(site: &MediaNode, default_image: &str) -> Container {
     }
 }
 
-fn arguments(site: &MediaNode) -> Vec<String> {
+fn arguments(site: &MediaNode, defaults: &PodDefaults) -> Vec<String> {
     let (reach, capacity) = (&site.spec.reach, &site.spec.capacity);
     let drain = site.spec.drain.deadline_seconds;
+    let records = ("--session-records", "-".to_owned());
+    let records = defaults.session_records.then_some(records);
     // Publishers are sessions too: one or so for each room.
     let sessions = capacity.viewers.saturating_add(capacity.rooms);
     [
@@ -207,6 +218,7 @@ fn arguments(site: &MediaNode) -> Vec<String> {
         ("--log-format", "json".to_owned()),
     ]
     .into_iter()
+    .chain(records)
     .flat_map(|(flag, value)| [flag.to_owned(), value])
     .collect()
 }
@@ -304,11 +316,33 @@ mod tests {
         .unwrap()
     }
 
+    fn of(image: &str) -> PodDefaults {
+        PodDefaults {
+            image: image.to_owned(),
+            session_records: false,
+        }
+    }
+
+    #[test]
+    fn pods_write_session_records_if_they_are_to() {
+        let site = site(serde_json::json!({"region": "eu"}));
+        let args = |session_records| {
+            let defaults = PodDefaults {
+                session_records,
+                ..of("i")
+            };
+            let spec = pod(&site, &defaults, 0).spec.unwrap();
+            spec.containers[0].args.clone().unwrap().join(" ")
+        };
+        assert!(!args(false).contains("session-records"));
+        assert!(args(true).ends_with("--session-records -"));
+    }
+
     #[test]
     fn the_hash_follows_what_pods_are_made_from_and_nothing_else() {
         use serde_json::json;
         let plain = site(json!({"region": "eu"}));
-        let hash = |site: &MediaNode| template_hash(site, "showrunner:1");
+        let hash = |site: &MediaNode| template_hash(site, &of("showrunner:1"));
         assert_eq!(
             hash(&plain),
             hash(&site(json!({"region": "eu", "replicas": 7})))
@@ -329,8 +363,8 @@ mod tests {
         ] {
             assert_ne!(hash(&plain), hash(&site(changed.clone())), "{changed}");
         }
-        assert_ne!(hash(&plain), template_hash(&plain, "showrunner:2"));
-        let made = pod(&plain, "showrunner:1", 3);
+        assert_ne!(hash(&plain), template_hash(&plain, &of("showrunner:2")));
+        let made = pod(&plain, &of("showrunner:1"), 3);
         assert_eq!(made.annotations()[annotation::TEMPLATE], hash(&plain));
         assert_eq!(made.name_any(), "eu-3");
         assert_eq!(made.owner_references()[0].uid, "u");
@@ -362,7 +396,7 @@ mod tests {
             ("NodePort", None, None),
         ] {
             let site = site(serde_json::json!({"region": "eu", "reach": {"mode": mode}}));
-            let made = pod(&site, "i", 0);
+            let made = pod(&site, &of("i"), 0);
             let ports = made.spec.unwrap().containers.remove(0).ports.unwrap();
             let on_host = |name: &str| {
                 ports
@@ -382,7 +416,7 @@ mod tests {
 
     #[test]
     fn pods_have_no_more_rights_than_they_need() {
-        let made = pod(&site(serde_json::json!({"region": "eu"})), "i", 0)
+        let made = pod(&site(serde_json::json!({"region": "eu"})), &of("i"), 0)
             .spec
             .unwrap();
         assert_eq!(made.automount_service_account_token, Some(false));

@@ -12,6 +12,7 @@ const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 const JSON: &str = "application/json";
 const EVENTS: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 const LAYER: &str = "urn:ietf:params:whep:ext:core:layer";
+const REPORT: &str = "urn:showrunner:whep:report";
 
 /// The events that viewers here ask for.
 const WANTED: &str = "[\"active\",\"viewercount\",\"reconnect\"]";
@@ -74,6 +75,10 @@ async fn a_viewer_waits_then_watches_and_hears_of_the_room() {
     assert!(is_part_of_a_session(&events, Part::Events), "{events}");
     assert!(is_part_of_a_session(&layer, Part::Layer), "{layer}");
 
+    let report = created.link(REPORT);
+    assert!(is_part_of_a_session(&report, Part::Report), "{report}");
+    let said = cluster.request("POST", &report).body(JSON, "{}").await;
+    assert_eq!(said.status, StatusCode::NO_CONTENT, "{said:?}");
     let chosen = cluster.request("POST", &layer).body(JSON, "{}").await;
     assert_eq!(chosen.status, StatusCode::OK, "{chosen:?}");
     let made = cluster.request("POST", &events).body(JSON, WANTED).await;

@@ -201,6 +201,7 @@ async fn viewers_of_a_closed_room_need_one_too_for_all_that_they_do() {
         ("POST", format!("{session}/events")),
         ("GET", format!("{session}/events/0")),
         ("POST", format!("{session}/layer")),
+        ("POST", format!("{session}/report")),
     ] {
         let answer = cluster.request(method, &path).send().await;
         is_refused(&answer, 401, NO_TOKEN);

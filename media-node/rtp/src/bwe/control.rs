@@ -9,19 +9,68 @@ const BACK_OFF: f64 = 0.85;
 
 /// The same with a queue so long that it has to drain faster.
 const BACK_OFF_FAR: f64 = 0.7;
-const LONG_QUEUE_US: i64 = 150_000;
+const LONG_QUEUE_US: i64 = 200_000;
 
-/// Growth a second, far from what the path is known to carry.
+/// Growth a second, of the rate, before the path was ever full.
 const GROWTH: f64 = 0.15;
 
 /// What the rate may be at most, of what comes through: not more is known to.
-const HEADROOM: f64 = 1.5;
+const HEADROOM: f64 = 1.3;
+
+/// … and beside somebody who takes what is not taken.
+const HEADROOM_BESIDE: f64 = 5.0;
+
+/// Who sends less than this is small on any path that carries pictures.
+const SMALL_BPS: f64 = 450_000.0;
+
+/// A rate is lower, and not just about the same, when it is below this share.
+const LOWER: f64 = 0.97;
+
+/// A queue that stands for longer is no burst.
+const FRESH_US: i64 = 500_000;
+
+/// Share of what is wanted that is all of it, but for chance.
+const GETS_THROUGH: f64 = 0.9;
+
+/// … and a share that is more: what stands in the queue are large frames that go through it.
+const MORE_GETS_THROUGH: f64 = 1.08;
+
+/// A trend is not believed while less than this stands in the queue: a frame that is larger than
+/// the others makes one too.
+const REAL_QUEUE_US: i64 = 15_000;
+
+/// A queue that has grown to so much, and with two feedbacks in a row, needs no trend; nor does one
+/// that has grown to so much more.
+const PLAIN_QUEUE_US: i64 = 60_000;
+const FAR_QUEUE_US: i64 = 120_000;
+
+/// By how much the queue must have grown after the rate was lowered, to lower it once more before
+/// the path can have answered.
+const GROWN_ON_US: i64 = 20_000;
+
+/// A rate of less than this share of what it was has given way, when no more than so much of it is
+/// sent; for so long nothing more is given.
+const GAVE_WAY: f64 = 0.4;
+const OBEYS: f64 = 1.2;
+const GIVES_WAY_US: i64 = 4_000_000;
+
+/// Share of what the path carried while the queue drained that is sent afterwards, if it drained
+/// within this time.
+const RECOVERS: f64 = 0.92;
+const RECOVERS_US: i64 = 3_000_000;
+
+/// Share that is sent after loss beside somebody who gives way for loss only.
+const BACK_OFF_BESIDE: f64 = 0.9;
 
 /// A queue in which it is not grown further.
 const CALM_QUEUE_US: i64 = 30_000;
 
-/// Least rates of growth near the path's capacity, in bit/s a second.
-const LEAST_GROWTH_BPS: f64 = 20_000.0;
+/// Growth after over-use, in bit/s a second: slow at first, as the path's capacity is near, then
+/// faster and faster, as it must have changed. It goes by time and not by rate, so that all that
+/// share a path end up with equal shares.
+const CAREFUL_GROWTH_BPS: f64 = 60_000.0;
+const CAREFUL_FOR_US: f64 = 2_000_000.0;
+const FASTEST_GROWTH: f64 = 0.5;
 
 /// What is seen of the path with a feedback.
 #[derive(Clone, Copy, Debug)]
@@ -29,41 +78,44 @@ pub(super) struct Sight {
     pub(super) now_us: i64,
     pub(super) usage: Usage,
     pub(super) verdict: Verdict,
-    /// What always waits in the queue.
+    /// What stands in the queue, and by how much that grew.
     pub(super) queue_us: i64,
-    pub(super) queue_drains: bool,
+    pub(super) queue_growth_us: i64,
+    /// It grew with the feedback before, too.
+    pub(super) grows_on: bool,
+    /// Somebody else keeps the queue full.
+    pub(super) has_rival: bool,
+    /// What was sent in the time that this is about.
+    pub(super) sent_bps: f64,
+    /// What is sent by decision.
+    pub(super) wanted_bps: f64,
     /// What the path carried lately, with what it loses anyway counted in.
     pub(super) carried_bps: Option<f64>,
     pub(super) rtt_us: i64,
-    /// Much less is sent than might be.
-    pub(super) is_limited_by_source: bool,
+    /// About as much is sent as may be.
+    pub(super) is_used: bool,
 }
 
-/// What the path was found to carry when it was full.
-#[derive(Clone, Copy, Debug, Default)]
-struct Capacity {
-    mean_bps: Option<f64>,
-    /// Variance, in units of the mean.
-    spread: f64,
+impl Sight {
+    /// Whether more is sent than goes through.
+    fn is_overused(&self) -> bool {
+        let trend = self.usage == Usage::Over && self.queue_us > REAL_QUEUE_US;
+        let far = self.queue_us > FAR_QUEUE_US || (self.grows_on && self.queue_us > PLAIN_QUEUE_US);
+        trend || (far && self.queue_growth_us > 0)
+    }
 }
 
-impl Capacity {
-    fn add(&mut self, bps: f64) {
-        let mean = *self.mean_bps.get_or_insert(bps);
-        let mean = mean + 0.05 * (bps - mean);
-        let off = (mean - bps) / mean.max(1.0).sqrt();
-        self.spread = (0.95 * self.spread + 0.05 * off * off / 1e3).clamp(0.4, 2.5);
-        self.mean_bps = Some(mean);
+impl Sight {
+    /// What was asked of the path. More may be wanted as of just now.
+    fn asked_bps(&self) -> f64 {
+        self.wanted_bps.min(self.sent_bps)
     }
 
-    /// Forgets a capacity that what was seen now contradicts.
-    fn check(&mut self, bps: f64) {
-        if let Some(mean) = self.mean_bps {
-            let deviation = 3.0 * (self.spread * 1e3 * mean).sqrt();
-            if (bps - mean).abs() > deviation {
-                *self = Self::default();
-            }
-        }
+    /// Whether so little is sent, and comes through, that whatever fills the path is somebody else.
+    fn is_small(&self, carried_bps: f64) -> bool {
+        self.sent_bps < SMALL_BPS
+            && carried_bps > GETS_THROUGH * self.sent_bps
+            && self.verdict != Verdict::Congested
     }
 }
 
@@ -73,11 +125,14 @@ pub(super) struct RateControl {
     target_bps: f64,
     min_bps: f64,
     max_bps: f64,
-    capacity: Capacity,
     updated_us: Option<i64>,
     decreased_us: Option<i64>,
     /// The queue when it was last lowered.
     decreased_at_queue_us: i64,
+    /// Since when a queue stands, and the rate then.
+    stands: Option<(i64, f64)>,
+    /// What came through last while a queue stood: the path was full then.
+    full_bps: Option<f64>,
     /// The rate before a trial, or a silence, lowered it.
     before_trial_bps: Option<f64>,
     before_silence_bps: Option<f64>,
@@ -89,10 +144,11 @@ impl RateControl {
             target_bps: start_bps.clamp(min_bps, max_bps),
             min_bps,
             max_bps,
-            capacity: Capacity::default(),
             updated_us: None,
             decreased_us: None,
             decreased_at_queue_us: 0,
+            stands: None,
+            full_bps: None,
             before_trial_bps: None,
             before_silence_bps: None,
         }
@@ -122,6 +178,13 @@ impl RateControl {
         if let Some(before) = self.before_silence_bps.take() {
             self.set(before);
         }
+        if sight.queue_us < REAL_QUEUE_US {
+            self.stands = None;
+            self.recover(sight);
+        } else {
+            self.stands.get_or_insert((sight.now_us, self.target_bps));
+            self.full_bps = sight.carried_bps;
+        }
         match sight.verdict {
             Verdict::Congested => {
                 self.before_trial_bps = None;
@@ -141,17 +204,19 @@ impl RateControl {
             }
             Verdict::Bearable => {}
         }
-        match sight.usage {
-            Usage::Over => self.decrease(sight),
-            Usage::Under => false,
-            Usage::Normal => {
-                let growing = self.before_trial_bps.is_none() && !sight.is_limited_by_source;
-                if growing && sight.queue_us < CALM_QUEUE_US {
-                    self.increase(sight, elapsed_us);
-                }
-                false
-            }
+        if sight.has_rival {
+            // Its queue is not ours to drain; loss says when there is too much of both.
+            self.increase(sight, elapsed_us);
+            return false;
         }
+        if sight.is_overused() {
+            return self.decrease(sight);
+        }
+        let growing = self.before_trial_bps.is_none() && sight.is_used;
+        if growing && sight.usage == Usage::Normal && sight.queue_us < CALM_QUEUE_US {
+            self.increase(sight, elapsed_us);
+        }
+        false
     }
 
     fn decrease(&mut self, sight: &Sight) -> bool {
@@ -162,49 +227,87 @@ impl RateControl {
         // that it was not enough.
         let answered_us = sight.rtt_us + 150_000;
         if self.fell_within(sight.now_us, answered_us)
-            && (sight.queue_drains || sight.queue_us <= self.decreased_at_queue_us)
+            && sight.queue_us < self.decreased_at_queue_us + GROWN_ON_US
         {
             return false;
         }
-        self.capacity.check(carried);
-        self.capacity.add(carried);
-        let share = if sight.queue_us > LONG_QUEUE_US {
-            BACK_OFF_FAR
+        if !sight.has_rival && (self.gave_way(sight) || sight.is_small(carried)) {
+            return false;
+        }
+        let lowered = if sight.has_rival {
+            BACK_OFF_BESIDE * self.target_bps
+        } else if sight.queue_us > LONG_QUEUE_US {
+            BACK_OFF_FAR * carried
+        } else if carried > MORE_GETS_THROUGH * sight.wanted_bps
+            || (carried > GETS_THROUGH * sight.asked_bps() && self.is_fresh(sight))
+        {
+            // What is wanted comes through: it may be another's burst, and soon gone.
+            (BACK_OFF * self.target_bps).max(carried.max(sight.wanted_bps))
         } else {
-            BACK_OFF
+            BACK_OFF * carried
         };
-        let lowered = (share * carried).min(self.target_bps);
-        self.set(lowered);
+        let before = self.target_bps;
+        self.set(lowered.min(before));
         self.decreased_us = Some(sight.now_us);
         self.decreased_at_queue_us = sight.queue_us;
-        true
+        self.target_bps < LOWER * before
+    }
+
+    /// Whether the queue may be a burst yet.
+    fn is_fresh(&self, sight: &Sight) -> bool {
+        self.stands
+            .is_none_or(|(since_us, _)| sight.now_us - since_us < FRESH_US)
+    }
+
+    /// The queue is gone that the rate was lowered for: back to what the path carried while it drained.
+    fn recover(&mut self, sight: &Sight) {
+        let full_bps = self.full_bps.take();
+        if let Some(full_bps) = full_bps
+            && self.fell_within(sight.now_us, RECOVERS_US)
+        {
+            self.set(self.target_bps.max(RECOVERS * full_bps));
+        }
+    }
+
+    /// Whether much less is sent already than when the queue began to stand, and it stands all the
+    /// same. More of that would not help before it is known whose queue it is.
+    fn gave_way(&self, sight: &Sight) -> bool {
+        self.stands.is_some_and(|(since_us, before_bps)| {
+            self.target_bps < GAVE_WAY * before_bps
+                && sight.sent_bps < OBEYS * self.target_bps
+                && sight.now_us - since_us < GIVES_WAY_US
+        })
     }
 
     fn increase(&mut self, sight: &Sight, elapsed_us: i64) {
         let Some(carried) = sight.carried_bps else {
             return;
         };
-        self.capacity.check(carried.max(self.target_bps));
-        let elapsed_s = elapsed_us as f64 / 1e6;
-        let growth_bps = if self.capacity.mean_bps.is_some() {
-            // Half a packet a response time.
-            let response_s = (sight.rtt_us + 100_000) as f64 / 1e6;
-            (0.5 * 8.0 * 1200.0 / response_s).max(LEAST_GROWTH_BPS)
-        } else {
-            GROWTH * self.target_bps
+        let growth_bps = match self.decreased_us {
+            Some(at_us) => {
+                let since = (sight.now_us - at_us) as f64 / CAREFUL_FOR_US;
+                let growth_bps = CAREFUL_GROWTH_BPS * (1.0 + since) * (1.0 + since);
+                growth_bps.min(FASTEST_GROWTH * self.target_bps)
+            }
+            None => GROWTH * self.target_bps,
         };
-        let most = (HEADROOM * carried + 10_000.0).max(self.target_bps);
-        self.set((self.target_bps + growth_bps * elapsed_s).min(most));
+        let headroom = if sight.has_rival {
+            HEADROOM_BESIDE
+        } else {
+            HEADROOM
+        };
+        let most = (headroom * carried + 10_000.0).max(self.target_bps);
+        let grown = self.target_bps + growth_bps * elapsed_us as f64 / 1e6;
+        self.set(grown.min(most));
     }
 
-    /// A probe found that so much is carried, at least or at most.
-    pub(super) fn probed(&mut self, bps: f64, is_limit: bool, carried_bps: Option<f64>) {
+    /// A probe found that so much is carried: at least, or at most. What is sent and comes through
+    /// all the same (`in_use_bps`) is not given up for it.
+    pub(super) fn probed(&mut self, bps: f64, is_limit: bool, in_use_bps: f64) {
         if bps > self.target_bps {
-            self.capacity.check(bps);
             self.set(bps);
         } else if is_limit {
-            let lowered = bps.max(carried_bps.unwrap_or(0.0));
-            self.set(lowered.min(self.target_bps));
+            self.set(bps.max(in_use_bps).min(self.target_bps));
         }
     }
 

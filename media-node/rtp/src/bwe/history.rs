@@ -30,8 +30,13 @@ struct Entry {
     /// Lower 32 bits of the time it left.
     sent_us: u32,
     bytes: u16,
+    /// How long it was expected to wait, in 2 ms.
+    expected: u8,
     fate: Fate,
 }
+
+/// Unit of the expected wait.
+const EXPECTED_US: i64 = 2_000;
 
 /// A packet, as feedback finds it.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +44,8 @@ pub(super) struct SentPacket {
     pub(super) number: u64,
     pub(super) sent_us: i64,
     pub(super) bytes: usize,
+    /// How long it was expected to wait behind packets of its own stream.
+    pub(super) expected_us: i64,
     pub(super) fate: Fate,
 }
 
@@ -61,8 +68,13 @@ impl History {
         self.ring.len()
     }
 
+    /// Bytes that the ring takes.
+    pub(super) fn memory(&self) -> usize {
+        self.ring.capacity() * size_of::<Entry>()
+    }
+
     /// Notes a packet that leaves; its number.
-    pub(super) fn push(&mut self, now_us: i64, bytes: usize) -> u64 {
+    pub(super) fn push(&mut self, now_us: i64, bytes: usize, expected_us: i64) -> u64 {
         let number = self.next;
         self.next += 1;
         if !self.has_place(number, now_us) {
@@ -72,6 +84,7 @@ impl History {
         self.ring[slot] = Entry {
             sent_us: now_us as u32,
             bytes: bytes.min(usize::from(u16::MAX)) as u16,
+            expected: (expected_us / EXPECTED_US).clamp(0, i64::from(u8::MAX)) as u8,
             fate: Fate::Unknown,
         };
         number
@@ -95,6 +108,7 @@ impl History {
         let empty = Entry {
             sent_us: 0,
             bytes: 0,
+            expected: 0,
             fate: Fate::Received,
         };
         let mut ring = vec![empty; len];
@@ -122,6 +136,7 @@ impl History {
             number,
             sent_us: now_us - i64::from(age),
             bytes: usize::from(entry.bytes),
+            expected_us: i64::from(entry.expected) * EXPECTED_US,
             fate: entry.fate,
         })
     }
@@ -145,7 +160,7 @@ mod tests {
     fn what_is_on_the_way_is_found_across_the_wrap() {
         let mut history = History::default();
         for n in 0..70_000_i64 {
-            let number = history.push(n * 1000, 100 + n as usize % 7);
+            let number = history.push(n * 1000, 100 + n as usize % 7, 0);
             assert_eq!(number, n as u64);
             if n % 100 == 99 {
                 for number in number - 99..=number {
@@ -167,7 +182,7 @@ mod tests {
         let mut history = History::default();
         assert_eq!(history.len(), 0);
         for n in 0..1000 {
-            history.push(n, 1200);
+            history.push(n, 1200, 0);
         }
         assert_eq!(history.len(), 1024);
         for n in 0..1000 {
@@ -175,7 +190,7 @@ mod tests {
             assert_eq!(found.sent_us, n as i64);
         }
         for n in 0..100_000 {
-            history.push(n, 1200);
+            history.push(n, 1200, 0);
         }
         assert_eq!(history.len(), MAX_LEN);
     }

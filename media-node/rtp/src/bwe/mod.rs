@@ -1,13 +1,15 @@
 //! How much a viewer's path carries, from the sender's side.
 //!
 //! Every packet gets a transport-wide number (`history`); the peer reports when each came
-//! ([`crate::rtcp::TransportCc`]). From that follow how long packets queue (`queue`), whether the
-//! queue grows (`groups`, `trend`), what comes through (`rate`) and what kind of loss there is
+//! ([`crate::rtcp::TransportCc`]). From that follow how long packets queue (`queue`, less
+//! what `burst` explains), whether the
+//! queue grows (`groups`, `trend`) and whose it is (`rival`), what comes through (`rate`) and what kind of loss there is
 //! (`loss`). `control` makes a rate of it, `probe` finds out whether there is more than is
 //! used, and `fallback` serves peers that report nothing of the kind.
 //!
 //! The clock is an input. It must never: allocate per packet, trust a report, or leave its bounds.
 
+mod burst;
 mod control;
 mod fallback;
 mod groups;
@@ -16,11 +18,16 @@ mod loss;
 mod probe;
 mod queue;
 mod rate;
+mod rival;
 mod trend;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
 use crate::rtcp::TransportCc;
+use burst::Burst;
 use control::{RateControl, Sight};
 use fallback::Fallback;
 use groups::Groups;
@@ -29,28 +36,43 @@ use loss::LossControl;
 use probe::{Outlook, Prober};
 use queue::QueueDelay;
 use rate::RateMeter;
+use rival::Rival;
 use trend::Trend;
 
 pub use probe::{ClusterId, Probe};
 pub use trend::Usage;
 
-/// Windows over which rates are taken: shortly, while a queue grows, and else.
+/// Windows over which rates are taken: with a queue that has grown, and else. The short one is noisy:
+/// it holds few frames.
 const SHORT_US: i64 = 160_000;
 const LONG_US: i64 = 500_000;
 
 /// A queue that grew to so much calls for the short window.
-const GROWN_QUEUE_US: i64 = 50_000;
+const GROWN_QUEUE_US: i64 = 80_000;
+
+/// Who sends nothing for so long has paused.
+const PAUSE_US: i64 = 400_000;
+
+/// A probe that looks into a queue has at least this rate.
+const LEAST_LOOK_BPS: f64 = 300_000.0;
+
+/// How long after it was lowered the rate is not probed for.
+const PROBE_AFTER_US: i64 = 500_000;
+
+/// A queue in which a probe tells something.
+const CALM_QUEUE_US: i64 = 20_000;
 
 /// Round trip that is reckoned with before one is measured.
 const USUAL_RTT_US: i64 = 100_000;
 
 /// What may be sent is not known from what is sent when it is less than this share of it.
-const USED_SHARE: f64 = 0.7;
+const USED_SHARE: f64 = 0.85;
 
 /// Reference times are in units of 64 ms and wrap at 24 bits; deltas are in 250 µs.
 const REFERENCE_US: i64 = 64_000;
 const REFERENCE_WRAP: i64 = 1 << 24;
 const DELTA_US: i64 = 250;
+const MOST_REFERENCE: i64 = 1 << 40;
 
 /// Bounds of the estimate, and where it begins, in bit/s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,17 +147,21 @@ pub struct Estimate {
 pub struct Estimator {
     began: Instant,
     history: History,
+    burst: Burst,
     sent: RateMeter,
     acknowledged: RateMeter,
     groups: Groups,
     trend: Trend,
     queue: QueueDelay,
+    rival: Rival,
     loss: LossControl,
     control: RateControl,
     prober: Prober,
     fallback: Fallback,
     basis: Basis,
     rtt_us: Option<i64>,
+    /// None as long as nobody has said.
+    wanted_bps: Option<f64>,
     goal_bps: Option<f64>,
     /// Reference time of the last feedback, unwrapped, in 64 ms.
     reference: Option<i64>,
@@ -145,6 +171,7 @@ pub struct Estimator {
     /// When feedback last came, and how far apart it comes.
     heard_us: i64,
     feedback_every_us: i64,
+    last_sent_us: i64,
 }
 
 /// What one feedback brought.
@@ -167,11 +194,13 @@ impl Estimator {
         Self {
             began: now,
             history: History::default(),
+            burst: Burst::default(),
             sent: RateMeter::default(),
             acknowledged: RateMeter::default(),
             groups: Groups::default(),
             trend: Trend::default(),
             queue: QueueDelay::default(),
+            rival: Rival::default(),
             loss: LossControl::default(),
             control: RateControl::new(
                 config.min_bps as f64,
@@ -182,12 +211,14 @@ impl Estimator {
             fallback: Fallback::default(),
             basis: Basis::Nothing,
             rtt_us: None,
+            wanted_bps: None,
             goal_bps: None,
             reference: None,
             reported: None,
             latest_arrival_us: None,
             heard_us: 0,
             feedback_every_us: 100_000,
+            last_sent_us: i64::MIN / 2,
         }
     }
 
@@ -200,7 +231,14 @@ impl Estimator {
     /// size on the wire.
     pub fn on_sent(&mut self, now: Instant, bytes: usize, kind: Sent) -> u16 {
         let now_us = self.us(now);
-        let number = self.history.push(now_us, bytes);
+        if now_us - self.last_sent_us > PAUSE_US {
+            // Nothing could be heard of what was not sent.
+            self.heard_us = now_us;
+        }
+        self.last_sent_us = now_us;
+        let rate_bps = self.control.target_bps();
+        let expected_us = self.burst.on_sent(now_us, bytes, rate_bps);
+        let number = self.history.push(now_us, bytes, expected_us);
         self.sent.add(now_us, bytes);
         let is_probe = matches!(kind, Sent::Probe(_));
         self.prober.on_sent(number, now_us, bytes, is_probe);
@@ -241,6 +279,12 @@ impl Estimator {
         let before = self.reference.unwrap_or(time);
         let ahead = (time - before + REFERENCE_WRAP / 2).rem_euclid(REFERENCE_WRAP);
         let reference = before + ahead - REFERENCE_WRAP / 2;
+        // No peer's clock gets there; what says so is made up.
+        let reference = if reference.abs() < MOST_REFERENCE {
+            reference
+        } else {
+            time
+        };
         self.reference = Some(reference);
         reference
     }
@@ -316,9 +360,10 @@ impl Estimator {
             self.groups = Groups::default();
             return;
         }
-        let waited_us = self.queue.add(now_us, arrival_us - packet.sent_us);
+        let waited_us = self.queue.add(now_us, &packet, arrival_us);
         self.loss.received(waited_us);
-        if let Some(delta) = self.groups.add(packet.sent_us, arrival_us) {
+        let explained_us = packet.expected_us.min(waited_us);
+        if let Some(delta) = self.groups.add(packet.sent_us, arrival_us - explained_us) {
             self.trend.add(delta);
         }
     }
@@ -336,31 +381,60 @@ impl Estimator {
             self.rtt_us = Some(before_us + (rtt_us - before_us) / 4);
         }
         self.queue.close_batch();
+        let queue_us = self.queue.standing_us();
+        let sent_bps = self.sent_bps(now_us);
+        self.rival.look(now_us, queue_us, sent_bps);
         let rtt_us = self.rtt_us.unwrap_or(USUAL_RTT_US);
         let carried_bps = self.carried_bps();
         let sight = Sight {
             now_us,
             usage: self.trend.usage(),
             verdict: self.loss.judge(now_us, rtt_us),
-            queue_us: self.queue.standing_us(),
-            queue_drains: self.queue.drains(),
+            queue_us,
+            queue_growth_us: self.queue.growth_us(),
+            grows_on: self.queue.grows_on(),
+            has_rival: self.rival.is_present(),
+            sent_bps: self.reported_bps(batch).unwrap_or(sent_bps),
+            wanted_bps: self.wanted_bps.unwrap_or(sent_bps),
             carried_bps,
             rtt_us,
-            is_limited_by_source: !self.is_used(now_us),
+            is_used: self.is_used(now_us),
         };
         if self.control.update(&sight) {
-            self.prober.put_off(now_us + 1_000_000);
+            self.prober.put_off(now_us + PROBE_AFTER_US);
         }
+        self.conclude_probe(now_us);
+    }
+
+    fn conclude_probe(&mut self, now_us: i64) {
         let outlook = self.outlook(now_us);
         if let Some(found) = self.prober.conclude(now_us, self.reported, &outlook) {
-            self.control.probed(found.bps, found.is_limit, carried_bps);
+            self.rival.probed(now_us, found.bps, self.sent_bps(now_us));
+            // In a queue that is full of others' packets it found what it got, not what there is.
+            let is_limit = found.is_limit && self.queue.standing_us() < CALM_QUEUE_US;
+            let carried_bps = self.carried_bps().unwrap_or(0.0);
+            let in_use_bps = self.wanted_bps.unwrap_or(0.0).max(carried_bps);
+            self.control.probed(found.bps, is_limit, in_use_bps);
         }
+    }
+
+    fn sent_bps(&self, now_us: i64) -> f64 {
+        self.sent.bps(now_us, LONG_US).unwrap_or(0.0)
+    }
+
+    /// What was sent in the time that [`Self::carried_bps`] is about, as far as is reported.
+    fn reported_bps(&self, batch: &Batch) -> Option<f64> {
+        self.sent.bps(batch.newest_sent_us?, self.window_us())
+    }
+
+    fn window_us(&self) -> i64 {
+        let is_grown = self.queue.standing_us() > GROWN_QUEUE_US;
+        if is_grown { SHORT_US } else { LONG_US }
     }
 
     /// What the path carried lately: what came, and what it loses anyway.
     fn carried_bps(&self) -> Option<f64> {
-        let grows = self.trend.usage() == Usage::Over || self.queue.standing_us() > GROWN_QUEUE_US;
-        let window_us = if grows { SHORT_US } else { LONG_US };
+        let window_us = self.window_us();
         let until_us = self.acknowledged.until_us();
         let came_bps = self.acknowledged.bps(until_us, window_us)?;
         Some(came_bps / (1.0 - self.loss.inherent()))
@@ -368,8 +442,7 @@ impl Estimator {
 
     /// Whether about as much is sent as may be.
     fn is_used(&self, now_us: i64) -> bool {
-        let sent_bps = self.sent.bps(now_us, LONG_US).unwrap_or(0.0);
-        sent_bps >= USED_SHARE * self.control.target_bps()
+        self.sent_bps(now_us) >= USED_SHARE * self.control.target_bps()
     }
 
     fn outlook(&self, now_us: i64) -> Outlook {
@@ -377,9 +450,12 @@ impl Estimator {
             target_bps: self.control.target_bps(),
             goal_bps: self.goal_bps,
             inherent_loss: self.loss.inherent(),
-            calm: self.trend.usage() == Usage::Normal
-                && self.queue.standing_us() < GROWN_QUEUE_US
-                && !self.control.fell_within(now_us, 1_000_000),
+            look_bps: self
+                .rival
+                .wants_probe(now_us)
+                .then(|| (3.0 * self.sent_bps(now_us)).max(LEAST_LOOK_BPS)),
+            calm: (self.rival.is_present() || self.queue.standing_us() < CALM_QUEUE_US)
+                && !self.control.fell_within(now_us, PROBE_AFTER_US),
         }
     }
 
@@ -414,16 +490,14 @@ impl Estimator {
     /// What is sent by the allocation's will, and what the next better thing would take in all: the
     /// goal of probes. None if nothing better waits.
     pub fn set_wanted(&mut self, bps: u64, next_layer_bps: Option<u64>) {
+        self.wanted_bps = Some(bps as f64);
         self.goal_bps = next_layer_bps.map(|next| next.max(bps) as f64);
     }
 
     /// Time passes; to be called every 5 to 10 ms.
     pub fn on_tick(&mut self, now: Instant) {
         let now_us = self.us(now);
-        let outlook = self.outlook(now_us);
-        if let Some(found) = self.prober.conclude(now_us, self.reported, &outlook) {
-            self.control.probed(found.bps, found.is_limit, None);
-        }
+        self.conclude_probe(now_us);
         self.listen(now_us);
         if self.basis == Basis::Remb && self.fallback.remb_bps(now_us).is_none() {
             self.basis = Basis::ReceiverReports;
@@ -466,6 +540,11 @@ impl Estimator {
             is_probing: self.prober.is_busy(),
             basis: self.basis,
         }
+    }
+
+    /// Bytes that it takes, its history included.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.history.memory()
     }
 
     /// What may be sent for a probe now, beside the media of this tick and after it. To be called

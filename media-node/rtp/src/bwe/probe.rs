@@ -5,13 +5,17 @@
 /// How long a cluster lasts at least.
 const CLUSTER_US: i64 = 15_000;
 
+/// … but once something is known of the path it lasts longer than the pause between two frames:
+/// else it may just meet none, or all, of those of others who share the path.
+const CAREFUL_US: i64 = 40_000;
+
 /// Packets, and bytes, that a cluster has at least.
 const LEAST_PACKETS: f64 = 5.0;
 const LEAST_BYTES: f64 = 5_500.0;
 
-/// What may be sent ahead of the cluster's rate, so that a caller that comes every few milliseconds
-/// keeps it.
-const AHEAD_US: i64 = 5_000;
+/// How often the caller comes at least: what may be sent ahead of the cluster's rate, so that the
+/// caller keeps it.
+const LONGEST_TICK_US: i64 = 10_000;
 
 /// A cluster that could not be sent in so long is given up.
 const GIVE_UP_SENDING_US: i64 = 250_000;
@@ -26,9 +30,23 @@ const BURST_US: i64 = 1_000;
 /// twice as much.
 const GOOD_START: f64 = 0.7;
 
+/// By how much a cluster goes beyond the goal: what it finds comes out somewhat below what it tries.
+const BEYOND_GOAL: f64 = 1.2;
+
+/// A rate that may be tried from any other.
+const HARMLESS_BPS: f64 = 500_000.0;
+
+/// The path is full when less than this share of the rate comes; what comes then, less a little, is
+/// what it carries.
+const FULL: f64 = 0.9;
+const LEAVES: f64 = 0.98;
+
 /// Times between clusters that did not find what they looked for.
-const FIRST_PAUSE_US: i64 = 1_000_000;
+const FIRST_PAUSE_US: i64 = 700_000;
 const LONGEST_PAUSE_US: i64 = 3_000_000;
+
+/// Spreads the low bits of a number over its high ones (2⁶⁴ by the golden ratio).
+const SPREADER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Time until the next cluster when the last one told nothing.
 const RETRY_US: i64 = 300_000;
@@ -67,6 +85,8 @@ pub(super) struct Outlook {
     pub(super) inherent_loss: f64,
     /// Nothing speaks against it: no queue, no over-use.
     pub(super) calm: bool,
+    /// A probe at this rate should look into the queue, whatever else.
+    pub(super) look_bps: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +139,9 @@ pub(super) struct Prober {
     starting: bool,
     not_before_us: i64,
     pause_us: i64,
+    /// When the caller last came, and after how long.
+    polled_us: i64,
+    tick_us: i64,
     /// Until when the queue that a cluster made may stand.
     settles_us: i64,
 }
@@ -131,6 +154,8 @@ impl Default for Prober {
             starting: true,
             not_before_us: i64::MIN,
             pause_us: FIRST_PAUSE_US,
+            polled_us: i64::MIN / 2,
+            tick_us: LONGEST_TICK_US,
             settles_us: i64::MIN,
         }
     }
@@ -162,6 +187,8 @@ impl Prober {
 
     /// What may be sent of a cluster now; a new one begins when it is time.
     pub(super) fn poll(&mut self, now_us: i64, outlook: &Outlook) -> Option<Probe> {
+        self.tick_us = (now_us - self.polled_us).clamp(1_000, LONGEST_TICK_US);
+        self.polled_us = now_us;
         if let Phase::Idle = self.phase {
             self.plan(now_us, outlook);
         }
@@ -177,8 +204,10 @@ impl Prober {
             Some(sent) => (now_us - sent.began_us, sent.bytes),
             None => (0, 0),
         };
-        let due = cluster.rate_bps * (elapsed_us + AHEAD_US) as f64 / 8e6;
-        let bytes = (due as usize).min(cluster.goal_bytes).checked_sub(bytes)?;
+        let due = (cluster.rate_bps * (elapsed_us + self.tick_us) as f64 / 8e6) as usize;
+        // Media beside it may have filled it; a packet of its own ends it, at its rate.
+        let most = cluster.goal_bytes.max(bytes + 1);
+        let bytes = due.min(most).checked_sub(bytes)?;
         (bytes > 0).then_some(Probe {
             cluster: cluster.id,
             bytes,
@@ -186,20 +215,18 @@ impl Prober {
     }
 
     fn plan(&mut self, now_us: i64, outlook: &Outlook) {
-        let Some(goal_bps) = outlook.goal_bps else {
+        let Some(rate_bps) = outlook.look_bps.or_else(|| self.rate(now_us, outlook)) else {
             return;
         };
-        if now_us < self.not_before_us || !outlook.calm || goal_bps <= outlook.target_bps {
-            return;
-        }
-        let rate_bps = if self.starting {
-            3.0 * outlook.target_bps
+        let lasts_us = if self.starting {
+            CLUSTER_US
         } else {
-            (1.1 * goal_bps).min(5.0 * outlook.target_bps)
+            CAREFUL_US
         };
         // Of what is lost anyway there must be so much more.
         let more = 1.0 / (1.0 - outlook.inherent_loss.min(0.8));
-        let goal_bytes = (rate_bps * CLUSTER_US as f64 / 8e6).max(LEAST_BYTES * more);
+        let goal_bytes =
+            (rate_bps * (lasts_us + self.tick_us) as f64 / 8e6).max(LEAST_BYTES * more);
         let id = ClusterId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         self.phase = Phase::Sending(Cluster {
@@ -211,6 +238,19 @@ impl Prober {
             sent: None,
             came: Coming::default(),
         });
+    }
+
+    /// The rate that a cluster should try now.
+    fn rate(&self, now_us: i64, outlook: &Outlook) -> Option<f64> {
+        let goal_bps = outlook.goal_bps?;
+        if now_us < self.not_before_us || !outlook.calm || goal_bps <= outlook.target_bps {
+            return None;
+        }
+        Some(if self.starting {
+            3.0 * outlook.target_bps
+        } else {
+            (BEYOND_GOAL * goal_bps).min((5.0 * outlook.target_bps).max(HARMLESS_BPS))
+        })
     }
 
     /// A packet leaves. What is sent beside a cluster tells as much as what is sent for it.
@@ -244,7 +284,7 @@ impl Prober {
             None => return,
         }
         let whole = cluster.sent.is_some_and(|sent| {
-            sent.bytes >= cluster.goal_bytes && sent.packets >= cluster.goal_packets
+            is_probe && sent.bytes >= cluster.goal_bytes && sent.packets >= cluster.goal_packets
         });
         if whole {
             self.phase = Phase::Waiting(*cluster);
@@ -308,20 +348,23 @@ impl Prober {
         // What it left in the queue drains at the rate that it found.
         let drains_us = 8e6 * sent.bytes as f64 / found.bps.max(1.0);
         self.settles_us = sent.last_us + (drains_us as i64).min(300_000);
-        self.schedule(now_us, &found, outlook);
+        let is_enough = outlook.goal_bps.is_some_and(|goal| found.bps >= goal);
+        self.schedule(now_us ^ sent.last as i64, now_us, &found, is_enough);
         Some(found)
     }
 
-    fn schedule(&mut self, now_us: i64, found: &Found, outlook: &Outlook) {
+    fn schedule(&mut self, dice: i64, now_us: i64, found: &Found, is_enough: bool) {
         if self.starting && found.bps >= GOOD_START * found.asked_bps {
             return;
         }
         self.starting = false;
-        if outlook.goal_bps.is_some_and(|goal| found.bps >= goal) {
+        if is_enough {
             self.pause_us = FIRST_PAUSE_US;
             return;
         }
-        self.not_before_us = now_us + self.pause_us;
+        // From three quarters of it to five: viewers who share a path should not probe it together.
+        let spread = (dice as u64).wrapping_mul(SPREADER) >> 56;
+        self.not_before_us = now_us + self.pause_us * (384 + spread as i64) / 512;
         self.pause_us = (2 * self.pause_us).min(LONGEST_PAUSE_US);
     }
 }
@@ -330,8 +373,10 @@ impl Cluster {
     fn found(&self, inherent_loss: f64) -> Option<Found> {
         let (sent, came) = (self.sent?, self.came);
         let arriving = 1.0 - inherent_loss.min(0.9);
-        let enough = (0.5 * arriving * f64::from(sent.packets)).max(4.0);
-        if came.passed_over > 0 || f64::from(came.packets) < enough {
+        // Of those whose feedback was lost nothing is known; the others tell as much.
+        let known = sent.packets.saturating_sub(came.passed_over);
+        let enough = (0.5 * arriving * f64::from(known)).max(3.0);
+        if f64::from(came.packets) < enough {
             return None;
         }
         let rate = |bytes: usize, us: i64| (us >= 1_000).then(|| bytes as f64 * 8e6 / us as f64);
@@ -339,10 +384,10 @@ impl Cluster {
         let came_bps = rate(came.bytes - came.first_bytes, came.last_us - came.first_us)
             .map(|bps| bps / arriving);
         let (bps, is_limit) = match (sent_bps, came_bps) {
-            (Some(sent), Some(came)) if came < 0.9 * sent => (0.95 * came, true),
+            (Some(sent), Some(came)) if came < FULL * sent => (LEAVES * came, true),
             (Some(sent), Some(came)) => (sent.min(came), false),
             (Some(sent), None) => (sent, false),
-            (None, Some(came)) => (0.95 * came, true),
+            (None, Some(came)) => (LEAVES * came, true),
             (None, None) => return None,
         };
         Some(Found {
@@ -362,6 +407,7 @@ mod tests {
         goal_bps: Some(2_000_000.0),
         inherent_loss: 0.0,
         calm: true,
+        look_bps: None,
     };
 
     /// Sends a cluster in ticks of 5 ms over a path of `path_bps`; what it finds.
@@ -374,9 +420,10 @@ mod tests {
         let mut number = 0;
         let mut free_us = 0.0_f64;
         let mut arrivals = Vec::new();
-        while let Some(probe) = prober.poll(*now_us, outlook) {
+        for _ in 0..30 {
             let mut bytes = 0;
-            while bytes < probe.bytes {
+            let probe = prober.poll(*now_us, outlook);
+            while probe.is_some_and(|probe| bytes < probe.bytes) {
                 prober.on_sent(number, *now_us, 1000, true);
                 free_us = free_us.max(*now_us as f64) + 8e9 / path_bps;
                 arrivals.push((number, free_us as i64));
@@ -414,7 +461,7 @@ mod tests {
         assert!(found.is_limit);
         assert!((0.7e6..0.8e6).contains(&found.bps), "{found:?}");
         assert_eq!(prober.poll(now, &OUTLOOK), None, "not again at once");
-        assert!(prober.poll(now + FIRST_PAUSE_US, &OUTLOOK).is_some());
+        assert!(prober.poll(now + 2 * FIRST_PAUSE_US, &OUTLOOK).is_some());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! RTCP: reports (RFC 3550 §6), feedback (RFC 4585, RFC 5104), transport-wide feedback
-//! (draft-holmer-rmcat-transport-wide-cc-extensions-01) and REMB (draft-alvestrand-rmcat-remb-03).
+//! (draft-holmer-rmcat-transport-wide-cc-extensions-01), REMB (draft-alvestrand-rmcat-remb-03), and
+//! extended reports as far as receivers learn the round trip from them (RFC 3611).
 
+mod extended;
 mod write;
 
 #[cfg(test)]
@@ -9,6 +11,7 @@ mod tests;
 use crate::reports::NtpTime;
 use crate::{ParseError, be16, be32};
 
+pub use extended::{Delay, Extended, ExtendedBlocks};
 pub use write::{Arrivals, BufferFull, Writer};
 
 const SENDER_REPORT: u8 = 200;
@@ -17,6 +20,7 @@ const SOURCE_DESCRIPTION: u8 = 202;
 const BYE: u8 = 203;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
+const EXTENDED_REPORT: u8 = 207;
 
 const NACK: u8 = 1;
 const TRANSPORT_CC: u8 = 15;
@@ -159,6 +163,13 @@ pub enum Packet<'a> {
         /// Bit/s.
         bitrate_bps: u64,
     },
+    /// XR.
+    ExtendedReport {
+        /// Who reports.
+        ssrc: u32,
+        /// What.
+        blocks: ExtendedBlocks<'a>,
+    },
     /// Anything else.
     Unknown,
 }
@@ -258,6 +269,10 @@ fn parse(packet: &[u8]) -> Result<Packet<'_>, ParseError> {
             media_ssrc: be32(body, 8).ok(),
         }),
         (PAYLOAD_FEEDBACK, APPLICATION) => Ok(parse_remb(body)),
+        (EXTENDED_REPORT, _) => Ok(Packet::ExtendedReport {
+            ssrc: be32(body, 0)?,
+            blocks: ExtendedBlocks::of(body.get(4..).unwrap_or_default()),
+        }),
         _ => Ok(Packet::Unknown),
     }
 }

@@ -83,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..120), kind in 200u8..207) {
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..120), kind in 200u8..208) {
         let mut bytes = bytes;
         if bytes.len() > 4 {
             bytes[0] = 0x80 | bytes[0] & 0x3f;
@@ -96,6 +96,7 @@ proptest! {
                 Packet::Nack { entries, .. } => entries.for_each(drop),
                 Packet::TransportCc(feedback) => drop(feedback.arrivals(|_, _| ())),
                 Packet::SenderReport(report) => report.blocks.for_each(drop),
+                Packet::ExtendedReport { blocks, .. } => blocks.for_each(drop),
                 _ => {}
             }
         }

@@ -209,7 +209,7 @@ impl<'a> Writer<'a> {
         self.words(BYE, 1, [ssrc])
     }
 
-    fn words(
+    pub(super) fn words(
         &mut self,
         kind: u8,
         count: u8,

@@ -160,7 +160,7 @@ fn what_waits_is_named_with_what_it_takes() {
     assert_eq!(decision.next.map(|r| r.height), Some(1080));
     let wanted = 50_000 + MIDDLE * 11 / 10;
     assert!(viewer.total.wanted_bps.abs_diff(wanted) < 10);
-    let goal = 50_000 + HIGH * 121 / 100;
+    let goal = 50_000 + HIGH * 1_166 / 1_000;
     assert!(viewer.total.goal_bps.is_some_and(|g| g.abs_diff(goal) < 10));
     // With just that, it is taken.
     viewer.seconds(1, goal + 10);
@@ -212,7 +212,7 @@ fn what_did_not_last_is_tried_later_and_later() {
         .windows(2)
         .map(|w| (w[1] - w[0] + 500) / 1000)
         .collect();
-    assert_eq!(pauses[..4], [4, 8, 16, 32], "{times:?}");
+    assert_eq!(pauses[..4], [2, 4, 8, 16], "{times:?}");
     assert_eq!(viewer.last.map(|d| d.why), Some(Why::BackOff));
     // Much more than it takes is another path.
     assert_eq!(viewer.seconds(1, 4_000_000), [540, 1080]);

@@ -11,17 +11,19 @@ const UP_AFTER: Duration = Duration::from_millis(300);
 const BEGINNING: Duration = Duration::from_secs(3);
 
 /// The smallest picture stays while the path carries this share of it, or for so long.
-const KEEP_SHARE: f64 = 0.8;
-const PAUSE_AFTER: Duration = Duration::from_millis(500);
+const KEEP_SHARE: f64 = 0.7;
+const PAUSE_AFTER: Duration = Duration::from_millis(1000);
 
-/// How long the smallest picture must fit before a pause ends.
+/// The path must carry this share of the smallest picture, for so long, before a pause ends. Whoever
+/// else is on the path makes room for it sooner than for a probe.
+const RESUME_SHARE: f64 = 0.95;
 const RESUME_AFTER: Duration = Duration::from_secs(1);
 
 /// A rung that is left so soon after it was taken was a mistake.
-const MISTAKE_WITHIN: Duration = Duration::from_secs(10);
+const MISTAKE_WITHIN: Duration = Duration::from_secs(4);
 
 /// How long it is left alone after the first mistake, and at most.
-const FIRST_BACK_OFF: Duration = Duration::from_secs(4);
+const FIRST_BACK_OFF: Duration = Duration::from_secs(2);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 
 /// Proof that overrides a back-off: so much more than the rung costs.
@@ -67,7 +69,9 @@ impl TrackState {
 
     /// How much more than its cost the path must carry for the next rung.
     pub(super) fn proof(&self) -> f64 {
-        if self.is_backing_off {
+        if self.is_paused {
+            RESUME_SHARE
+        } else if self.is_backing_off {
             STRONG_PROOF
         } else {
             UP_MARGIN
@@ -152,7 +156,7 @@ impl TrackState {
     }
 
     fn resume(&mut self, now: Instant, share_bps: f64, budget: &Budget, lowest: Rung) {
-        if UP_MARGIN * budget.cost(lowest.bitrate_bps as f64) > share_bps {
+        if RESUME_SHARE * budget.cost(lowest.bitrate_bps as f64) > share_bps {
             self.fits_since = None;
             return;
         }

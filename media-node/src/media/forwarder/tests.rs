@@ -189,8 +189,8 @@ fn picture(seq: u64, is_fresh: bool) -> Vec<StoredPacket> {
         let layering = Layering {
             spatial: (at / 2) as u8,
             is_fresh,
-            begins: at % 2 == 0,
-            ends: at % 2 == 1,
+            begins: at.is_multiple_of(2),
+            ends: !at.is_multiple_of(2),
             ..Layering::default()
         };
         layered(seq + at, seq as u32 * 500, layering, at == 5)

@@ -272,7 +272,7 @@ fn what_is_missing_is_asked_for_and_its_retransmission_takes_its_place() {
     assert_eq!(host.sends(21, RTX, 2, &[], b"\0\x03n"), video("h", 3, b'n'));
     host.now += RTT;
     assert_eq!(host.asked(), []);
-    let counters = host.ingest.counters();
+    let counters = host.ingest.take_counters();
     assert_eq!((counters.recovered, counters.nacked), (2, 3));
 }
 
@@ -314,7 +314,7 @@ fn retransmissions_of_what_is_there_and_probes_are_not_forwarded() {
     for (seq, body) in [(2, &b"\0\x01x"[..]), (3, b"\0\x07x"), (4, b"\0"), (5, b"")] {
         assert_eq!(host.sends(11, RTX, seq, &[], body), redundant);
     }
-    assert_eq!(host.ingest.counters().recovered, 0);
+    assert_eq!(host.ingest.take_counters().recovered, 0);
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn lost_sound_comes_with_the_packets_after_it() {
         [(2, at - 2 * FRAME, b'b'), (3, at - FRAME, b'c')],
         "the oldest first"
     );
-    assert_eq!(host.ingest.counters().recovered, 2);
+    assert_eq!(host.ingest.take_counters().recovered, 2);
     let (own, lost) = host.sends_redundantly(5, &[(FRAME, &[TOC, b'd']), (0, &[TOC, b'e'])]);
     assert_eq!((own, lost), (sound(5, b'e'), vec![]));
 }
@@ -417,7 +417,9 @@ fn every_arrival_counts_for_the_bandwidth_whatever_it_brought() {
     host.sends(11, RTX, 1, &[(TWCC, &number(103))], b"");
     let mut buffer = [0; 1200];
     let mut writer = Writer::new(&mut buffer);
-    host.ingest.write_transport_cc(&mut writer).unwrap();
+    host.ingest.write_transport_cc(5, &mut writer).unwrap();
+    assert_eq!(writer.room(), 1200, "four are not five");
+    host.ingest.write_transport_cc(1, &mut writer).unwrap();
     let len = writer.finish();
     let Some(Ok(Packet::TransportCc(feedback))) = packets(&buffer[..len]).next() else {
         panic!("feedback");

@@ -1,21 +1,40 @@
-/** What the server tells a viewer beside the media (WHEP server-sent events extension). */
+/** What the server tells a viewer or a host beside the media (WHEP server-sent events extension). */
 
 import { Backoff, sleep } from './backoff';
 import { isGone, request } from './http';
-import { parseLayers, type Layer } from './layers';
+import { parseLayers, positive, type Layer } from './layers';
 import { findLink, REL_EVENTS } from './link';
 import type { Resource } from './resource';
 import { readEvents, type ServerEvent } from './sse';
 
 /** Servers send a comment at least every 15 s or so; two missed ones mean a dead connection. */
 const IDLE_MS = 40_000;
-const WANTED = ['active', 'inactive', 'layers', 'reconnect', 'viewercount'] as const;
+/** What viewers, and what hosts, act upon. */
+export const VIEWER_EVENTS = ['active', 'inactive', 'adaptation', 'layers', 'reconnect', 'viewercount'] as const;
+export const HOST_EVENTS = ['wanted'] as const;
+
+/** What the server sends a viewer now, and why not more. */
+export interface Adaptation {
+  /** Whether there is a picture. Sound goes on without. */
+  state: 'playing' | 'paused';
+  /** What keeps it from being better. */
+  reason: 'network' | 'choice' | 'none';
+  /** The layer, while there is one. */
+  rid: string | undefined;
+  width: number | undefined;
+  height: number | undefined;
+  /** What the viewer's network is thought to carry, bit/s. */
+  estimate: number | undefined;
+}
 
 export type RoomEvent =
   | { type: 'active' }
   | { type: 'inactive' }
   | { type: 'layers'; layers: Layer[] }
   | { type: 'viewercount'; viewers: number }
+  | { type: 'adaptation'; adaptation: Adaptation }
+  /** The layers that somebody watches; a host may stop to send the others. */
+  | { type: 'wanted'; rids: string[] }
   /** Start anew, at this address or, without one, where the session came from. */
   | { type: 'reconnect'; url: string | undefined };
 
@@ -25,13 +44,15 @@ export type RoomEvent =
  */
 export async function followEvents(
   resource: Resource,
+  names: readonly string[],
   signal: AbortSignal,
   listener: (event: RoomEvent) => void,
 ): Promise<void> {
   const link = findLink(resource.links, REL_EVENTS);
   if (!link) return;
   const offered = link.params['events']?.split(',').map((name) => name.trim());
-  const wanted = WANTED.filter((name) => offered?.includes(name) ?? true);
+  const wanted = names.filter((name) => offered?.includes(name) ?? true);
+  if (wanted.length === 0) return;
   const backoff = new Backoff();
   let stream: string | undefined;
   while (!signal.aborted) {
@@ -66,6 +87,12 @@ export function parseEvent({ type, data }: ServerEvent, base: string): RoomEvent
       const viewers = value['viewercount'];
       return typeof viewers === 'number' ? { type, viewers } : undefined;
     }
+    case 'adaptation':
+      return { type, adaptation: parseAdaptation(value) };
+    case 'wanted': {
+      const rids = value['rids'];
+      return Array.isArray(rids) ? { type, rids: rids.filter((rid) => typeof rid === 'string') } : undefined;
+    }
     case 'reconnect': {
       const url = value['url'];
       const isAddress = typeof url === 'string' && URL.canParse(url, base);
@@ -74,6 +101,18 @@ export function parseEvent({ type, data }: ServerEvent, base: string): RoomEvent
     default:
       return undefined;
   }
+}
+
+function parseAdaptation(value: Record<string, unknown>): Adaptation {
+  const { state, reason, rid, width, height, estimateBps } = value;
+  return {
+    state: state === 'paused' ? state : 'playing',
+    reason: reason === 'network' || reason === 'choice' ? reason : 'none',
+    rid: typeof rid === 'string' ? rid : undefined,
+    width: positive(width),
+    height: positive(height),
+    estimate: positive(estimateBps),
+  };
 }
 
 /** Makes a stream of these events; returns its address. */

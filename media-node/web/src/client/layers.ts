@@ -24,6 +24,6 @@ export function parseLayers(data: unknown): Layer[] {
     });
 }
 
-function positive(value: unknown): number | undefined {
+export function positive(value: unknown): number | undefined {
   return typeof value === 'number' && value > 0 ? value : undefined;
 }

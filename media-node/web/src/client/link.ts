@@ -11,6 +11,8 @@ export interface Link {
 
 export const REL_ICE_SERVER = 'ice-server';
 export const REL_EVENTS = 'urn:ietf:params:whep:ext:core:server-sent-events';
+/** Of this project. */
+export const REL_REPORT = 'urn:showrunner:whep:report';
 export const REL_LAYER = 'urn:ietf:params:whep:ext:core:layer';
 
 // One parameter: `; name=token`, `; name="quoted \" string"` or `; name`. Drafts of WHEP show

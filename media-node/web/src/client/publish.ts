@@ -3,9 +3,11 @@
 import { Backoff, sleep } from './backoff';
 import { Emitter } from './emitter';
 import { chooseEncodings } from './encodings';
+import { followEvents, HOST_EVENTS } from './events';
 import { HttpError, isTemporary } from './http';
 import { Session } from './session';
 import { publishStats, type PublishStats } from './stats';
+import { WantedLayers } from './wanted';
 
 /** Video codecs that a server of this project can forward. */
 export type VideoCodec = 'VP8' | 'H264' | 'VP9' | 'AV1';
@@ -106,6 +108,7 @@ export class Publication extends Emitter<PublishEvents> {
         const since = performance.now();
         hasBeenLive = true;
         this.#enter('live');
+        this.#followWishes(session);
         session.on('health', (health) => {
           this.#enter(health === 'connected' ? 'live' : 'reconnecting');
         });
@@ -140,6 +143,17 @@ export class Publication extends Emitter<PublishEvents> {
       if (track.kind === 'video' && codec) preferCodec(transceiver, codec);
     }
     return Session.open(pc, { endpoint: this.#endpoint, token, signal });
+  }
+
+  /** Layers that nobody watches are not sent, for as long as the server says so. */
+  #followWishes(session: Session): void {
+    const sender = session.pc.getSenders().find((each) => each.track?.kind === 'video');
+    if (!sender) return;
+    const layers = new WantedLayers(sender);
+    void followEvents(session.resource, HOST_EVENTS, session.over, (event) => {
+      // A sender that does not take the change goes on with what it sent before.
+      if (event.type === 'wanted') layers.want(event.rids).catch(() => undefined);
+    });
   }
 
   #enter(state: PublishState): void {

@@ -31,6 +31,8 @@ export interface SessionOptions {
   endpoint: string;
   token: string | undefined;
   signal: AbortSignal;
+  /** Called when the server has agreed, before media can flow. */
+  onResource?: (resource: Resource) => void;
 }
 
 interface SessionEvents {
@@ -43,6 +45,8 @@ export class Session extends Emitter<SessionEvents> {
   #isGathered = false;
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
   #isRecovering = false;
+  /** Called once when this side ends the session, to say a last word by a request that outlives the page. */
+  goodbye: (() => void) | undefined;
 
   private constructor(
     readonly pc: RTCPeerConnection,
@@ -66,6 +70,7 @@ export class Session extends Emitter<SessionEvents> {
         options.signal,
       );
       session = new Session(pc, resource);
+      options.onResource?.(resource);
       options.signal.addEventListener('abort', session.#close, { signal: session.#life.signal });
       await session.#start(offer);
       options.signal.throwIfAborted();
@@ -90,6 +95,7 @@ export class Session extends Emitter<SessionEvents> {
   /** Ends the session, here and on the server. */
   close(): void {
     if (this.#life.signal.aborted) return;
+    this.goodbye?.();
     this.#finish();
     // The server hears of the end by DELETE before it does by DTLS, or the session would be gone
     // already when DELETE arrives. With nobody to answer, the connection closes all the same.

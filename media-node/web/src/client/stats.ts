@@ -13,10 +13,12 @@ export interface SentLayer {
   loss: number;
   /** To the server and back, in milliseconds; undefined until it is known. */
   roundTripMs: number | undefined;
+  /** Off, because nobody watches it; its size is the last that it had. */
+  isUnwanted: boolean;
 }
 
 export interface PublishStats {
-  /** Layers being sent, smallest first. */
+  /** Layers that are sent or could be, smallest first. */
   layers: SentLayer[];
   codec: string | undefined;
   audioBitrate: number;
@@ -50,7 +52,7 @@ type Reports = Pick<ReadonlyMap<string, unknown>, 'values' | 'get'>;
 export function publishStats(now: Reports, before?: Reports): PublishStats {
   const sent = reports(now, 'outbound-rtp');
   const video = sent.filter((report) => report['kind'] === 'video' && number(report['frameHeight']) > 0);
-  const limits = video.map((report) => report['qualityLimitationReason']);
+  const limits = video.filter((report) => report['active'] !== false).map((report) => report['qualityLimitationReason']);
   return {
     layers: video
       .map((report) => {
@@ -63,6 +65,7 @@ export function publishStats(now: Reports, before?: Reports): PublishStats {
           bitrate: rate(report, before, 'bytesSent') * 8,
           loss: number(remote?.['fractionLost']),
           roundTripMs: milliseconds(remote?.['roundTripTime']),
+          isUnwanted: report['active'] === false,
         };
       })
       .sort((a, b) => a.height - b.height),

@@ -1,11 +1,14 @@
 /** Watches a room by WHEP, and keeps watching: waits for the host, repairs, reconnects, moves. */
 
 import { Backoff, sleep } from './backoff';
+import { watchBound, type Bound } from './bound';
 import { Emitter } from './emitter';
-import { followEvents, type RoomEvent } from './events';
+import { followEvents, VIEWER_EVENTS, type Adaptation, type RoomEvent } from './events';
 import { HttpError, isTemporary, request } from './http';
 import type { Layer } from './layers';
 import { findLink, REL_LAYER } from './link';
+import { Reporter } from './report';
+import type { Resource } from './resource';
 import { Session, type Health } from './session';
 import { watchStats, type WatchStats } from './stats';
 
@@ -16,6 +19,10 @@ const MOVE_MS = 5_000;
  * earlier, the picture would jump back and repeat the last moments.
  */
 const CATCH_UP_MS = 1_000;
+/** How often it is then asked whether it is … */
+const COMPARE_MS = 250;
+/** … to less than a frame. */
+const FRAME_MS = 25;
 
 export type WatchState =
   /** First attempt under way. */
@@ -35,6 +42,8 @@ export interface WatchOptions {
   token?: string | undefined;
   /** Layer to begin with; undefined leaves the choice to the server. */
   rid?: string | undefined;
+  /** False asks for the best picture whatever the size of the element, and for one while nobody sees it. */
+  fitsElement?: boolean;
   /** Stops watching when it aborts. */
   signal?: AbortSignal;
 }
@@ -45,6 +54,8 @@ interface WatchEvents {
   layers: Layer[];
   /** How many watch. */
   viewers: number;
+  /** What the server sends, and why not more. */
+  adaptation: Adaptation;
   /** Playing continues on another connection; nothing was missed. */
   moved: string;
   /** Why the last attempt failed: for people to read, and to show when the state is `failed`. */
@@ -67,12 +78,15 @@ export class Watching extends Emitter<WatchEvents> {
   /** One stream for all connections: only its tracks change, so the player never starts over. */
   readonly #shown = new MediaStream();
   #current: Viewing | undefined;
+  /** The viewer's own pick … */
   #rid: string | undefined;
+  /** … and what makes sense in this window, which counts without one. */
+  #bound: Bound | undefined;
   #isOnAir = false;
   #state: WatchState = 'connecting';
   #before: RTCStatsReport | undefined;
 
-  constructor(endpoint: string, video: HTMLVideoElement, { token, rid, signal }: WatchOptions) {
+  constructor(endpoint: string, video: HTMLVideoElement, { token, rid, fitsElement = true, signal }: WatchOptions) {
     super();
     this.#endpoint = endpoint;
     this.#video = video;
@@ -82,8 +96,12 @@ export class Watching extends Emitter<WatchEvents> {
     signal?.addEventListener('abort', () => {
       this.stop();
     }, { signal: this.#stop.signal });
-    if (signal?.aborted) this.stop();
-    else void this.#run();
+    if (signal?.aborted) {
+      this.stop();
+      return;
+    }
+    if (fitsElement) watchBound(video, this.#stop.signal, (bound) => this.#fit(bound));
+    void this.#run();
   }
 
   get state(): WatchState {
@@ -103,7 +121,12 @@ export class Watching extends Emitter<WatchEvents> {
    */
   async chooseLayer(rid: string | undefined): Promise<void> {
     this.#rid = rid;
-    await this.#current?.chooseLayer(rid);
+    await this.#current?.select(rid, this.#bound);
+  }
+
+  #fit(bound: Bound | undefined): void {
+    this.#bound = bound;
+    this.#current?.fit(this.#rid, bound);
   }
 
   /** Figures since the previous call; undefined while not connected. */
@@ -121,7 +144,7 @@ export class Watching extends Emitter<WatchEvents> {
     let endpoint = this.#endpoint;
     for (;;) {
       try {
-        const next = await Viewing.open(endpoint, this.#token, signal);
+        const next = await Viewing.open(endpoint, this.#token, signal, () => [this.#rid, this.#bound]);
         await this.#adopt(next);
         const since = performance.now();
         endpoint = (await next.finished) ?? this.#endpoint;
@@ -149,7 +172,8 @@ export class Watching extends Emitter<WatchEvents> {
   async #adopt(next: Viewing): Promise<void> {
     const old = this.#current;
     const isMove = old !== undefined && !old.isOver;
-    if (isMove) await ready(next.tracks, AbortSignal.any([old.session.over, AbortSignal.timeout(MOVE_MS)]));
+    const saw = () => next.reporter.sawFrame();
+    if (isMove) await ready(next, old, AbortSignal.any([old.session.over, AbortSignal.timeout(MOVE_MS)]), saw);
     this.#stop.signal.throwIfAborted();
     this.#current = next;
     this.#before = undefined;
@@ -159,13 +183,13 @@ export class Watching extends Emitter<WatchEvents> {
     next.onEvent((event) => {
       if (next === this.#current) this.#onEvent(event);
     });
-    if (this.#rid !== undefined) {
-      next.chooseLayer(this.#rid).catch((error: unknown) => this.emit('error', error as Error));
-    }
+    // What changed while it was being made.
+    next.fit(this.#rid, this.#bound);
     for (const track of this.#shown.getTracks()) this.#shown.removeTrack(track);
     for (const track of next.tracks) this.#shown.addTrack(track);
     // Not before there is something to play: an empty stream would keep the page "loading".
     if (this.#video.srcObject !== this.#shown) this.#video.srcObject = this.#shown;
+    if ('requestVideoFrameCallback' in this.#video) this.#video.requestVideoFrameCallback(saw);
     old?.session.close();
     if (isMove) this.emit('moved', next.session.resource.url);
     // A server admits viewers only while a host is on air.
@@ -187,8 +211,12 @@ export class Watching extends Emitter<WatchEvents> {
         return this.emit('layers', event.layers);
       case 'viewercount':
         return this.emit('viewers', event.viewers);
+      case 'adaptation':
+        return this.emit('adaptation', event.adaptation);
       case 'reconnect':
         return this.#current?.finish(event.url);
+      case 'wanted':
+        return; // For hosts.
     }
   }
 
@@ -210,6 +238,9 @@ class Viewing {
   private constructor(
     readonly session: Session,
     readonly tracks: MediaStreamTrack[],
+    readonly reporter: Reporter,
+    /** What the server was asked for last. */
+    private selected: string,
   ) {
     this.finished = new Promise((resolve) => {
       this.finish = resolve;
@@ -217,13 +248,28 @@ class Viewing {
     session.over.addEventListener('abort', () => this.finish(undefined), { once: true });
   }
 
-  static async open(endpoint: string, token: string | undefined, signal: AbortSignal): Promise<Viewing> {
+  /** `wishes` says which layer is wanted, by the time that the server can be asked for it. */
+  static async open(
+    endpoint: string,
+    token: string | undefined,
+    signal: AbortSignal,
+    wishes: () => [string | undefined, Bound | undefined],
+  ): Promise<Viewing> {
+    const since = performance.now();
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     const tracks: MediaStreamTrack[] = [];
     pc.addEventListener('track', ({ track }) => tracks.push(track));
     pc.addTransceiver('video', { direction: 'recvonly' });
     pc.addTransceiver('audio', { direction: 'recvonly' });
-    return new Viewing(await Session.open(pc, { endpoint, token, signal }), tracks);
+    let selected = NOTHING;
+    // Before the connection is up, so that the first picture has the right size.
+    const onResource = (resource: Resource) => {
+      const [rid, bound] = wishes();
+      selected = selection(rid, bound);
+      if (selected !== NOTHING) selectLeniently(resource, rid, bound, signal);
+    };
+    const session = await Session.open(pc, { endpoint, token, signal, onResource });
+    return new Viewing(session, tracks, new Reporter(session, since), selected);
   }
 
   get isOver(): boolean {
@@ -231,27 +277,69 @@ class Viewing {
   }
 
   onEvent(listener: (event: RoomEvent) => void): void {
-    void followEvents(this.session.resource, this.session.over, listener);
+    void followEvents(this.session.resource, VIEWER_EVENTS, this.session.over, listener);
   }
 
-  async chooseLayer(rid: string | undefined): Promise<void> {
-    const { links, token } = this.session.resource;
-    const link = findLink(links, REL_LAYER);
-    if (!link) return;
-    await request('POST', link.url, {
-      token,
-      headers: { 'Content-Type': 'application/json' },
-      // Without a constraint the server chooses.
-      body: JSON.stringify(rid === undefined ? {} : { rid }),
-      signal: this.session.over,
-    });
+  /** Asks for a layer. Throws `HttpError` if the server has no such layer. */
+  async select(rid: string | undefined, bound: Bound | undefined): Promise<void> {
+    this.selected = selection(rid, bound);
+    await select(this.session.resource, this.selected, this.session.over);
+  }
+
+  /** Asks for what fits, if that is news. */
+  fit(rid: string | undefined, bound: Bound | undefined): void {
+    const selected = selection(rid, bound);
+    if (selected === this.selected) return;
+    this.selected = selected;
+    selectLeniently(this.session.resource, rid, bound, this.session.over);
   }
 }
 
-/** Resolves when the tracks have a picture that runs in step, or when `signal` aborts. */
-async function ready(tracks: MediaStreamTrack[], signal: AbortSignal): Promise<void> {
-  await firstFrame(tracks, signal);
+/** The object of the layer extension. Without a constraint the server chooses. */
+function selection(rid: string | undefined, bound: Bound | undefined): string {
+  return JSON.stringify({ rid, ...bound });
+}
+
+const NOTHING = selection(undefined, undefined);
+
+async function select({ links, token }: Resource, body: string, signal: AbortSignal): Promise<void> {
+  const link = findLink(links, REL_LAYER);
+  if (!link) return;
+  await request('POST', link.url, { token, headers: { 'Content-Type': 'application/json' }, body, signal });
+}
+
+/** A layer that was picked before may be gone; what fits the window counts then. */
+function selectLeniently(
+  resource: Resource,
+  rid: string | undefined,
+  bound: Bound | undefined,
+  signal: AbortSignal,
+): void {
+  select(resource, selection(rid, bound), signal)
+    .catch((error: unknown) => {
+      const isGone = error instanceof HttpError && error.status === 422;
+      if (isGone && rid !== undefined) return select(resource, selection(undefined, bound), signal);
+      throw error;
+    })
+    // The picture is larger or smaller than it might be, and no worse.
+    .catch(() => undefined);
+}
+
+/** Resolves when the picture of `next` runs in step with that of `old`, or when `signal` aborts. */
+async function ready(next: Viewing, old: Viewing, signal: AbortSignal, onFrame: () => void): Promise<void> {
+  await firstFrame(next.tracks, signal);
+  if (!signal.aborted) onFrame();
   await sleep(CATCH_UP_MS, signal).catch(() => undefined);
+  const both = [next, old];
+  let before = await Promise.all(both.map((viewing) => viewing.session.pc.getStats()));
+  while (!signal.aborted) {
+    await sleep(COMPARE_MS, signal).catch(() => undefined);
+    const now = await Promise.all(both.map((viewing) => viewing.session.pc.getStats()));
+    const [ours, theirs] = now.map((reports, at) => watchStats(reports, before[at]).bufferMs);
+    // A new connection waits longer at first, for it saw its stored beginning come in a burst.
+    if (ours === undefined || theirs === undefined || ours < theirs + FRAME_MS) return;
+    before = now;
+  }
 }
 
 /** Resolves when the tracks have something to show, or when `signal` aborts. */

@@ -7,7 +7,7 @@ import { element, setOptions } from './dom';
 import type { Route } from './route';
 import * as words from './words';
 
-const READOUT_MS = 1_000;
+const READOUT_MS = 2_000;
 
 export function hostPage(route: Route, token: string | undefined): void {
   new HostPage(route, token).start();
@@ -125,7 +125,7 @@ class HostPage {
   #showStats(stats: PublishStats | undefined): void {
     const table = element('layers', HTMLTableElement);
     element('summary', HTMLElement).textContent = stats
-      ? words.publishSummary(stats)
+      ? words.uploadReadout(stats)
       : 'Nothing is sent before you go live.';
     table.hidden = !stats || stats.layers.length === 0;
     const rows = stats?.layers.map((layer) => {

@@ -19,10 +19,16 @@ export function watchPage({ namespace, room }: Route, token: string | undefined)
 
   function begin(token: string | undefined): Watching {
     const watching = watch(`/whep/${namespace}/${room}`, video, { token });
-    status.textContent = words.watchStatus(watching.state);
+    let paused = '';
+    const show = () => {
+      status.textContent = words.watchStatus(watching.state) || paused;
+    };
+    show();
     watching.on('state', (state) => {
       document.body.dataset['state'] = state;
-      status.textContent = words.watchStatus(state);
+      // Another connection begins with a picture, until it is said otherwise.
+      if (state !== 'live') paused = '';
+      show();
       element('badge', HTMLElement).hidden = state !== 'live';
     });
     watching.on('error', (error) => {
@@ -31,6 +37,10 @@ export function watchPage({ namespace, room }: Route, token: string | undefined)
         if (watching.state !== 'waiting' && watching.state !== 'live') status.textContent = words.serverProblem(error);
         if (watching.state === 'failed' && isRefused(error)) access.show();
       });
+    });
+    watching.on('adaptation', (adaptation) => {
+      paused = words.adaptationStatus(adaptation);
+      show();
     });
     watching.on('viewers', (count) => {
       element('viewers', HTMLElement).textContent = words.viewers(count);
@@ -54,10 +64,9 @@ export function watchPage({ namespace, room }: Route, token: string | undefined)
 
 const RID_PREFIX = 'rid:';
 
-/** Layers that are being sent, largest first. */
+/** Largest first. Those that are not sent now, because nobody watches them, come back when they are picked. */
 function layerOptions(layers: Layer[]): { value: string; label: string }[] {
-  return layers
-    .filter((each) => each.bitrate > 0)
+  return [...layers]
     .sort((a, b) => (b.height ?? 0) - (a.height ?? 0))
     .map((each) => ({ value: RID_PREFIX + each.rid, label: words.layerLabel(each) }));
 }

@@ -1,6 +1,7 @@
 /** Everything that the page says, in words for people who have never heard of WebRTC. */
 
 import { ConnectionError, HttpError } from '../client/http';
+import type { Adaptation } from '../client/events';
 import type { Layer } from '../client/layers';
 import type { PublishState } from '../client/publish';
 import type { PublishStats, SentLayer } from '../client/stats';
@@ -90,22 +91,50 @@ export function bitrate(bitsPerSecond: number): string {
   return `${Math.round(bitsPerSecond / 1_000)} kbit/s`;
 }
 
-/** One sentence on how well sending goes. */
-export function publishSummary(stats: PublishStats): string {
-  const top = stats.layers.at(-1);
+/** How well sending goes: what the upload carries, what is sent, and why it is not more. */
+export function uploadReadout(stats: PublishStats): string {
+  const sent = stats.layers.filter((layer) => !layer.isUnwanted && layer.bitrate > 0);
+  const top = sent.at(-1);
   if (!top) return 'Starting…';
-  const lossiest = Math.max(...stats.layers.map((layer) => layer.loss));
-  const picture = `Sending ${top.width}×${top.height} at ${Math.round(top.framesPerSecond)} frames a second`;
-  if (stats.limitedBy === 'network') return `${picture}. Your upload is too slow for a better picture.`;
-  if (stats.limitedBy === 'processor') return `${picture}. This device is too busy for a better picture.`;
-  if (lossiest > 0.03) return `${picture}. Your network loses packets; a cable or a place nearer to the Wi-Fi helps.`;
-  return `${picture}. All good.`;
+  const isLimited = stats.limitedBy === 'network';
+  const sending = `ending ${lines(top)} at ${Math.round(top.framesPerSecond)} frames a second.`;
+  // Unless it holds the picture back, the network was only tried as far as the picture needs.
+  const carries = `Your upload carries ${isLimited ? '' : 'at least '}${bitrate(stats.availableBitrate ?? 0)}; s${sending}`;
+  const upload = stats.availableBitrate === undefined ? `S${sending} What your upload carries is not known yet.` : carries;
+  return [upload, hindrance(stats, sent), unwanted(stats.layers)].filter((text) => text !== '').join(' ');
+}
+
+function hindrance({ limitedBy }: PublishStats, sent: SentLayer[]): string {
+  if (limitedBy === 'network') return 'That is too little for a better picture; a cable or a place nearer to the Wi-Fi helps.';
+  if (limitedBy === 'processor') return 'This device is too busy for a better picture; closing other programs helps.';
+  const lossiest = Math.max(...sent.map((layer) => layer.loss));
+  if (lossiest > 0.03) return 'Your network loses packets; a cable or a place nearer to the Wi-Fi helps.';
+  return '';
+}
+
+function unwanted(layers: SentLayer[]): string {
+  const names = layers.filter((layer) => layer.isUnwanted).map(lines);
+  if (names.length === 0) return '';
+  const [verb, whom] = names.length === 1 ? ['is', 'it'] : ['are', 'them'];
+  return `${names.join(' and ')} ${verb} off: nobody watches ${whom} now.`;
+}
+
+function lines({ width, height }: { width: number; height: number }): string {
+  return `${Math.min(width, height)}p`;
+}
+
+/** Over the viewer's picture, when there is none; empty if there is, or if it is the viewer who wants none. */
+export function adaptationStatus({ state, reason }: Pick<Adaptation, 'state' | 'reason'>): string {
+  return state === 'paused' && reason === 'network'
+    ? 'Your network is too slow for the picture; the sound goes on.'
+    : '';
 }
 
 const LAYER_NAMES: Record<string, string> = { '': 'Only', q: 'Quarter', h: 'Half', f: 'Full' };
 
 /** The cells of a layer's row. */
 export function layerRow(layer: SentLayer): string[] {
+  if (layer.isUnwanted) return [LAYER_NAMES[layer.rid] ?? layer.rid, `${layer.width}×${layer.height}`, 'off', '–', '–'];
   return [
     LAYER_NAMES[layer.rid] ?? layer.rid,
     `${layer.width}×${layer.height}, ${Math.round(layer.framesPerSecond)}/s`,

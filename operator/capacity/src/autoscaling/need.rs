@@ -273,12 +273,10 @@ fn promised(policy: &Policy, seen: &Observation<'_>, lead: u32) -> f64 {
     let Some(patience) = policy.announced_seconds else {
         return 0.0;
     };
-    let rooms = seen.rooms.iter().filter(|room| {
-        let begins_in = room.start.saturating_sub(seen.now);
-        begins_in <= i64::from(lead) && -begins_in < i64::from(patience)
-    });
-    let missing = rooms.map(|room| f64::from(room.expected.saturating_sub(room.viewers)));
-    missing.sum()
+    let rooms = seen.rooms.iter();
+    rooms
+        .map(|room| room.promised(seen.now, lead, patience))
+        .sum()
 }
 
 /// What the schedules that are on want.

@@ -156,20 +156,27 @@ fn the_buffer_is_the_larger_of_a_number_and_a_share() {
 #[test]
 fn rooms_that_begin_soon_have_their_pods_before() {
     let pods = spread(900, 2);
-    let policy = policy();
-    let room = |start| Announcement {
-        start,
-        expected: 30_000,
-        viewers: 300,
+    let policy = Policy {
+        announced_seconds: Some(100),
+        ..policy()
     };
     // Pods took 30 s, and 5 more for seeing it: beginning in 35 s is soon, and in 36 s is not.
-    for (start, wanted) in [
-        (NOW + 36, 2),
-        (NOW + 35, 34),
-        (NOW - 299, 34),
-        (NOW - 300, 2),
+    for (start, on_air, wanted) in [
+        (36, None, 2),
+        (35, None, 34),
+        (35, Some(-600), 34),
+        (-899, None, 34),
+        (-901, None, 2),
+        (-500, Some(0), 34),
+        (-500, Some(-50), 18),
+        (-500, Some(-100), 2),
     ] {
-        let rooms = [room(start)];
+        let rooms = [Announcement {
+            start: NOW + start,
+            on_air: on_air.map(|at: i64| NOW + at),
+            expected: 30_000,
+            viewers: 300,
+        }];
         let seen = Observation {
             rooms: &rooms,
             ..seen(NOW, 2, &pods)

@@ -22,6 +22,8 @@ struct Traits {
     site: u32,
     zone: u32,
     is_outdated: bool,
+    /// Whether its site replaces its pods: rooms are spread over the new ones.
+    is_rolling: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -34,7 +36,6 @@ struct ZoneBooks {
 struct SiteBooks {
     zones: Vec<u32>,
     origins: u32,
-    /// Whether it replaces its pods: rooms are spread over the new ones.
     is_rolling: bool,
 }
 
@@ -78,7 +79,11 @@ impl Candidates {
                 site,
                 zone,
                 is_outdated: pod.is_outdated,
+                is_rolling: false,
             });
+        }
+        for traits in &mut traits {
+            traits.is_rolling = sites[traits.site as usize].is_rolling;
         }
         let of_tier = |tier: &Vec<Site>| {
             let sites = tier.iter().filter_map(|site| site_numbers.get(site));
@@ -131,20 +136,21 @@ impl Candidates {
         books: &Books,
         is_taken: impl Fn(PodIndex) -> bool,
     ) -> Option<PodIndex> {
-        self.search(reach, part, |pod| {
-            let free = books.free(pod, level);
-            if !need.fits(free) || is_taken(pod) {
-                return None;
-            }
-            let traits = &self.traits[pod.at()];
-            let is_rolling = self.sites[traits.site as usize].is_rolling;
-            let order = if is_rolling {
-                u64::MAX - free.viewers
+        let sessions = u32::try_from(need.viewers).ok()?;
+        let bound = |pod, traits: &Traits| {
+            let free = books.sessions(pod, level);
+            let order = if traits.is_rolling {
+                u32::MAX - free
             } else {
-                free.viewers
+                free
             };
-            Some((self.is_worse(traits, part), order))
-        })
+            (free >= sessions).then_some(order)
+        };
+        let order = |pod, bound| {
+            let takes_it = books.fits(pod, level, need) && !is_taken(pod);
+            takes_it.then_some(bound)
+        };
+        self.search(reach, part, bound, order)
     }
 
     /// The pod that takes the most of it, of those that are worth it.
@@ -154,44 +160,57 @@ impl Candidates {
         part: Part,
         (rate, level): (&Rate, Level),
         books: &Books,
-        is_worth_it: impl Fn(PodIndex, &Load) -> bool,
+        is_worth_it: impl Fn(PodIndex) -> bool,
     ) -> Option<PodIndex> {
-        self.search(reach, part, |pod| {
-            let free = books.free(pod, level);
-            if free.rooms == 0 || !is_worth_it(pod, free) {
-                return None;
-            }
-            let traits = &self.traits[pod.at()];
-            let space = rate.viewers_in(free);
-            Some((self.is_worse(traits, part), u64::MAX - space))
-        })
+        let bound = |pod, _: &Traits| {
+            let free = books.sessions(pod, level);
+            (free > 0).then_some(u32::MAX - free)
+        };
+        let order = |pod, _| is_worth_it(pod).then(|| u32::MAX - books.space(pod, level, rate));
+        self.search(reach, part, bound, order)
     }
 
-    /// Whether another pod is better, however full it is: one that stays, and one in a zone with fewer origins.
-    fn is_worse(&self, traits: &Traits, part: Part) -> (bool, bool) {
-        let is_crowded = part == Part::Origin && self.zones[traits.zone as usize].is_crowded;
-        (traits.is_outdated, is_crowded)
-    }
-
-    /// The pod with the least key: of the origin's region first, then tier by tier.
-    fn search<K: Ord>(
+    /// The pod that is best: of the origin's region first, then tier by tier, then one that stays, then one in a zone
+    /// that has not too many origins, then the one with the least order, then the first. A pod's order is looked
+    /// for only if its bound, which is no more and quickly known, is better than the best so far.
+    fn search(
         &self,
         reach: usize,
         part: Part,
-        key: impl Fn(PodIndex) -> Option<K>,
+        bound: impl Fn(PodIndex, &Traits) -> Option<u32>,
+        order: impl Fn(PodIndex, u32) -> Option<u32>,
     ) -> Option<PodIndex> {
         let tiers = self.tiers.get(reach)?;
-        let best = |near: &dyn Fn(PodIndex) -> bool| {
-            tiers.iter().find_map(|tier| {
-                let pods = tier.iter().copied().filter(|pod| near(*pod));
-                let keyed = pods.filter_map(|pod| Some((key(pod)?, pod)));
-                keyed.min().map(|(_, pod)| pod)
-            })
+        let best_of = |tier: &[PodIndex], is_near: Option<bool>| {
+            let mut best: Option<((bool, bool, u32), PodIndex)> = None;
+            for pod in tier {
+                let traits = &self.traits[pod.at()];
+                if let (Part::Edge(region), Some(is_near)) = (part, is_near)
+                    && (traits.region == region) != is_near
+                {
+                    continue;
+                }
+                let Some(bound) = bound(*pod, traits) else {
+                    continue;
+                };
+                let is_crowded =
+                    part == Part::Origin && self.zones[traits.zone as usize].is_crowded;
+                let key = |order| (traits.is_outdated, is_crowded, order);
+                if best.is_some_and(|(best, _)| key(bound) >= best) {
+                    continue;
+                }
+                if let Some(order) = order(*pod, bound)
+                    && best.is_none_or(|(best, _)| key(order) < best)
+                {
+                    best = Some((key(order), *pod));
+                }
+            }
+            best.map(|(_, pod)| pod)
         };
+        let best = |is_near| tiers.iter().find_map(|tier| best_of(tier, is_near));
         match part {
-            Part::Origin => best(&|_| true),
-            Part::Edge(region) => best(&|pod| self.region(pod) == region)
-                .or_else(|| best(&|pod| self.region(pod) != region)),
+            Part::Origin => best(None),
+            Part::Edge(_) => best(Some(true)).or_else(|| best(Some(false))),
         }
     }
 }

@@ -224,7 +224,7 @@ impl Pass<'_> {
             self.candidates.count_origin(pod);
             None
         } else {
-            let can = |pod| edge.fits(self.books.free(pod, Level::Capacity));
+            let can = |pod| self.books.fits(pod, Level::Capacity, &edge);
             let parent = work.tree.parent_for(region, self.rules, can);
             let parent = parent.ok_or(Unplaceable::TreeFull)?;
             self.books.book(work.tree.nodes[parent].pod, &edge);
@@ -245,13 +245,13 @@ impl Pass<'_> {
         let is_taken = |pod| work.tree.find(pod).is_some();
         let least = work.left.max(1);
         let whole = served(room, least, 1);
-        let is_worth_it = |pod: PodIndex, free: &Load| {
+        let is_worth_it = |pod: PodIndex| {
             let slice = if is_last_resort {
                 1
             } else {
                 self.slice(pod).min(least)
             };
-            served(room, slice, 1).fits(free) && !is_taken(pod)
+            self.books.fits(pod, level, &served(room, slice, 1)) && !is_taken(pod)
         };
         let (candidates, books) = (&self.candidates, &self.books);
         candidates

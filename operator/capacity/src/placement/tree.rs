@@ -144,6 +144,10 @@ impl Tree {
 
 /// Who is the origin: the one that is, or else the edge with a host, with edges of its own, with the most viewers.
 fn origin(stay: &[(Present, Region)]) -> Option<usize> {
+    let mut origins = (0..stay.len()).filter(|at| stay[*at].0.parent.is_none());
+    if let (Some(origin), None) = (origins.next(), origins.next()) {
+        return Some(origin);
+    }
     let is_parent = |pod| stay.iter().any(|(part, _)| part.parent == Some(pod));
     let parts = stay.iter().enumerate();
     parts
@@ -151,7 +155,7 @@ fn origin(stay: &[(Present, Region)]) -> Option<usize> {
             (
                 part.parent.is_some(),
                 !part.has_host,
-                !(stay.len() > 1 && is_parent(part.pod)),
+                !is_parent(part.pod),
                 u32::MAX - part.viewers,
                 *at,
             )
