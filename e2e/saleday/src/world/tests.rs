@@ -24,7 +24,7 @@ fn site() -> SiteModel {
     SiteModel {
         pods,
         rules: Rules::default(),
-        announced_seconds: 240,
+        announced_seconds: 150,
         first_pods: 3,
     }
 }
