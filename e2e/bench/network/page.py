@@ -56,7 +56,8 @@ def write(kept: dict) -> None:
                 f"| {first[0]} | {figure['name']} | {figure['goal']} | {number(figure['ours'])} | {number(theirs)} | {first[1]} |"
             )
     runs = "; ".join(
-        f"`{name}` {e['runs']} × {e['seconds']} s at {e['commit']} on {e['date']}, load {e.get('load', 0):.1f}"
+        f"`{name}` {e['runs']} × {e['seconds']} s at {e['commit']} on {e['date']}"
+        + (f", load {e['load']:.1f}" if "load" in e else "")
         for name, e in kept.items()
     )
     table = "\n".join(rows)

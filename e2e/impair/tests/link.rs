@@ -132,7 +132,13 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let _ = self.program.kill();
+        // By a signal that it can act on, so that a test that failed leaves no namespaces behind.
+        if let Ok(None) = self.program.try_wait() {
+            let _ = Command::new("kill")
+                .arg(self.program.id().to_string())
+                .status();
+            let _ = self.program.wait();
+        }
         let _ = fs::remove_file(&self.scenario);
     }
 }

@@ -20,9 +20,6 @@ const HEADROOM: f64 = 1.3;
 /// … and beside somebody who takes what is not taken.
 const HEADROOM_BESIDE: f64 = 5.0;
 
-/// … and a share that is more: what stands in the queue are large frames that go through it.
-const MORE_GETS_THROUGH: f64 = 1.08;
-
 /// Who sends less than this is small on any path that carries pictures.
 const SMALL_BPS: f64 = 450_000.0;
 
@@ -34,6 +31,9 @@ const FRESH_US: i64 = 500_000;
 
 /// Share of what is wanted that is all of it, but for chance.
 const GETS_THROUGH: f64 = 0.9;
+
+/// … and a share that is more: what stands in the queue are large frames that go through it.
+const MORE_GETS_THROUGH: f64 = 1.08;
 
 /// A trend is not believed while less than this stands in the queue: a frame that is larger than
 /// the others makes one too.
@@ -85,7 +85,7 @@ pub(super) struct Sight {
     pub(super) grows_on: bool,
     /// Somebody else keeps the queue full.
     pub(super) has_rival: bool,
-    /// What was sent lately.
+    /// What was sent in the time that this is about.
     pub(super) sent_bps: f64,
     /// What is sent by decision.
     pub(super) wanted_bps: f64,
@@ -106,6 +106,11 @@ impl Sight {
 }
 
 impl Sight {
+    /// What was asked of the path. More may be wanted as of just now.
+    fn asked_bps(&self) -> f64 {
+        self.wanted_bps.min(self.sent_bps)
+    }
+
     /// Whether so little is sent, and comes through, that whatever fills the path is somebody else.
     fn is_small(&self, carried_bps: f64) -> bool {
         self.sent_bps < SMALL_BPS
@@ -234,7 +239,7 @@ impl RateControl {
         } else if sight.queue_us > LONG_QUEUE_US {
             BACK_OFF_FAR * carried
         } else if carried > MORE_GETS_THROUGH * sight.wanted_bps
-            || (carried > GETS_THROUGH * sight.wanted_bps && self.is_fresh(sight))
+            || (carried > GETS_THROUGH * sight.asked_bps() && self.is_fresh(sight))
         {
             // What is wanted comes through: it may be another's burst, and soon gone.
             (BACK_OFF * self.target_bps).max(carried.max(sight.wanted_bps))

@@ -394,7 +394,7 @@ impl Estimator {
             queue_growth_us: self.queue.growth_us(),
             grows_on: self.queue.grows_on(),
             has_rival: self.rival.is_present(),
-            sent_bps,
+            sent_bps: self.reported_bps(batch).unwrap_or(sent_bps),
             wanted_bps: self.wanted_bps.unwrap_or(sent_bps),
             carried_bps,
             rtt_us,
@@ -422,10 +422,19 @@ impl Estimator {
         self.sent.bps(now_us, LONG_US).unwrap_or(0.0)
     }
 
+    /// What was sent in the time that [`Self::carried_bps`] is about, as far as is reported.
+    fn reported_bps(&self, batch: &Batch) -> Option<f64> {
+        self.sent.bps(batch.newest_sent_us?, self.window_us())
+    }
+
+    fn window_us(&self) -> i64 {
+        let is_grown = self.queue.standing_us() > GROWN_QUEUE_US;
+        if is_grown { SHORT_US } else { LONG_US }
+    }
+
     /// What the path carried lately: what came, and what it loses anyway.
     fn carried_bps(&self) -> Option<f64> {
-        let is_grown = self.queue.standing_us() > GROWN_QUEUE_US;
-        let window_us = if is_grown { SHORT_US } else { LONG_US };
+        let window_us = self.window_us();
         let until_us = self.acknowledged.until_us();
         let came_bps = self.acknowledged.bps(until_us, window_us)?;
         Some(came_bps / (1.0 - self.loss.inherent()))

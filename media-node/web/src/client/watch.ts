@@ -19,6 +19,10 @@ const MOVE_MS = 5_000;
  * earlier, the picture would jump back and repeat the last moments.
  */
 const CATCH_UP_MS = 1_000;
+/** How often it is then asked whether it is … */
+const COMPARE_MS = 250;
+/** … to less than a frame. */
+const FRAME_MS = 25;
 
 export type WatchState =
   /** First attempt under way. */
@@ -169,7 +173,7 @@ export class Watching extends Emitter<WatchEvents> {
     const old = this.#current;
     const isMove = old !== undefined && !old.isOver;
     const saw = () => next.reporter.sawFrame();
-    if (isMove) await ready(next.tracks, AbortSignal.any([old.session.over, AbortSignal.timeout(MOVE_MS)]), saw);
+    if (isMove) await ready(next, old, AbortSignal.any([old.session.over, AbortSignal.timeout(MOVE_MS)]), saw);
     this.#stop.signal.throwIfAborted();
     this.#current = next;
     this.#before = undefined;
@@ -321,11 +325,21 @@ function selectLeniently(
     .catch(() => undefined);
 }
 
-/** Resolves when the tracks have a picture that runs in step, or when `signal` aborts. */
-async function ready(tracks: MediaStreamTrack[], signal: AbortSignal, onFrame: () => void): Promise<void> {
-  await firstFrame(tracks, signal);
+/** Resolves when the picture of `next` runs in step with that of `old`, or when `signal` aborts. */
+async function ready(next: Viewing, old: Viewing, signal: AbortSignal, onFrame: () => void): Promise<void> {
+  await firstFrame(next.tracks, signal);
   if (!signal.aborted) onFrame();
   await sleep(CATCH_UP_MS, signal).catch(() => undefined);
+  const both = [next, old];
+  let before = await Promise.all(both.map((viewing) => viewing.session.pc.getStats()));
+  while (!signal.aborted) {
+    await sleep(COMPARE_MS, signal).catch(() => undefined);
+    const now = await Promise.all(both.map((viewing) => viewing.session.pc.getStats()));
+    const [ours, theirs] = now.map((reports, at) => watchStats(reports, before[at]).bufferMs);
+    // A new connection waits longer at first, for it saw its stored beginning come in a burst.
+    if (ours === undefined || theirs === undefined || ours < theirs + FRAME_MS) return;
+    before = now;
+  }
 }
 
 /** Resolves when the tracks have something to show, or when `signal` aborts. */
