@@ -21,6 +21,8 @@ async fn live() -> (Harness, Answer) {
 
 fn layers() -> Vec<LayerInfo> {
     let layer = |rid: &str, width, height| LayerInfo {
+        spatial_layer_id: None,
+        temporal_layer_id: None,
         rid: rid.to_owned(),
         size: Some((width, height)),
         bitrate_bps: 500_000,
@@ -462,9 +464,9 @@ async fn a_choice_that_can_not_be_is_refused_with_its_reason() {
     post("{\"mediaId\": \"0\", \"rid\": \"h\"}")
         .await
         .is_problem(422, "mediaId");
-    post("{\"spatialLayerId\": 1}")
+    post("{\"spatialLayerId\": -1}")
         .await
-        .is_problem(422, "maxWidth");
+        .is_problem(400, "layer selection");
     post("{\"rid\": 7}")
         .await
         .is_problem(400, "layer selection");

@@ -291,6 +291,12 @@ impl RoomStatus {
 pub struct Layer {
     /// RID; empty without simulcast.
     pub rid: String,
+    /// The highest spatial layer of a scalable stream in it; none for one that isn't scalable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spatial_layer_id: Option<u8>,
+    /// The highest temporal layer in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporal_layer_id: Option<u8>,
     /// Picture size in pixels, once known.
     #[serde(default)]
     pub size: Option<(u16, u16)>,
@@ -366,6 +372,8 @@ mod tests {
             rid: "f".into(),
             size: Some((1920, 1080)),
             bitrate_bps: 12_345_678,
+            spatial_layer_id: None,
+            temporal_layer_id: None,
         };
         let room = RoomStatus {
             name: RoomName::new("a-shop-of-some-size", "the-great-sale-of-november").unwrap(),

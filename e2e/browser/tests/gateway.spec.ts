@@ -25,7 +25,7 @@ test('a host goes live by a link with a token, and viewers watch and are counted
   await goLive(host);
   await expectLive(viewer);
   await expect(viewer.locator('#viewers')).toHaveText('1 watching');
-  await viewer.locator('#layer').selectOption('rid:q');
+  await viewer.locator('#layer').selectOption({ label: '180p (320×180)' });
   await expectLive(viewer);
 });
 

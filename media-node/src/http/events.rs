@@ -429,9 +429,20 @@ fn adapted(adaptation: &Adaptation) -> serde_json::Value {
 
 fn layer(layer: &LayerInfo) -> serde_json::Value {
     let mut value = json!({ "rid": layer.rid, "bitrate": layer.bitrate_bps });
-    if let (Some((width, height)), Some(object)) = (layer.size, value.as_object_mut()) {
+    let Some(object) = value.as_object_mut() else {
+        return value;
+    };
+    if let Some((width, height)) = layer.size {
         object.insert("width".into(), width.into());
         object.insert("height".into(), height.into());
+    }
+    for (name, id) in [
+        ("spatialLayerId", layer.spatial_layer_id),
+        ("temporalLayerId", layer.temporal_layer_id),
+    ] {
+        if let Some(id) = id {
+            object.insert(name.into(), id.into());
+        }
     }
     value
 }

@@ -39,18 +39,6 @@ struct Selection {
     max_temporal_layer_id: Option<u8>,
 }
 
-impl Selection {
-    fn names_svc_layers(&self) -> bool {
-        let ids = [
-            self.spatial_layer_id,
-            self.temporal_layer_id,
-            self.max_spatial_layer_id,
-            self.max_temporal_layer_id,
-        ];
-        ids.iter().any(Option::is_some)
-    }
-}
-
 async fn options() -> Response {
     cors::options("POST, DELETE, OPTIONS", Some((ACCEPT_POST, JSON)))
 }
@@ -70,12 +58,6 @@ async fn choose(
             format!("the body is not a layer selection: {error}"),
         )
     })?;
-    if selection.names_svc_layers() {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "layers are chosen by rid, maxWidth and maxHeight here, not by spatial or temporal id",
-        ));
-    }
     let video = found.entry.video_index.map(|index| index.to_string());
     if selection.media_id.is_some() && selection.media_id != video {
         return Err(Problem::new(
@@ -83,8 +65,12 @@ async fn choose(
             "mediaId is not the index of the session's video m-section",
         ));
     }
+    // A layer comes with all that it builds on, so to name one is to name the highest.
+    let lower = |a: Option<u8>, b: Option<u8>| a.into_iter().chain(b).min();
     let choice = LayerChoice {
         rid: selection.rid,
+        max_spatial: lower(selection.spatial_layer_id, selection.max_spatial_layer_id),
+        max_temporal: lower(selection.temporal_layer_id, selection.max_temporal_layer_id),
         max_width: selection.max_width,
         max_height: selection.max_height,
     };

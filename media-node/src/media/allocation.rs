@@ -62,6 +62,10 @@ pub struct Limits {
     pub max_lines: Option<u16>,
     /// The viewer asks for less data.
     pub reduced_data: bool,
+    /// No higher spatial layer than this.
+    pub max_spatial: Option<u8>,
+    /// No higher temporal layer than this.
+    pub max_temporal: Option<u8>,
     /// The layer that the viewer chose by hand: nothing better than it, and what it carries of it.
     pub chosen: Option<SourceId>,
 }

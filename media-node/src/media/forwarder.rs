@@ -1,17 +1,24 @@
 //! One outgoing track of one viewer: which packet of which source gets which sequence number,
-//! timestamp and VP8 picture id, so that the viewer sees one unbroken stream whatever the source.
+//! timestamp and VP8 picture id, so that the viewer sees one unbroken stream whatever the source,
+//! and whichever of its layers are left out.
 //!
 //! A run of packets from one source is a *segment*: within it the outgoing number is the incoming
-//! one plus a constant. Changing layer or host, or starting from a stored keyframe, opens a new
-//! segment. The last few segments are kept, and are all that is needed to find a packet again when
-//! the viewer asks for its retransmission: nothing is stored per packet.
+//! one plus a constant. Changing layer or host, starting from a stored keyframe, or leaving packets
+//! out opens a new segment. The last few segments are kept, and are all that is needed to find a
+//! packet again when the viewer asks for its retransmission: nothing is stored per packet.
+//!
+//! A packet that is missing when later ones go out has a place left for it. If it turns out to be
+//! of a layer that this viewer is not sent, a filler takes the place, so that nobody waits for it.
 
 use std::collections::VecDeque;
 
+use showrunner_rtp::codec::layering::Layering;
+
 use super::packet::{SourceId, StoredPacket};
 
-/// How many segments are remembered for retransmissions.
-const MAX_SEGMENTS: usize = 32;
+/// How many segments are remembered for retransmissions. Where upper layers are left out, each
+/// picture may end one: these are two seconds of 60 pictures, as long as packets are kept.
+const MAX_SEGMENTS: usize = 128;
 
 /// While a viewer catches up, media time runs this many times faster, so that what is stored does
 /// not become delay: a second and a half of stored frames is shown within 25 ms.
@@ -24,10 +31,43 @@ pub struct Outgoing {
     pub index: u64,
     /// RTP timestamp.
     pub timestamp: u32,
+    /// Ends the picture: the highest spatial layer that this viewer is sent ends here.
+    pub marker: bool,
     /// VP8 PictureID and TL0PICIDX, if the packet has them.
     pub picture_id: Option<u16>,
     /// See `picture_id`.
     pub tl0_picture_index: Option<u8>,
+}
+
+/// What goes out for a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// The packet, with these numbers.
+    Media(Outgoing),
+    /// Padding in the place that was left for it, since its layer is not sent to this viewer.
+    Filler(Outgoing),
+}
+
+/// The layers of a scalable stream that a viewer is sent: these and all below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sublayers {
+    /// Highest spatial layer.
+    pub spatial: u8,
+    /// Highest temporal layer.
+    pub temporal: u8,
+}
+
+impl Sublayers {
+    /// The whole stream.
+    pub const ALL: Self = Self {
+        spatial: u8::MAX,
+        temporal: u8::MAX,
+    };
+
+    #[inline]
+    fn takes(self, layering: &Layering) -> bool {
+        layering.spatial <= self.spatial && layering.temporal <= self.temporal
+    }
 }
 
 /// How a segment's timestamps become the viewer's. All arithmetic wraps.
@@ -47,12 +87,15 @@ struct Segment {
     in_start: u64,
     out_start: u64,
     time: TimeMap,
+    /// What is sent, from the picture of this (incoming) time on.
+    sublayers: Sublayers,
+    since: u32,
     picture_id_offset: u16,
     tl0_offset: u8,
 }
 
 impl Segment {
-    fn outgoing(&self, packet: &StoredPacket) -> Outgoing {
+    fn outgoing(&self, packet: &StoredPacket, sublayers: Sublayers) -> Outgoing {
         let timestamp = match self.time {
             TimeMap::Live { offset } => packet.timestamp.wrapping_add(offset),
             TimeMap::CatchUp { offset, live } => {
@@ -67,9 +110,11 @@ impl Segment {
             TimeMap::Still { at } => at,
         };
         let vp8 = packet.vp8.as_ref();
+        let layering = &packet.layering;
         Outgoing {
             index: self.out_start + (packet.seq - self.in_start),
             timestamp,
+            marker: packet.marker || (layering.ends && layering.spatial == sublayers.spatial),
             picture_id: vp8
                 .and_then(|d| d.picture_id)
                 .map(|id| id.value.wrapping_add(self.picture_id_offset)),
@@ -106,6 +151,11 @@ pub struct Forwarder {
     /// track share one timeline; chosen anew only where that would make time stand or run back.
     time_offset: u32,
     newest: Option<Newest>,
+    wanted: Sublayers,
+    /// Incoming timestamp of the picture that came last.
+    picture: u32,
+    /// Incoming id of the VP8 picture that was left out last.
+    left_out: Option<u16>,
 }
 
 /// The furthest that the outgoing stream has got.
@@ -125,12 +175,31 @@ impl Forwarder {
             next_index: u64::from(first_seq & 0x7fff),
             time_offset,
             newest: None,
+            wanted: Sublayers::ALL,
+            picture: 0,
+            left_out: None,
         }
     }
 
     /// The source that is being forwarded.
     pub fn source(&self) -> Option<SourceId> {
         self.segments.back().map(|s| s.source)
+    }
+
+    /// Says which layers to send: fewer from the next picture on; more temporal layers as each
+    /// can begin; more spatial ones from the next keyframe on.
+    pub fn want(&mut self, sublayers: Sublayers) {
+        self.wanted = sublayers;
+    }
+
+    /// The layers that are being sent.
+    pub fn sublayers(&self) -> Sublayers {
+        self.segments.back().map_or(self.wanted, |s| s.sublayers)
+    }
+
+    /// Whether only a keyframe brings the spatial layers that are wanted.
+    pub fn waits_for_keyframe(&self) -> bool {
+        self.wanted.spatial > self.sublayers().spatial
     }
 
     /// Begins, or goes on, with another source (or anew with the same) at `packet`.
@@ -163,25 +232,39 @@ impl Forwarder {
             (Some(last), Some((_, first))) => last.wrapping_add(1).wrapping_sub(first),
             _ => 0,
         };
+        self.picture = packet.timestamp;
+        self.left_out = None;
         self.open(Segment {
             source,
             in_start: packet.seq,
             out_start: self.next_index,
             time,
+            sublayers: self.wanted,
+            since: packet.timestamp,
             picture_id_offset,
             tl0_offset,
         });
     }
 
-    /// Numbers the next packet of the current source. None for packets from before the segment,
-    /// and for such late ones as were given up when a newer segment began.
-    pub fn forward(&mut self, source: SourceId, packet: &StoredPacket) -> Option<Outgoing> {
-        let segment = self.segments.back()?;
-        if segment.source != source || packet.seq < segment.in_start {
-            return None;
+    /// Numbers the next packet of the current source, or a late one that a place was left for.
+    /// None for packets that are left out, and for late ones from before the source was begun.
+    pub fn forward(&mut self, source: SourceId, packet: &StoredPacket) -> Option<Copied> {
+        let last = self.segments.back()?;
+        if last.source != source || packet.seq < last.in_start {
+            return self.late(source, packet);
         }
-        let out = segment.outgoing(packet);
-        if out.index >= self.next_index {
+        let next_in = last.in_start + (self.next_index - last.out_start);
+        if packet.seq >= next_in {
+            self.follow(packet);
+            if !self.sublayers().takes(&packet.layering) {
+                self.leave_out(packet);
+                return None;
+            }
+        }
+        let copied = self.copy(self.segments.len() - 1, packet);
+        if let Copied::Media(out) = copied
+            && out.index >= self.next_index
+        {
             self.next_index = out.index + 1;
             self.newest = Some(Newest {
                 timestamp: out.timestamp,
@@ -191,44 +274,27 @@ impl Forwarder {
                     .or(self.newest.and_then(|n| n.tl0_picture_index)),
             });
         }
-        Some(out)
+        Some(copied)
     }
 
-    /// Leaves out a packet that carries no media (padding), without a gap in the numbering.
+    /// Leaves out a number that carries no media (padding), without a gap in the numbering.
     pub fn skip(&mut self, source: SourceId, seq: u64) {
-        let Some(segment) = self.segments.back() else {
-            return;
-        };
-        let next_in = segment.in_start + (self.next_index.saturating_sub(segment.out_start));
-        if segment.source != source || seq != next_in {
-            return;
+        if self.source() == Some(source) {
+            self.pass(seq, 0);
         }
-        let mut after = segment.clone();
-        after.in_start = seq + 1;
-        after.out_start = self.next_index;
-        self.open(after);
     }
 
     /// Finds again what went out under a sequence number: the source and its sequence number.
     pub fn sent(&self, seq: u16) -> Option<(SourceId, u64)> {
-        let newest = self.next_index.checked_sub(1)?;
-        let behind = u64::from((newest as u16).wrapping_sub(seq));
-        let index = newest.checked_sub(behind)?;
-        let segment = self.segments.iter().rev().find(|s| s.out_start <= index)?;
-        Some((
-            segment.source,
-            segment.in_start + (index - segment.out_start),
-        ))
+        let (at, number) = self.find(seq)?;
+        Some((self.segments[at].source, number))
     }
 
     /// Numbers once more a packet that [`Self::sent`] found.
-    pub fn again(&self, source: SourceId, packet: &StoredPacket, seq: u16) -> Option<Outgoing> {
-        self.segments
-            .iter()
-            .rev()
-            .filter(|s| s.source == source && s.in_start <= packet.seq)
-            .map(|s| s.outgoing(packet))
-            .find(|out| out.index as u16 == seq)
+    pub fn again(&self, source: SourceId, packet: &StoredPacket, seq: u16) -> Option<Copied> {
+        let (at, number) = self.find(seq)?;
+        let is_it = self.segments[at].source == source && packet.seq == number;
+        is_it.then(|| self.copy(at, packet))
     }
 
     /// The sequence number that went out last, if any did.
@@ -252,7 +318,114 @@ impl Forwarder {
         incoming.wrapping_add(self.time_offset)
     }
 
+    /// Looks whether the layers that are sent change with the next packet.
+    fn follow(&mut self, packet: &StoredPacket) {
+        let (layering, wanted) = (&packet.layering, self.wanted);
+        let before = self.sublayers();
+        let mut now = before;
+        let is_new = std::mem::replace(&mut self.picture, packet.timestamp) != packet.timestamp;
+        if layering.is_fresh && layering.spatial == 0 {
+            now = wanted;
+        } else if is_new {
+            now.spatial = now.spatial.min(wanted.spatial);
+            now.temporal = now.temporal.min(wanted.temporal);
+        }
+        // One temporal layer after the other, each with its first frame that needs none of it, and
+        // whole: its first packet is here.
+        if layering.begins
+            && layering.spatial == 0
+            && now.temporal.checked_add(1) == Some(layering.temporal)
+            && layering.temporal <= wanted.temporal
+            && layering.builds_on <= now.temporal
+        {
+            now.temporal = layering.temporal;
+        }
+        if now == before {
+            return;
+        }
+        self.pass(packet.seq, 0);
+        if let Some(last) = self.segments.back_mut() {
+            // The segment that was opened begins after this packet, which is in it.
+            last.in_start = packet.seq;
+            last.sublayers = now;
+            last.since = packet.timestamp;
+        }
+    }
+
+    /// Leaves out a packet whose layer is not sent.
+    fn leave_out(&mut self, packet: &StoredPacket) {
+        let id = packet.vp8.and_then(|d| d.picture_id).map(|id| id.value);
+        let is_new = id.is_some() && self.left_out != id;
+        if is_new {
+            self.left_out = id;
+        }
+        self.pass(packet.seq, u16::from(is_new));
+    }
+
+    /// Goes on behind a number that is not sent. Those before it that are missing keep their
+    /// places. So many VP8 pictures fewer are counted from there on.
+    fn pass(&mut self, seq: u64, pictures: u16) {
+        let Some(last) = self.segments.back() else {
+            return;
+        };
+        let next_in = last.in_start + (self.next_index - last.out_start);
+        if seq < next_in {
+            return;
+        }
+        let mut after = last.clone();
+        self.next_index += seq - next_in;
+        after.in_start = seq + 1;
+        after.out_start = self.next_index;
+        after.picture_id_offset = after.picture_id_offset.wrapping_sub(pictures);
+        self.open(after);
+    }
+
+    /// A packet from before the newest segment: the place left for it, if there is one.
+    fn late(&self, source: SourceId, packet: &StoredPacket) -> Option<Copied> {
+        let mut end = self.next_index;
+        for (at, segment) in self.segments.iter().enumerate().rev() {
+            let len = end - segment.out_start;
+            end = segment.out_start;
+            let is_in = (segment.in_start..segment.in_start + len).contains(&packet.seq);
+            if segment.source == source && is_in {
+                return Some(self.copy(at, packet));
+            }
+        }
+        None
+    }
+
+    /// The copy of a packet whose place is in a segment.
+    fn copy(&self, at: usize, packet: &StoredPacket) -> Copied {
+        let segment = &self.segments[at];
+        // What was missing when the layers changed may be of the picture that they changed with.
+        let later = self.segments.iter().skip(at + 1).take_while(|s| {
+            s.source == segment.source && packet.timestamp.wrapping_sub(s.since) as i32 >= 0
+        });
+        let sublayers = later.last().unwrap_or(segment).sublayers;
+        let out = segment.outgoing(packet, sublayers);
+        if sublayers.takes(&packet.layering) {
+            Copied::Media(out)
+        } else {
+            Copied::Filler(out)
+        }
+    }
+
+    /// The segment and the incoming number of a sequence number that went out.
+    fn find(&self, seq: u16) -> Option<(usize, u64)> {
+        let newest = self.next_index.checked_sub(1)?;
+        let behind = u64::from((newest as u16).wrapping_sub(seq));
+        let index = newest.checked_sub(behind)?;
+        let at = self.segments.partition_point(|s| s.out_start <= index);
+        let segment = self.segments.get(at.checked_sub(1)?)?;
+        Some((at - 1, segment.in_start + (index - segment.out_start)))
+    }
+
     fn open(&mut self, segment: Segment) {
+        // One that nothing went out in leaves no trace.
+        let is_empty = |last: &Segment| last.out_start == segment.out_start;
+        if self.segments.back().is_some_and(is_empty) {
+            self.segments.pop_back();
+        }
         if self.segments.len() == MAX_SEGMENTS {
             self.segments.pop_front();
         }
@@ -279,159 +452,4 @@ impl Forwarder {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use proptest::prelude::*;
-    use showrunner_rtp::codec::{Codec, inspect};
-
-    use super::*;
-
-    const Q: SourceId = SourceId(1);
-    const F: SourceId = SourceId(2);
-
-    fn packet(seq: u64, timestamp: u32) -> StoredPacket {
-        let mut packet = StoredPacket::empty(Instant::now());
-        packet.seq = seq;
-        packet.timestamp = timestamp;
-        packet
-    }
-
-    fn vp8(seq: u64, timestamp: u32, picture_id: u16, tl0: u8) -> StoredPacket {
-        let mut p = packet(seq, timestamp);
-        p.codec = Codec::Vp8;
-        // X and S set; I and L set; 15-bit picture id; TL0PICIDX; an inter frame.
-        let [hi, lo] = (picture_id | 0x8000).to_be_bytes();
-        let payload = [0x90, 0xc0, hi, lo, tl0, 0x01, 0, 0];
-        p.vp8 = inspect(Codec::Vp8, &payload).vp8;
-        assert!(p.vp8.is_some());
-        p
-    }
-
-    #[test]
-    fn a_layer_switch_leaves_no_gap_in_numbers_and_time() {
-        let mut out = Forwarder::new(100, 0);
-        let first = vp8(7, 90_000, 500, 9);
-        out.begin(Q, &first, Begin::Live);
-        let a = out.forward(Q, &first).unwrap();
-        let b = out.forward(Q, &vp8(8, 93_000, 501, 10)).unwrap();
-        let key = vp8(60_000, 96_000, 12, 200);
-        out.begin(F, &key, Begin::Live);
-        let c = out.forward(F, &key).unwrap();
-        assert_eq!((a.index, b.index, c.index), (100, 101, 102));
-        assert_eq!(
-            (a.timestamp, b.timestamp, c.timestamp),
-            (90_000, 93_000, 96_000)
-        );
-        assert_eq!((b.picture_id, c.picture_id), (Some(501), Some(502)));
-        assert_eq!(
-            (b.tl0_picture_index, c.tl0_picture_index),
-            (Some(10), Some(11))
-        );
-    }
-
-    #[test]
-    fn packets_of_the_layer_that_was_left_are_not_forwarded() {
-        let mut out = Forwarder::new(0, 0);
-        out.begin(Q, &packet(1, 0), Begin::Live);
-        out.begin(F, &packet(1, 0), Begin::Live);
-        assert_eq!(out.forward(Q, &packet(2, 3000)), None);
-        assert_eq!(out.forward(F, &packet(0, 0)), None);
-    }
-
-    #[test]
-    fn a_late_packet_takes_the_place_left_for_it() {
-        let mut out = Forwarder::new(0, 0);
-        out.begin(Q, &packet(10, 0), Begin::Live);
-        out.forward(Q, &packet(10, 0));
-        assert_eq!(out.forward(Q, &packet(12, 0)).unwrap().index, 2);
-        assert_eq!(out.forward(Q, &packet(11, 0)).unwrap().index, 1);
-        assert_eq!(out.forward(Q, &packet(13, 0)).unwrap().index, 3);
-    }
-
-    #[test]
-    fn catching_up_squeezes_stored_time_and_ends_live() {
-        let mut out = Forwarder::new(0, 1_000);
-        let live = 90_000;
-        let key = packet(1, 0);
-        out.begin(F, &key, Begin::CatchUp { live });
-        let mut last = None;
-        for (i, ts) in (0..=90_000u32).step_by(3000).enumerate() {
-            let o = out.forward(F, &packet(1 + i as u64, ts)).unwrap();
-            if let Some(last) = last {
-                assert!(o.timestamp > last, "time goes on");
-            } else {
-                assert!(o.timestamp >= live + 1_000 - 90_000 / CATCH_UP_SPEED - 1);
-            }
-            last = Some(o.timestamp);
-        }
-        assert_eq!(
-            last,
-            Some(live + 1_000),
-            "the newest frame has its own time"
-        );
-        let next = out.forward(F, &packet(32, 93_000)).unwrap();
-        assert_eq!(next.timestamp, 94_000);
-    }
-
-    #[test]
-    fn another_host_with_any_timestamp_goes_on_where_the_last_ended() {
-        let mut out = Forwarder::new(0, 0);
-        out.begin(Q, &packet(1, 50_000), Begin::Live);
-        out.forward(Q, &packet(1, 50_000));
-        out.begin(F, &packet(9, 3_000_000_000), Begin::Live);
-        let o = out.forward(F, &packet(9, 3_000_000_000)).unwrap();
-        assert_eq!((o.index, o.timestamp), (1, 53_000));
-    }
-
-    #[test]
-    fn padding_leaves_no_gap() {
-        let mut out = Forwarder::new(0, 0);
-        out.begin(Q, &packet(1, 0), Begin::Live);
-        assert_eq!(out.forward(Q, &packet(1, 0)).unwrap().index, 0);
-        out.skip(Q, 2);
-        out.skip(Q, 3);
-        assert_eq!(out.forward(Q, &packet(4, 0)).unwrap().index, 1);
-        assert_eq!(out.sent(1), Some((Q, 4)));
-        assert_eq!(out.sent(0), Some((Q, 1)));
-    }
-
-    proptest! {
-        /// Whatever is lost, late or switched, outgoing numbers never repeat, and each one that
-        /// went out is found again with the same number and time.
-        #[test]
-        fn every_sent_packet_is_found_again(steps in prop::collection::vec((0u8..10, 1u64..4), 1..200)) {
-            let mut out = Forwarder::new(0x7fff, 77);
-            let mut sources = [(Q, 65_530u64), (F, 10u64)];
-            let mut current = 0;
-            let begin = packet(sources[0].1, 0);
-            out.begin(Q, &begin, Begin::Live);
-            let mut sent: Vec<(Outgoing, SourceId, StoredPacket)> = Vec::new();
-            for (what, step) in steps {
-                let (source, seq) = &mut sources[current];
-                *seq += step;
-                let p = packet(*seq, (*seq as u32) * 3000);
-                match what {
-                    0 => {
-                        current = 1 - current;
-                        let (source, seq) = sources[current];
-                        let p = packet(seq + 1, (seq as u32 + 1) * 3000);
-                        out.begin(source, &p, Begin::Live);
-                    }
-                    1 => out.skip(*source, *seq),
-                    _ => if let Some(o) = out.forward(*source, &p) {
-                        prop_assert!(sent.iter().all(|(s, ..)| s.index != o.index));
-                        sent.push((o, *source, p));
-                    }
-                }
-            }
-            let Some((last, ..)) = sent.last() else { return Ok(()) };
-            for (o, source, p) in sent.iter().filter(|(o, ..)| last.index - o.index < 100) {
-                // Only what older segments hold may be forgotten.
-                if out.sent(o.index as u16) == Some((*source, p.seq)) {
-                    prop_assert_eq!(out.again(*source, p, o.index as u16), Some(*o));
-                }
-            }
-        }
-    }
-}
+mod tests;

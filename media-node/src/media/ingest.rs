@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use showrunner_rtp::codec::layering::{LayerTracker, Layering, SpatialSizes};
 use showrunner_rtp::codec::{self, Codec, PayloadInfo, opus};
 use showrunner_rtp::loss::LossTracker;
 use showrunner_rtp::packet::{self, Header};
@@ -94,6 +95,10 @@ pub struct Media<'a> {
     pub orientation: Option<u8>,
     /// What the payload header says.
     pub info: PayloadInfo,
+    /// Which layer of a scalable stream it is of.
+    pub layering: Layering,
+    /// Picture sizes of the spatial layers, where they are told here.
+    pub spatial_sizes: Option<SpatialSizes>,
     /// The payload.
     pub payload: &'a [u8],
 }
@@ -116,6 +121,7 @@ struct Stream {
     loss: LossTracker,
     reception: Reception,
     clock: StreamClock,
+    layers: LayerTracker,
     highest: Option<u64>,
 }
 
@@ -236,6 +242,8 @@ impl Ingest {
             marker: false,
             orientation: None,
             info: PayloadInfo::default(),
+            layering: Layering::default(),
+            spatial_sizes: None,
             payload,
         })
     }
@@ -399,6 +407,7 @@ impl Ingest {
             loss: LossTracker::new(),
             reception: Reception::new(clock_rate(track)),
             clock: StreamClock::default(),
+            layers: LayerTracker::default(),
             highest: None,
         });
         Ok(self.streams.len() - 1)
@@ -553,7 +562,16 @@ impl Ingest {
             return Err(Dropped::TooLarge);
         }
         let info = codec::inspect(codec, payload);
-        let orientation = self.orientation(at, header, packet);
+        let extensions = self.negotiated(self.streams[at].track);
+        let extensions = extensions.map(|t| t.extensions).unwrap_or_default();
+        let value = |id: Option<u8>| {
+            let mut elements = header.extensions(packet);
+            elements.find(|(each, _)| Some(*each) == id).map(|(_, v)| v)
+        };
+        let orientation = value(extensions.orientation).and_then(|v| v.first().copied());
+        let dependencies = value(extensions.dependency_descriptor);
+        let tracker = &mut self.streams[at].layers;
+        let (layering, spatial_sizes) = tracker.place(&info, dependencies, header.timestamp);
         let timestamp = self.common_timestamp(at, header.timestamp, arrival, info.starts_keyframe);
         let stream = &self.streams[at];
         Ok(Ingested::Media(Media {
@@ -566,6 +584,8 @@ impl Ingest {
             marker: header.marker,
             orientation,
             info,
+            layering,
+            spatial_sizes,
             payload,
         }))
     }
@@ -588,17 +608,6 @@ impl Ingest {
         let common = clock.common(timestamp, arrival, keyframe, clock_rate(track), reference);
         self.streams[at].clock = clock;
         common
-    }
-
-    fn orientation(&self, at: usize, header: &Header, packet: &[u8]) -> Option<u8> {
-        let wanted = self
-            .negotiated(self.streams[at].track)?
-            .extensions
-            .orientation?;
-        header
-            .extensions(packet)
-            .find(|(id, _)| *id == wanted)
-            .and_then(|(_, value)| value.first().copied())
     }
 
     fn negotiated(&self, track: Track) -> Option<&RecvTrack> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use showrunner_rtp::codec::Codec;
+use showrunner_rtp::codec::layering::{Layering, MAX_SPATIAL, MAX_TEMPORAL, SpatialSizes};
 
+use super::forwarder::Sublayers;
 use super::keyframes::KeyframeRequests;
 use super::packet::{SourceId, StoredPacket};
 use super::pool::PacketPool;
@@ -55,6 +57,8 @@ pub struct Layer {
     pub codec: Codec,
     /// Picture size in pixels, from the last keyframe that told.
     pub size: Option<(u16, u16)>,
+    /// Those of its spatial layers.
+    spatial_sizes: SpatialSizes,
     /// Wishes for a keyframe.
     pub keyframes: KeyframeRequests,
     /// Keys of the sessions that receive this layer, or wait to switch to it.
@@ -87,6 +91,7 @@ impl Layer {
             rid,
             codec,
             size: None,
+            spatial_sizes: SpatialSizes::default(),
             keyframes: KeyframeRequests::default(),
             subscribers: Vec::new(),
             pending: Vec::with_capacity(64),
@@ -109,7 +114,11 @@ impl Layer {
             retire(packet, pool);
             return false;
         }
-        self.rate.count(packet.arrival, packet.payload().len());
+        self.rate
+            .count(packet.arrival, packet.payload().len(), packet.layering);
+        if let Some(sizes) = packet.spatial_sizes {
+            self.spatial_sizes = sizes;
+        }
         self.last_arrival = packet.arrival;
         if packet.seq >= head {
             self.head = Some(packet.seq);
@@ -227,7 +236,30 @@ impl Layer {
 
     /// Bits a second over the last second or so.
     pub fn bitrate_bps(&self) -> u64 {
-        self.rate.bps
+        self.rate.bps.iter().flatten().sum()
+    }
+
+    /// What can be sent of it, each with all that it builds on: one for every spatial and temporal
+    /// layer that came in lately. A layer that isn't scalable has one part, itself.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        let highest = self.rate.highest_spatial();
+        (0..MAX_SPATIAL).flat_map(move |spatial| {
+            (0..MAX_TEMPORAL)
+                .filter(move |temporal| {
+                    (spatial, *temporal) == (0, 0) || self.rate.bps[spatial][*temporal] > 0
+                })
+                .map(move |temporal| Part {
+                    sublayers: Sublayers {
+                        spatial: spatial as u8,
+                        temporal: temporal as u8,
+                    },
+                    size: match self.spatial_sizes[spatial] {
+                        (0, 0) => self.size.filter(|_| spatial == highest),
+                        size => Some(size),
+                    },
+                    bitrate_bps: self.rate.up_to(spatial, temporal),
+                })
+        })
     }
 
     fn remember_keyframe(&mut self, packet: &Arc<StoredPacket>, mut pool: Option<&mut PacketPool>) {
@@ -283,13 +315,24 @@ fn slot(seq: u64) -> usize {
     seq as usize % HISTORY
 }
 
-/// Bitrate over windows of a second.
+/// A part of a scalable layer that can be sent alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its highest spatial and temporal layer.
+    pub sublayers: Sublayers,
+    /// Picture size in pixels, if known.
+    pub size: Option<(u16, u16)>,
+    /// Bits a second, with all that it builds on.
+    pub bitrate_bps: u64,
+}
+
+/// Bitrate over windows of a second, of each spatial and temporal layer by itself.
 #[derive(Debug)]
 struct RateMeter {
     since: Instant,
-    bytes: u64,
+    bytes: [[u64; MAX_TEMPORAL]; MAX_SPATIAL],
     /// Of the window before; until there is one, of what there is.
-    bps: u64,
+    bps: [[u64; MAX_TEMPORAL]; MAX_SPATIAL],
     settled: bool,
 }
 
@@ -297,24 +340,43 @@ impl RateMeter {
     fn new(now: Instant) -> Self {
         Self {
             since: now,
-            bytes: 0,
-            bps: 0,
+            bytes: Default::default(),
+            bps: Default::default(),
             settled: false,
         }
     }
 
-    fn count(&mut self, now: Instant, bytes: usize) {
+    fn count(&mut self, now: Instant, bytes: usize, layering: Layering) {
         let elapsed = now.saturating_duration_since(self.since);
         if elapsed >= Duration::from_secs(1) {
-            self.bps = (self.bytes as f64 * 8.0 / elapsed.as_secs_f64()) as u64;
-            self.bytes = 0;
+            let elapsed = elapsed.as_secs_f64();
+            self.bps = self
+                .bytes
+                .map(|of_spatial| of_spatial.map(|b| (b as f64 * 8.0 / elapsed) as u64));
+            self.bytes = Default::default();
             self.since = now;
             self.settled = true;
         }
-        self.bytes += bytes as u64;
+        let spatial = usize::from(layering.spatial).min(MAX_SPATIAL - 1);
+        let temporal = usize::from(layering.temporal).min(MAX_TEMPORAL - 1);
+        let counted = &mut self.bytes[spatial][temporal];
+        *counted += bytes as u64;
         if !self.settled {
-            self.bps = self.bytes * 8;
+            self.bps[spatial][temporal] = *counted * 8;
         }
+    }
+
+    /// Of a layer with all below it.
+    fn up_to(&self, spatial: usize, temporal: usize) -> u64 {
+        let of_spatial = self.bps.iter().take(spatial + 1);
+        of_spatial
+            .flat_map(|bps| bps.iter().take(temporal + 1))
+            .sum()
+    }
+
+    fn highest_spatial(&self) -> usize {
+        let is_there = |bps: &[u64; MAX_TEMPORAL]| bps.iter().any(|bps| *bps > 0);
+        self.bps.iter().rposition(is_there).unwrap_or(0)
     }
 }
 
@@ -443,6 +505,62 @@ mod tests {
         let of = |is: fn(&Layer, &StoredPacket) -> bool| packets.each_ref().map(|p| is(&layer, p));
         assert_eq!(of(Layer::is_superseded), [true, true, false, false, false]);
         assert_eq!(of(Layer::is_of_keyframe), [false, false, true, true, false]);
+    }
+
+    #[test]
+    fn the_parts_of_a_scalable_layer_are_told_with_all_that_they_build_on() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        let mut seq = 1;
+        let mut push = |at: Instant, spatial: u8, temporal: u8, len: usize| {
+            let mut packet = StoredPacket::empty(at);
+            packet.seq = seq;
+            packet.timestamp = seq as u32;
+            packet.layering.spatial = spatial;
+            packet.layering.temporal = temporal;
+            let sizes = [(320, 180), (640, 360), (0, 0), (0, 0)];
+            packet.spatial_sizes = (seq == 1).then_some(sizes);
+            assert!(packet.set_payload(&vec![1; len]));
+            layer.push(Arc::new(packet), Some(&mut pool));
+            seq += 1;
+        };
+        for temporal in [0, 1] {
+            push(now, 0, temporal, 100);
+            push(now, 1, temporal, 400);
+        }
+        push(now + Duration::from_secs(1), 0, 0, 100);
+        let parts: Vec<_> = layer
+            .parts()
+            .map(|p| {
+                (
+                    p.sublayers.spatial,
+                    p.sublayers.temporal,
+                    p.size,
+                    p.bitrate_bps,
+                )
+            })
+            .collect();
+        let (small, large) = (Some((320, 180)), Some((640, 360)));
+        let expected = [
+            (0, 0, small, 800),
+            (0, 1, small, 1600),
+            (1, 0, large, 4000),
+            (1, 1, large, 8000),
+        ];
+        assert_eq!(parts, expected);
+        assert_eq!(layer.bitrate_bps(), 8000);
+    }
+
+    #[test]
+    fn a_layer_that_is_not_scalable_is_its_only_part() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        layer.size = Some((640, 360));
+        layer.push(packet(1, 0, true, true, now), Some(&mut pool));
+        let parts: Vec<_> = layer.parts().collect();
+        assert_eq!(parts.len(), 1);
+        assert_eq!(parts[0].size, Some((640, 360)));
+        assert_eq!(parts[0].bitrate_bps, 800);
     }
 
     #[test]

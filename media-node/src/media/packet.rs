@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use showrunner_rtp::codec::layering::{Layering, SpatialSizes};
 use showrunner_rtp::codec::{Codec, vp8};
 
 /// The largest RTP payload the node takes, in bytes: an Ethernet frame's worth.
@@ -26,6 +27,10 @@ pub struct StoredPacket {
     pub marker: bool,
     /// A keyframe begins in this packet.
     pub starts_keyframe: bool,
+    /// Which layer of a scalable stream it is of.
+    pub layering: Layering,
+    /// Picture sizes of the spatial layers, where they are told here.
+    pub spatial_sizes: Option<SpatialSizes>,
     /// Where the fields are that a VP8 viewer gets rewritten.
     pub vp8: Option<vp8::Descriptor>,
     /// Coordination of video orientation (3GPP TS 26.114 §7.4.5), as received.
@@ -44,6 +49,8 @@ impl StoredPacket {
             codec: Codec::Opus,
             marker: false,
             starts_keyframe: false,
+            layering: Layering::default(),
+            spatial_sizes: None,
             vp8: None,
             orientation: None,
             len: 0,

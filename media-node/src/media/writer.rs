@@ -5,7 +5,7 @@ use showrunner_rtp::packet::HeaderWriter;
 use showrunner_rtp::red;
 use showrunner_transport::srtp::{MAX_OVERHEAD, Sender, SrtpError};
 
-use super::forwarder::Outgoing;
+use super::forwarder::{Copied, Outgoing};
 use super::packet::{MAX_PAYLOAD, StoredPacket};
 
 /// Room that any packet of ours fits into: header, extensions (transport-wide number, orientation,
@@ -51,7 +51,7 @@ pub fn write_media(
     numbers: Outgoing,
     srtp: &Sender,
 ) -> Result<usize, SrtpError> {
-    let header_len = header(out, stream, packet, numbers.index as u16, numbers.timestamp)?;
+    let header_len = header(out, stream, packet, numbers.index as u16, numbers)?;
     let len = payload(out, header_len, packet, numbers)?;
     srtp.seal_rtp(out, header_len, len, numbers.index)
 }
@@ -70,7 +70,7 @@ pub fn write_redundant<'p>(
     numbers: Outgoing,
     srtp: &Sender,
 ) -> Result<usize, SrtpError> {
-    let header_len = header(out, stream, packet, numbers.index as u16, numbers.timestamp)?;
+    let header_len = header(out, stream, packet, numbers.index as u16, numbers)?;
     let block = |p: &'p StoredPacket| red::Block {
         payload_type: frames,
         offset: packet.timestamp.wrapping_sub(p.timestamp),
@@ -86,7 +86,24 @@ pub fn write_redundant<'p>(
     srtp.seal_rtp(out, header_len, header_len + len, numbers.index)
 }
 
-/// Writes and seals a retransmission (RFC 4588 §4) of a packet that went out as `numbers`.
+/// How much padding a filler has: the least that makes it one, to a multiple of four.
+pub const FILLER: usize = 4;
+
+/// Writes and seals a packet that carries nothing, in the place that was left for one which this
+/// viewer is not sent. What [`write_media`] says of packets that are sent twice holds here, too.
+///
+/// # Errors
+/// If `out` is too small or the cipher fails.
+pub fn write_filler(
+    out: &mut [u8],
+    stream: StreamHeader,
+    numbers: Outgoing,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
+    write_empty(out, stream, numbers.index, numbers.timestamp, FILLER, srtp)
+}
+
+/// Writes and seals a retransmission (RFC 4588 §4) of a packet that went out as `copied`.
 ///
 /// # Errors
 /// If `out` is too small or the cipher fails.
@@ -95,15 +112,19 @@ pub fn write_rtx(
     stream: StreamHeader,
     rtx_index: u64,
     packet: &StoredPacket,
-    numbers: Outgoing,
+    copied: Copied,
     srtp: &Sender,
 ) -> Result<usize, SrtpError> {
-    let header_len = header(out, stream, packet, rtx_index as u16, numbers.timestamp)?;
+    let (Copied::Media(numbers) | Copied::Filler(numbers)) = copied;
+    let header_len = header(out, stream, packet, rtx_index as u16, numbers)?;
     let original = (numbers.index as u16).to_be_bytes();
     out.get_mut(header_len..header_len + 2)
         .ok_or(SrtpError::TooShort)?
         .copy_from_slice(&original);
-    let len = payload(out, header_len + 2, packet, numbers)?;
+    let len = match copied {
+        Copied::Media(numbers) => payload(out, header_len + 2, packet, numbers)?,
+        Copied::Filler(_) => header_len + 2,
+    };
     srtp.seal_rtp(out, header_len, len, rtx_index)
 }
 
@@ -122,11 +143,23 @@ pub fn write_padding(
     timestamp: u32,
     srtp: &Sender,
 ) -> Result<usize, SrtpError> {
+    write_empty(out, stream, rtx_index, timestamp, PADDING, srtp)
+}
+
+/// A packet of `padding` bytes (up to 255) of padding and nothing else.
+fn write_empty(
+    out: &mut [u8],
+    stream: StreamHeader,
+    index: u64,
+    timestamp: u32,
+    padding: usize,
+    srtp: &Sender,
+) -> Result<usize, SrtpError> {
     let transport_number = stream.transport_number.to_be_bytes();
     let header_len = HeaderWriter {
         marker: false,
         payload_type: stream.payload_type,
-        sequence_number: rtx_index as u16,
+        sequence_number: index as u16,
         timestamp,
         ssrc: stream.ssrc,
     }
@@ -135,12 +168,14 @@ pub fn write_padding(
         &[(stream.transport_cc_id.unwrap_or(0), &transport_number)],
     )
     .map_err(|_| SrtpError::TooShort)?;
-    let len = header_len + PADDING;
-    let padding = out.get_mut(header_len..len).ok_or(SrtpError::TooShort)?;
-    padding.fill(0);
-    padding[PADDING - 1] = PADDING as u8;
+    let len = header_len + padding;
+    let room = out.get_mut(header_len..len).ok_or(SrtpError::TooShort)?;
+    room.fill(0);
+    if let Some(last) = room.last_mut() {
+        *last = padding as u8;
+    }
     out[0] |= 0x20;
-    srtp.seal_rtp(out, header_len, len, rtx_index)
+    srtp.seal_rtp(out, header_len, len, index)
 }
 
 #[inline]
@@ -149,13 +184,13 @@ fn header(
     stream: StreamHeader,
     packet: &StoredPacket,
     seq: u16,
-    timestamp: u32,
+    numbers: Outgoing,
 ) -> Result<usize, SrtpError> {
     let writer = HeaderWriter {
-        marker: packet.marker,
+        marker: numbers.marker,
         payload_type: stream.payload_type,
         sequence_number: seq,
-        timestamp,
+        timestamp: numbers.timestamp,
         ssrc: stream.ssrc,
     };
     let written = if stream.has_extensions() {

@@ -145,6 +145,10 @@ pub use showrunner_protocol::control::Layer as LayerInfo;
 pub struct LayerChoice {
     /// This RID, if on air.
     pub rid: Option<String>,
+    /// No higher spatial layer than this.
+    pub max_spatial: Option<u8>,
+    /// No higher temporal layer than this.
+    pub max_temporal: Option<u8>,
     /// No larger than this width, in pixels; 0: no video.
     pub max_width: Option<u16>,
     /// No larger than this height, in pixels; 0: no video.

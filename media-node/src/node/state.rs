@@ -118,7 +118,8 @@ fn looks_alike(told: &[LayerInfo], now: &[LayerInfo]) -> bool {
     told.len() == now.len()
         && told.iter().zip(now).all(|(a, b)| {
             let close = a.bitrate_bps.abs_diff(b.bitrate_bps) <= a.bitrate_bps / 4;
-            a.rid == b.rid && a.size == b.size && close
+            let key = |l: &LayerInfo| (l.spatial_layer_id, l.temporal_layer_id, l.size);
+            a.rid == b.rid && key(a) == key(b) && close
         })
 }
 

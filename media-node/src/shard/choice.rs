@@ -106,6 +106,8 @@ impl Viewer {
             max_width: bound(self.asked.max_width),
             max_height: bound(self.asked.max_height),
             max_lines: program.max_lines,
+            max_spatial: self.asked.max_spatial,
+            max_temporal: self.asked.max_temporal,
             chosen,
             ..Limits::default()
         };

@@ -543,6 +543,8 @@ fn store(
         stored.codec = media.codec;
         stored.marker = media.marker;
         stored.starts_keyframe = media.info.starts_keyframe;
+        stored.layering = media.layering;
+        stored.spatial_sizes = media.spatial_sizes;
         stored.vp8 = media.info.vp8;
         stored.orientation = media.orientation;
         // The ingest has refused larger ones.

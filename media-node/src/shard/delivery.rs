@@ -272,9 +272,15 @@ impl Core {
             metrics.layer_changed(change);
         }
         let wanted = rung.source;
+        viewer.decide_sublayers(&rung);
         if viewer.current == Some(wanted) {
             viewer.target = None;
             unsubscribe(program, key, Some(wanted));
+            if viewer.follow_sublayers()
+                && let Some(layer) = program.layer_of_mut(wanted)
+            {
+                layer.keyframes.want();
+            }
             return;
         }
         if viewer.target == Some(wanted) {
@@ -295,6 +301,9 @@ impl Core {
         }
         // Down at once: from a keyframe that is stored, if it is not so old that it shows.
         let is_down = change.is_some_and(|change| !change.is_up);
+        if is_down {
+            viewer.send_fewest_frames();
+        }
         if starts || (is_down && layer.keyframe_age(now).is_some_and(|age| age < SHOWS)) {
             self.start(now, id, wanted, key);
         } else {

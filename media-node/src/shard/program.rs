@@ -11,7 +11,7 @@ use super::wishes::Wishes;
 use crate::lived::stalls::Source;
 use crate::media::allocation::Rung;
 use crate::media::ingest::Track;
-use crate::media::layer::Layer;
+use crate::media::layer::{Layer, Part};
 use crate::media::packet::{SourceId, StoredPacket};
 use crate::media::pool::PacketPool;
 use crate::media::sync::ProgramSync;
@@ -153,16 +153,18 @@ impl Program {
     pub(super) fn look_at_rungs(&mut self, now: Instant) {
         self.rungs.clear();
         let on_air = self.video.iter().filter(|l| l.on_air(now));
-        self.rungs.extend(on_air.map(|layer| {
-            let (width, height) = layer.size.unwrap_or_default();
-            Rung {
-                source: layer.source,
-                spatial: 0,
-                temporal: 0,
-                width,
-                height,
-                bitrate_bps: layer.bitrate_bps(),
-            }
+        self.rungs.extend(on_air.flat_map(|layer| {
+            layer.parts().map(|part| {
+                let (width, height) = part.size.unwrap_or_default();
+                Rung {
+                    source: layer.source,
+                    spatial: part.sublayers.spatial,
+                    temporal: part.sublayers.temporal,
+                    width,
+                    height,
+                    bitrate_bps: part.bitrate_bps,
+                }
+            })
         }));
     }
 
@@ -185,19 +187,28 @@ impl Program {
     }
 
     /// The video layers that can be had, best first, as viewers are told: those on air, and those that are not sent
-    /// because nobody wanted them.
+    /// because nobody wanted them; of scalable ones, each part.
     pub(super) fn layer_infos(&self, now: Instant) -> Arc<[LayerInfo]> {
         let is_there = |l: &&Layer| l.on_air(now) || self.wishes.is_given_up(&l.rid);
         let mut layers: Vec<&Layer> = self.video.iter().filter(is_there).collect();
         layers.sort_by_key(|l| std::cmp::Reverse(rank(l)));
-        layers
-            .into_iter()
-            .map(|l| LayerInfo {
-                rid: l.rid.to_string(),
-                size: l.size,
-                bitrate_bps: if l.on_air(now) { l.bitrate_bps() } else { 0 },
+        let infos = layers.into_iter().flat_map(|layer| {
+            let mut parts: Vec<Part> = layer.parts().collect();
+            parts.reverse();
+            let is_scalable = parts.len() > 1;
+            let is_on_air = layer.on_air(now);
+            parts.into_iter().map(move |part| {
+                let id = |id| Some(id).filter(|_| is_scalable);
+                LayerInfo {
+                    rid: layer.rid.to_string(),
+                    spatial_layer_id: id(part.sublayers.spatial),
+                    temporal_layer_id: id(part.sublayers.temporal),
+                    size: part.size.or(layer.size.filter(|_| !is_scalable)),
+                    bitrate_bps: if is_on_air { part.bitrate_bps } else { 0 },
+                }
             })
-            .collect()
+        });
+        infos.collect()
     }
 
     /// Stores a packet. True if it is new and has to be sent on. For `pool` see [`Layer::push`].

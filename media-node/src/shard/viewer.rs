@@ -8,7 +8,7 @@ use showrunner_rtp::codec::Codec;
 use showrunner_rtp::reports::{NtpTime, round_trip};
 use showrunner_rtp::rtcp::{self, BufferFull, ReportBlock};
 use showrunner_sdp::{SendTrack, Watching};
-use showrunner_transport::srtp::Sender;
+use showrunner_transport::srtp::{Sender, SrtpError};
 
 use super::choice::Choice;
 use super::outbox::{Links, Outbox};
@@ -16,8 +16,9 @@ use super::path::Path;
 use super::way::Way;
 use crate::lived::Viewing;
 use crate::lived::stalls::Source;
+use crate::media::allocation::Rung;
 use crate::media::deadline::{Request, Verdict};
-use crate::media::forwarder::{Begin, Forwarder};
+use crate::media::forwarder::{Begin, Copied, Forwarder, Outgoing, Sublayers};
 use crate::media::hiding::Hiding;
 use crate::media::layer::Layer;
 use crate::media::pacer::{Cursor, Next};
@@ -38,15 +39,43 @@ pub(super) struct Outlet {
     /// The codec in use, and the header fields that follow from it.
     current: Option<(Codec, StreamHeader)>,
     rtx_index: u64,
-    /// Where packets may have to go out again as they are (no RTX): sequence number and
-    /// transport-wide number of the latest ones, by sequence number.
-    as_sent: Box<[(u16, u16)]>,
+    /// Where packets may have to go out again as they are (no RTX): what the latest ones were, by
+    /// sequence number.
+    as_sent: Box<[AsSent]>,
     /// How far back the last packet was that went out once more as a probe.
     probed: u16,
     packets: u32,
     octets: u32,
     /// Datagrams and their bytes, retransmissions included.
     sent: (u64, u64),
+}
+
+/// What must be the same when a packet goes out again under its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct AsSent {
+    seq: u16,
+    form: Form,
+    transport_number: u16,
+}
+
+/// What a packet went out as. Numbers follow from its index; this need not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Form {
+    #[default]
+    NotSent,
+    Media {
+        marker: bool,
+    },
+    Filler,
+}
+
+impl Form {
+    fn of(copied: Copied) -> Self {
+        match copied {
+            Copied::Media(Outgoing { marker, .. }) => Self::Media { marker },
+            Copied::Filler(_) => Self::Filler,
+        }
+    }
 }
 
 /// How many packets of a track without RTX can be sent again: five seconds of sound.
@@ -64,7 +93,7 @@ impl Outlet {
             0
         };
         Self {
-            as_sent: vec![(0, 0); as_sent].into_boxed_slice(),
+            as_sent: vec![AsSent::default(); as_sent].into_boxed_slice(),
             track,
             numbers: Forwarder::new(seed as u16, (seed >> 16) as u32),
             current: None,
@@ -124,7 +153,7 @@ impl Outlet {
             self.send(source, packet, Sent::Media, way, to);
             return;
         };
-        let (Some(header), Some(numbers)) = (
+        let (Some(header), Some(Copied::Media(numbers))) = (
             self.header(packet.codec),
             self.numbers.forward(source, packet),
         ) else {
@@ -159,15 +188,23 @@ impl Outlet {
     ) -> Option<u64> {
         // None if the host changed to a codec that this viewer can't play.
         let header = self.header(packet.codec)?;
-        let numbers = self.numbers.forward(source, packet)?;
-        let header = way.sent(to.now, header, packet.payload().len(), purpose);
-        let len = writer::write_media(to.outbox.room(), header, packet, numbers, to.srtp).ok()?;
+        let copied = self.numbers.forward(source, packet)?;
+        let (numbers, octets) = match copied {
+            Copied::Media(numbers) => (numbers, packet.payload().len()),
+            Copied::Filler(numbers) => (numbers, writer::FILLER),
+        };
+        let header = way.sent(to.now, header, octets, purpose);
+        let len = write(header, packet, copied, to).ok()?;
         self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
+        self.octets = self.octets.wrapping_add(octets as u32);
         self.count(len);
         if !self.as_sent.is_empty() {
             let seq = numbers.index as u16;
-            self.as_sent[usize::from(seq) % AS_SENT] = (seq, header.transport_number);
+            self.as_sent[usize::from(seq) % AS_SENT] = AsSent {
+                seq,
+                form: Form::of(copied),
+                transport_number: header.transport_number,
+            };
         }
         to.outbox.commit(len, to.path, to.links);
         Some(numbers.index)
@@ -189,7 +226,7 @@ impl Outlet {
         way: &mut Way,
         to: &mut Send<'_, '_>,
     ) -> Option<usize> {
-        let numbers = self.numbers.again(source, packet, seq)?;
+        let copied = self.numbers.again(source, packet, seq)?;
         let media = self.header(packet.codec)?;
         let negotiated = self.track.codecs.iter().find(|c| c.codec == packet.codec)?;
         let written = match (self.track.rtx_ssrc, negotiated.rtx_payload_type) {
@@ -202,20 +239,20 @@ impl Outlet {
                 self.rtx_index += 1;
                 let header = way.sent(to.now, header, packet.payload().len(), purpose);
                 let room = to.outbox.room();
-                writer::write_rtx(room, header, self.rtx_index, packet, numbers, to.srtp)
+                writer::write_rtx(room, header, self.rtx_index, packet, copied, to.srtp)
             }
             _ => {
                 let at = usize::from(seq).checked_rem(self.as_sent.len())?;
-                let (known, number) = self.as_sent[at];
-                if known != seq {
+                let before = self.as_sent[at];
+                if (before.seq, before.form) != (seq, Form::of(copied)) {
                     return None; // too long ago
                 }
                 way.sent_as_before(packet.payload().len());
                 let header = StreamHeader {
-                    transport_number: number,
+                    transport_number: before.transport_number,
                     ..media
                 };
-                writer::write_media(to.outbox.room(), header, packet, numbers, to.srtp)
+                write(header, packet, copied, to)
             }
         };
         let len = written.ok()?;
@@ -284,6 +321,20 @@ impl Outlet {
     }
 }
 
+/// Writes a packet, or what takes its place.
+fn write(
+    header: StreamHeader,
+    packet: &StoredPacket,
+    copied: Copied,
+    to: &mut Send<'_, '_>,
+) -> Result<usize, SrtpError> {
+    let room = to.outbox.room();
+    match copied {
+        Copied::Media(numbers) => writer::write_media(room, header, packet, numbers, to.srtp),
+        Copied::Filler(numbers) => writer::write_filler(room, header, numbers, to.srtp),
+    }
+}
+
 /// What [`Viewer::feed_one`] did.
 enum Fed {
     /// Sent so many bytes of media.
@@ -341,6 +392,8 @@ pub(super) struct Viewer {
     pub(super) current: Option<SourceId>,
     /// The layer to go on with at its next keyframe.
     pub(super) target: Option<SourceId>,
+    /// How much of that, or of the current one, was decided to be sent.
+    sublayers: Sublayers,
     last_restart: Option<Instant>,
     first_picture: Option<Instant>,
     /// When the present stretch of video began to be sent.
@@ -369,6 +422,7 @@ impl Viewer {
             choice: Choice::default(),
             current: None,
             target: None,
+            sublayers: Sublayers::ALL,
             last_restart: None,
             first_picture: None,
             video_since: None,
@@ -449,6 +503,7 @@ impl Viewer {
                 return false;
             };
             packets = &packets[key..];
+            outlet.numbers.want(self.sublayers);
             outlet.numbers.begin(source, &packets[0], Begin::Live);
             self.current = Some(source);
             self.target = None;
@@ -503,6 +558,7 @@ impl Viewer {
             return;
         };
         let live = layer.newest_timestamp();
+        outlet.numbers.want(self.sublayers);
         self.video_since = Some(now);
         self.first_picture.get_or_insert(now);
         self.lived.on_layer(now, &layer.rid, layer.size);
@@ -560,13 +616,13 @@ impl Viewer {
                 Next::Send(packet) => {
                     self.lag = to.now.saturating_duration_since(packet.arrival);
                     outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
+                    let sent = outlet.send(layer.source, packet, purpose, &mut self.way, to);
+                    let Some(index) = sent else {
+                        continue; // of a layer that it is not sent
+                    };
                     let mut run = Run::default();
-                    if let Some(index) =
-                        outlet.send(layer.source, packet, purpose, &mut self.way, to)
-                    {
-                        run.add(index);
-                        self.lived.on_picture(to.now, packet, to.frames);
-                    }
+                    run.add(index);
+                    self.lived.on_picture(to.now, packet, to.frames);
                     self.copy(to.now, run, layer.is_of_keyframe(packet));
                     return Fed::Sent(packet.payload().len());
                 }
@@ -610,6 +666,35 @@ impl Viewer {
         packets
     }
 
+    /// Says how much to send of the layer that it is on, or is to be on next.
+    pub(super) fn decide_sublayers(&mut self, rung: &Rung) {
+        self.sublayers = Sublayers {
+            spatial: rung.spatial,
+            temporal: rung.temporal,
+        };
+    }
+
+    /// Has it sent as much of its layer as was decided. True if only a keyframe of that layer
+    /// brings all of it.
+    pub(super) fn follow_sublayers(&mut self) -> bool {
+        let Some(video) = &mut self.video else {
+            return false;
+        };
+        video.numbers.want(self.sublayers);
+        video.numbers.waits_for_keyframe()
+    }
+
+    /// Has it sent as few frames of its layer as can be, until it is on the next.
+    pub(super) fn send_fewest_frames(&mut self) {
+        if let Some(video) = &mut self.video {
+            let spatial = video.numbers.sublayers().spatial;
+            video.numbers.want(Sublayers {
+                spatial,
+                temporal: 0,
+            });
+        }
+    }
+
     /// It is on no layer any more, and begins with the next keyframe of `target`.
     pub(super) fn begin_anew(&mut self, target: Option<SourceId>) {
         self.current = None;
@@ -619,8 +704,15 @@ impl Viewer {
 
     /// A number of a source carries no media: leave it out.
     pub(super) fn skip(&mut self, source: SourceId, seq: u64) {
-        for outlet in [&mut self.audio, &mut self.video].into_iter().flatten() {
-            outlet.numbers.skip(source, seq);
+        if let Some(audio) = &mut self.audio {
+            audio.numbers.skip(source, seq);
+        }
+        // A viewer that is behind comes to it later, and one that is shown a still begins anew.
+        if self.current == Some(source)
+            && !self.is_behind()
+            && let Some(video) = &mut self.video
+        {
+            video.numbers.skip(source, seq);
         }
     }
 

@@ -191,6 +191,7 @@ mod tests {
             rid: rid.map(str::to_owned),
             max_width: max.map(|(width, _)| width),
             max_height: max.map(|(_, height)| height),
+            ..LayerChoice::default()
         }
     }
 

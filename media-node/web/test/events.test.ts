@@ -41,6 +41,9 @@ describe('an event', () => {
     const data = JSON.stringify({
       '0': [
         { rid: 'f', width: 1280, height: 720, bitrate: 2_000_000, targetBitrate: 1 },
+        { rid: 's', spatialLayerId: 1, temporalLayerId: 0, bitrate: 1 },
+        { rid: 's', spatialLayerId: 1, temporalLayerId: 1, bitrate: 2 },
+        { rid: 's', spatialLayerId: 0, temporalLayerId: 1, bitrate: 1 },
         { rid: 'q' },
         { spatialLayerId: 1 },
         null,
@@ -50,8 +53,10 @@ describe('an event', () => {
     expect(parseEvent({ type: 'layers', data }, base)).toEqual({
       type: 'layers',
       layers: [
-        { rid: 'f', width: 1280, height: 720, bitrate: 2_000_000 },
-        { rid: 'q', width: undefined, height: undefined, bitrate: 0 },
+        { rid: 'f', spatialLayerId: undefined, width: 1280, height: 720, bitrate: 2_000_000 },
+        { rid: 's', spatialLayerId: 1, width: undefined, height: undefined, bitrate: 2 },
+        { rid: 's', spatialLayerId: 0, width: undefined, height: undefined, bitrate: 1 },
+        { rid: 'q', spatialLayerId: undefined, width: undefined, height: undefined, bitrate: 0 },
       ],
     });
   });

@@ -26,9 +26,9 @@ it('takes a pasted token, and one in a pasted link', () => {
 });
 
 it('names layers by their lines, also upright', () => {
-  expect(layerLabel({ rid: 'f', width: 1280, height: 720, bitrate: 1 })).toBe('720p (1280×720)');
-  expect(layerLabel({ rid: 'f', width: 720, height: 1280, bitrate: 1 })).toBe('720p (720×1280)');
-  expect(layerLabel({ rid: '', width: undefined, height: undefined, bitrate: 1 })).toBe('Original');
+  expect(layerLabel({ rid: 'f', width: 1280, height: 720 })).toBe('720p (1280×720)');
+  expect(layerLabel({ rid: 'f', width: 720, height: 1280 })).toBe('720p (720×1280)');
+  expect(layerLabel({ rid: '', width: undefined, height: undefined })).toBe('Original');
 });
 
 it('says what to do about a refusal', () => {

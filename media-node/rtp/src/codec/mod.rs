@@ -3,10 +3,14 @@
 
 mod av1;
 mod bits;
+mod dependency;
 mod h264;
+pub mod layering;
 pub mod opus;
 pub mod vp8;
-mod vp9;
+pub mod vp9;
+
+use layering::{Layering, SpatialSizes};
 
 /// The codecs that are forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,12 +80,17 @@ impl Codec {
 pub struct PayloadInfo {
     /// A keyframe begins here: with what comes from here on, a decoder can start.
     pub starts_keyframe: bool,
-    /// Width and height in pixels, where the payload says.
+    /// Width and height in pixels of the largest picture, where the payload says.
     pub size: Option<(u16, u16)>,
-    /// Temporal layer, 0 for the base and where there are none.
-    pub temporal_id: u8,
+    /// The same of every spatial layer, where the payload says.
+    pub spatial_sizes: Option<SpatialSizes>,
+    /// Which layer it is of, as far as the payload alone says; see
+    /// [`layering::LayerTracker::place`].
+    pub layering: Layering,
     /// VP8's descriptor, whose ids a forwarder rewrites.
     pub vp8: Option<vp8::Descriptor>,
+    /// VP9's.
+    pub vp9: Option<vp9::Descriptor>,
 }
 
 /// Reads the headers of a payload. Of what is cut off or wrong, it says no more than is there.

@@ -2,6 +2,7 @@
 //! when a viewer is moved from one source to another.
 
 use super::PayloadInfo;
+use super::layering::Layering;
 
 /// A PictureID: which frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +89,9 @@ pub(super) fn inspect(payload: &[u8]) -> Option<PayloadInfo> {
     Some(PayloadInfo {
         starts_keyframe,
         size,
-        temporal_id: descriptor.temporal_id,
+        layering: Layering::of_vp8(&descriptor, begins, starts_keyframe),
         vp8: Some(descriptor),
+        ..PayloadInfo::default()
     })
 }
 
@@ -131,7 +133,7 @@ mod tests {
     fn a_keyframe_tells_its_size_and_ids() {
         let info = inspect(&KEY).unwrap();
         assert!(info.starts_keyframe);
-        assert_eq!((info.size, info.temporal_id), (Some((1280, 720)), 2));
+        assert_eq!((info.size, info.layering.temporal), (Some((1280, 720)), 2));
         let descriptor = info.vp8.unwrap();
         assert_eq!(
             descriptor.picture_id,

@@ -243,6 +243,46 @@ fn fewer_frames_come_only_of_the_smallest_picture() {
 }
 
 #[test]
+fn layers_of_a_scalable_stream_can_be_chosen_by_their_ids() {
+    let mut rungs = Vec::new();
+    for (spatial, height, full) in [(0, 270, 200_000), (1, 540, 700_000)] {
+        for (temporal, tenths) in [(0, 6), (1, 8), (2, 10)] {
+            rungs.push(Rung {
+                spatial,
+                temporal,
+                ..rung(1, height, full * tenths / 10)
+            });
+        }
+    }
+    for (max_spatial, max_temporal, expected) in [
+        (None, None, (1, 2)),
+        (Some(0), None, (0, 2)),
+        (None, Some(0), (1, 0)),
+        (Some(0), Some(1), (0, 1)),
+        (Some(7), Some(7), (1, 2)),
+    ] {
+        let limits = Limits {
+            max_spatial,
+            max_temporal,
+            ..Limits::default()
+        };
+        let ladder = Offer {
+            rungs: &rungs,
+            limits,
+        };
+        let budget = Budget {
+            estimate_bps: 5_000_000,
+            audio_bps: 0,
+            overhead: 0.0,
+        };
+        let mut chosen = None;
+        let decide = |_, d: Decision| chosen = d.rung;
+        Allocator::default().decide(Instant::now(), &budget, &[ladder], decide);
+        assert_eq!(chosen.map(|r| (r.spatial, r.temporal)), Some(expected));
+    }
+}
+
+#[test]
 fn a_layer_that_goes_off_air_is_replaced_at_once() {
     let mut viewer = Viewer::settled(5_000_000);
     viewer.rungs.retain(|r| r.height < 1080);

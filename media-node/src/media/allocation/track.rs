@@ -320,15 +320,26 @@ impl<'a> Ladder<'a> {
             && within(lines, self.limits.max_lines)
             && (!self.limits.reduced_data || lines <= REDUCED_LINES)
             && self.chosen.is_none_or(|chosen| rung.rank() <= chosen)
+            && self
+                .limits
+                .max_spatial
+                .is_none_or(|max| rung.spatial <= max)
+            && self.has_wanted_frames(rung)
     }
 
-    /// Whether no rung of the same picture has more frames.
+    fn has_wanted_frames(&self, rung: &Rung) -> bool {
+        self.limits
+            .max_temporal
+            .is_none_or(|max| rung.temporal <= max)
+    }
+
+    /// Whether no rung of the same picture has more of the frames that are wanted.
     fn has_all_frames(&self, rung: &Rung) -> bool {
         let mut same = self
             .rungs
             .iter()
             .filter(|r| (r.source, r.spatial) == (rung.source, rung.spatial));
-        same.all(|r| r.temporal <= rung.temporal)
+        same.all(|r| r.temporal <= rung.temporal || !self.has_wanted_frames(r))
     }
 
     fn lowest(&self) -> Option<Rung> {

@@ -8,5 +8,5 @@ export { publish, type Publication, type PublishOptions, type PublishState, type
 export { watch, type Watching, type WatchOptions, type WatchState } from './watch';
 export { HttpError, ConnectionError } from './http';
 export type { Adaptation } from './events';
-export type { Layer } from './layers';
+export type { Layer, LayerChoice } from './layers';
 export type { PublishStats, SentLayer, WatchStats } from './stats';

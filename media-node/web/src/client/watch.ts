@@ -5,7 +5,7 @@ import { watchBound, type Bound } from './bound';
 import { Emitter } from './emitter';
 import { followEvents, VIEWER_EVENTS, type Adaptation, type RoomEvent } from './events';
 import { HttpError, isTemporary, request } from './http';
-import type { Layer } from './layers';
+import type { Layer, LayerChoice } from './layers';
 import { findLink, REL_LAYER } from './link';
 import { Reporter } from './report';
 import type { Resource } from './resource';
@@ -41,7 +41,7 @@ export interface WatchOptions {
   /** Sent as bearer token. */
   token?: string | undefined;
   /** Layer to begin with; undefined leaves the choice to the server. */
-  rid?: string | undefined;
+  layer?: LayerChoice | undefined;
   /** False asks for the best picture whatever the size of the element, and for one while nobody sees it. */
   fitsElement?: boolean;
   /** Stops watching when it aborts. */
@@ -79,19 +79,19 @@ export class Watching extends Emitter<WatchEvents> {
   readonly #shown = new MediaStream();
   #current: Viewing | undefined;
   /** The viewer's own pick … */
-  #rid: string | undefined;
+  #layer: LayerChoice | undefined;
   /** … and what makes sense in this window, which counts without one. */
   #bound: Bound | undefined;
   #isOnAir = false;
   #state: WatchState = 'connecting';
   #before: RTCStatsReport | undefined;
 
-  constructor(endpoint: string, video: HTMLVideoElement, { token, rid, fitsElement = true, signal }: WatchOptions) {
+  constructor(endpoint: string, video: HTMLVideoElement, { token, layer, fitsElement = true, signal }: WatchOptions) {
     super();
     this.#endpoint = endpoint;
     this.#video = video;
     this.#token = token;
-    this.#rid = rid;
+    this.#layer = layer;
     video.autoplay = true;
     signal?.addEventListener('abort', () => {
       this.stop();
@@ -119,14 +119,14 @@ export class Watching extends Emitter<WatchEvents> {
    * Asks for one layer, or with undefined leaves the choice to the server. Kept over reconnects.
    * Throws `HttpError` if the server has no such layer.
    */
-  async chooseLayer(rid: string | undefined): Promise<void> {
-    this.#rid = rid;
-    await this.#current?.select(rid, this.#bound);
+  async chooseLayer(layer: LayerChoice | undefined): Promise<void> {
+    this.#layer = layer;
+    await this.#current?.select(layer, this.#bound);
   }
 
   #fit(bound: Bound | undefined): void {
     this.#bound = bound;
-    this.#current?.fit(this.#rid, bound);
+    this.#current?.fit(this.#layer, bound);
   }
 
   /** Figures since the previous call; undefined while not connected. */
@@ -144,7 +144,7 @@ export class Watching extends Emitter<WatchEvents> {
     let endpoint = this.#endpoint;
     for (;;) {
       try {
-        const next = await Viewing.open(endpoint, this.#token, signal, () => [this.#rid, this.#bound]);
+        const next = await Viewing.open(endpoint, this.#token, signal, () => [this.#layer, this.#bound]);
         await this.#adopt(next);
         const since = performance.now();
         endpoint = (await next.finished) ?? this.#endpoint;
@@ -184,7 +184,7 @@ export class Watching extends Emitter<WatchEvents> {
       if (next === this.#current) this.#onEvent(event);
     });
     // What changed while it was being made.
-    next.fit(this.#rid, this.#bound);
+    next.fit(this.#layer, this.#bound);
     for (const track of this.#shown.getTracks()) this.#shown.removeTrack(track);
     for (const track of next.tracks) this.#shown.addTrack(track);
     // Not before there is something to play: an empty stream would keep the page "loading".
@@ -253,7 +253,7 @@ class Viewing {
     endpoint: string,
     token: string | undefined,
     signal: AbortSignal,
-    wishes: () => [string | undefined, Bound | undefined],
+    wishes: () => [LayerChoice | undefined, Bound | undefined],
   ): Promise<Viewing> {
     const since = performance.now();
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
@@ -264,9 +264,9 @@ class Viewing {
     let selected = NOTHING;
     // Before the connection is up, so that the first picture has the right size.
     const onResource = (resource: Resource) => {
-      const [rid, bound] = wishes();
-      selected = selection(rid, bound);
-      if (selected !== NOTHING) selectLeniently(resource, rid, bound, signal);
+      const [layer, bound] = wishes();
+      selected = selection(layer, bound);
+      if (selected !== NOTHING) selectLeniently(resource, layer, bound, signal);
     };
     const session = await Session.open(pc, { endpoint, token, signal, onResource });
     return new Viewing(session, tracks, new Reporter(session, since), selected);
@@ -281,23 +281,23 @@ class Viewing {
   }
 
   /** Asks for a layer. Throws `HttpError` if the server has no such layer. */
-  async select(rid: string | undefined, bound: Bound | undefined): Promise<void> {
-    this.selected = selection(rid, bound);
+  async select(layer: LayerChoice | undefined, bound: Bound | undefined): Promise<void> {
+    this.selected = selection(layer, bound);
     await select(this.session.resource, this.selected, this.session.over);
   }
 
   /** Asks for what fits, if that is news. */
-  fit(rid: string | undefined, bound: Bound | undefined): void {
-    const selected = selection(rid, bound);
+  fit(layer: LayerChoice | undefined, bound: Bound | undefined): void {
+    const selected = selection(layer, bound);
     if (selected === this.selected) return;
     this.selected = selected;
-    selectLeniently(this.session.resource, rid, bound, this.session.over);
+    selectLeniently(this.session.resource, layer, bound, this.session.over);
   }
 }
 
 /** The object of the layer extension. Without a constraint the server chooses. */
-function selection(rid: string | undefined, bound: Bound | undefined): string {
-  return JSON.stringify({ rid, ...bound });
+function selection(layer: LayerChoice | undefined, bound: Bound | undefined): string {
+  return JSON.stringify({ ...layer, ...bound });
 }
 
 const NOTHING = selection(undefined, undefined);
@@ -311,14 +311,14 @@ async function select({ links, token }: Resource, body: string, signal: AbortSig
 /** A layer that was picked before may be gone; what fits the window counts then. */
 function selectLeniently(
   resource: Resource,
-  rid: string | undefined,
+  layer: LayerChoice | undefined,
   bound: Bound | undefined,
   signal: AbortSignal,
 ): void {
-  select(resource, selection(rid, bound), signal)
+  select(resource, selection(layer, bound), signal)
     .catch((error: unknown) => {
       const isGone = error instanceof HttpError && error.status === 422;
-      if (isGone && rid !== undefined) return select(resource, selection(undefined, bound), signal);
+      if (isGone && layer !== undefined) return select(resource, selection(undefined, bound), signal);
       throw error;
     })
     // The picture is larger or smaller than it might be, and no worse.

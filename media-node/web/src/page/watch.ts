@@ -1,6 +1,6 @@
 /** Watching a room. */
 
-import { watch, type Layer, type Watching } from '../client';
+import { watch, type Layer, type LayerChoice, type Watching } from '../client';
 import { AccessForm, isRefused } from './access';
 import { element, setOptions } from './dom';
 import type { Route } from './route';
@@ -51,9 +51,8 @@ export function watchPage({ namespace, room }: Route, token: string | undefined)
 
   setOptions(layer, [AUTOMATIC]);
   layer.addEventListener('change', () => {
-    // The empty name is a layer too, so "automatic" cannot be the empty value.
-    const rid = layer.value === AUTOMATIC.value ? undefined : layer.value.slice(RID_PREFIX.length);
-    watching.chooseLayer(rid).catch(() => {
+    const chosen = layer.value === AUTOMATIC.value ? undefined : (JSON.parse(layer.value) as LayerChoice);
+    watching.chooseLayer(chosen).catch(() => {
       layer.value = AUTOMATIC.value;
     });
   });
@@ -62,13 +61,15 @@ export function watchPage({ namespace, room }: Route, token: string | undefined)
   fullscreenButton(element('fullscreen', HTMLButtonElement));
 }
 
-const RID_PREFIX = 'rid:';
-
 /** Largest first. Those that are not sent now, because nobody watches them, come back when they are picked. */
 function layerOptions(layers: Layer[]): { value: string; label: string }[] {
   return [...layers]
     .sort((a, b) => (b.height ?? 0) - (a.height ?? 0))
-    .map((each) => ({ value: RID_PREFIX + each.rid, label: words.layerLabel(each) }));
+    .map((each) => ({ value: layerValue(each), label: words.layerLabel(each) }));
+}
+
+function layerValue({ rid, spatialLayerId }: Layer): string {
+  return JSON.stringify({ rid, spatialLayerId });
 }
 
 function soundButton(video: HTMLVideoElement, button: HTMLButtonElement): void {

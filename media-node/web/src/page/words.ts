@@ -77,7 +77,7 @@ export function deviceProblem(error: Error): string {
 }
 
 /** `720p (1280×720)`; layers without simulcast have no name, and unknown sizes are left out. */
-export function layerLabel({ rid, width, height }: Layer): string {
+export function layerLabel({ rid, width, height }: Pick<Layer, 'rid' | 'width' | 'height'>): string {
   if (width === undefined || height === undefined) return rid === '' ? 'Original' : rid;
   return `${Math.min(width, height)}p (${width}×${height})`;
 }
