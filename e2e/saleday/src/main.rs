@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use showrunner_capacity::autoscaling::{Policy, Targets};
+use showrunner_capacity::autoscaling::Policy;
+use showrunner_capacity::placement::Rules;
 use showrunner_saleday::day::{Day, Model};
-use showrunner_saleday::page::Figures;
+use showrunner_saleday::page::{Figures, OtherDay};
 use showrunner_saleday::scale;
 use showrunner_saleday::scaler::{Hpa, Showrunner};
 use showrunner_saleday::site::PodModel;
@@ -39,7 +40,7 @@ const MOST_PODS: u32 = 1000;
 /// The share of a core at which the HorizontalPodAutoscaler wants its pods.
 const HPA_CPU: f64 = 0.6;
 /// How long viewers who were announced may take to come, in seconds.
-const ANNOUNCED_SECONDS: u32 = 240;
+const ANNOUNCED_SECONDS: u32 = 150;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -53,10 +54,7 @@ fn main() -> ExitCode {
     let day = Day::new(&model);
     let site = SiteModel {
         pods: PodModel::default(),
-        rules: showrunner_capacity::placement::Rules {
-            target_percent: 90,
-            ..showrunner_capacity::placement::Rules::default()
-        },
+        rules: Rules::default(),
         announced_seconds: ANNOUNCED_SECONDS,
         first_pods: FEWEST_PODS,
     };
@@ -71,10 +69,27 @@ fn main() -> ExitCode {
         ours: &ours,
         hpa: &hpa,
         placement: scale::measure(scale::ROOMS, scale::PODS),
+        others: &[],
     };
     print!("{}", figures.lines());
     let Some(docs) = arguments.docs else {
         return ExitCode::SUCCESS;
+    };
+    say("playing two other days");
+    let others: Vec<OtherDay> = (1..=2)
+        .map(|more| {
+            let seed = arguments.seed + more;
+            let day = Day::new(&Model {
+                seed,
+                ..model.clone()
+            });
+            let outcome = play(&day, &site, &mut Showrunner::new(policy()));
+            OtherDay::new(seed, &outcome, &oracle(&day, &site.pods))
+        })
+        .collect();
+    let figures = Figures {
+        others: &others,
+        ..figures
     };
     let files = [
         ("sale-day.svg", figures.picture()),
@@ -95,21 +110,11 @@ fn say(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
+/// With the defaults: nothing is made to measure for this day.
 fn policy() -> Policy {
     Policy {
         min: FEWEST_PODS,
         max: MOST_PODS,
-        targets: Targets {
-            viewers: Some(90),
-            rooms: Some(90),
-            egress: Some(100),
-            packets: None,
-            cpu: Some(80),
-        },
-        stabilization_seconds: 120,
-        tolerance_percent: 5,
-        forecast_seconds: Some(30),
-        announced_seconds: Some(ANNOUNCED_SECONDS),
         ..Policy::default()
     }
 }

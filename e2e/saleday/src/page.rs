@@ -19,6 +19,39 @@ pub struct Figures<'a> {
     pub hpa: &'a Outcome,
     /// How long a pass of placement takes at full size.
     pub placement: PassTimes,
+    /// Other days, that the defaults were not chosen by.
+    pub others: &'a [OtherDay],
+}
+
+/// What Showrunner's placement and autoscaling made of another day.
+pub struct OtherDay {
+    /// Its seed.
+    pub seed: u64,
+    /// Per cent of joins that were refused.
+    pub refused_percent: f64,
+    /// Pod hours, as a multiple of the oracle's.
+    pub pod_hours_ratio: f64,
+}
+
+impl OtherDay {
+    /// Of what came of it.
+    #[must_use]
+    pub fn new(seed: u64, outcome: &Outcome, oracle: &[u32]) -> OtherDay {
+        OtherDay {
+            seed,
+            refused_percent: refused_percent(outcome),
+            pod_hours_ratio: ratio(outcome, oracle),
+        }
+    }
+}
+
+fn refused_percent(outcome: &Outcome) -> f64 {
+    100.0 * outcome.refused as f64 / outcome.joins.max(1) as f64
+}
+
+fn ratio(outcome: &Outcome, oracle: &[u32]) -> f64 {
+    let oracle: u64 = oracle.iter().copied().map(u64::from).sum();
+    outcome.pod_seconds as f64 / oracle.max(1) as f64
 }
 
 const NEED: &str = "#c2410c";
@@ -27,22 +60,15 @@ const HPA: &str = "#6b7280";
 const ORACLE: &str = "#15803d";
 
 impl Figures<'_> {
-    fn ratio(&self, outcome: &Outcome) -> f64 {
-        let oracle: u64 = self.oracle.iter().copied().map(u64::from).sum();
-        outcome.pod_seconds as f64 / oracle.max(1) as f64
-    }
-
     /// `name: value`, line by line.
     #[must_use]
     pub fn lines(&self) -> String {
-        let refused =
-            |outcome: &Outcome| 100.0 * outcome.refused as f64 / outcome.joins.max(1) as f64;
         let mut lines = String::new();
         let values = [
-            ("refused_percent", refused(self.ours), 4),
-            ("pod_hours_ratio", self.ratio(self.ours), 3),
-            ("hpa_refused_percent", refused(self.hpa), 4),
-            ("hpa_pod_hours_ratio", self.ratio(self.hpa), 3),
+            ("refused_percent", refused_percent(self.ours), 4),
+            ("pod_hours_ratio", ratio(self.ours, self.oracle), 3),
+            ("hpa_refused_percent", refused_percent(self.hpa), 4),
+            ("hpa_pod_hours_ratio", ratio(self.hpa, self.oracle), 3),
             ("placement_ms", self.placement.most(), 1),
         ];
         for (name, value, digits) in values {
@@ -101,6 +127,18 @@ impl Figures<'_> {
     pub fn page(&self, site: &SiteModel) -> String {
         let (model, pods) = (&self.day.model, &site.pods);
         let figures = self.lines();
+        let others: String = self
+            .others
+            .iter()
+            .map(|day| {
+                let OtherDay {
+                    seed,
+                    refused_percent,
+                    pod_hours_ratio,
+                } = day;
+                format!("; with seed {seed} it is {refused_percent:.4} % at {pod_hours_ratio:.3}")
+            })
+            .collect();
         let share = |share: f64| format!("{:.0} %", 100.0 * share);
         let PassTimes {
             all_new,
@@ -133,6 +171,8 @@ Goals: `refused_percent` ≤ 0.01, `pod_hours_ratio` ≤ 1.25, `placement_ms` �
 - **Left out**: regions (it is one site), networks, and the time that a decision takes to reach a pod: decisions are made each second by what pods said a second ago. A viewer who is refused goes away and does not try again.
 
 {moved} viewers were moved from pods that drained, none of them cut off.
+
+The policy and the rules are the defaults (90 % of a pod's viewers, no further buffer). They were chosen by this day{others}.
 ",
             seed = model.seed,
             rooms = model.rooms,

@@ -150,7 +150,7 @@ impl Default for Policy {
             },
             buffer: Buffer::default(),
             schedules: Vec::new(),
-            announced_seconds: Some(240),
+            announced_seconds: Some(150),
             forecast_seconds: Some(30),
             default_lead_seconds: 60,
             scale_up: Pace {
@@ -160,11 +160,11 @@ impl Default for Policy {
             },
             scale_down: Pace {
                 pods: 20,
-                percent: 20,
+                percent: 30,
                 seconds: 15,
             },
-            stabilization_seconds: 120,
-            tolerance_percent: 5,
+            stabilization_seconds: 60,
+            tolerance_percent: 1,
             is_dry_run: false,
         }
     }

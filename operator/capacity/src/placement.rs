@@ -138,7 +138,8 @@ pub struct Rules {
     pub target_percent: u32,
     /// How full they are made when nothing else is left, in per cent. What is left above it is for edges.
     pub limit_percent: u32,
-    /// Space for more viewers than there are, in per cent of them.
+    /// Space for more viewers than there are, in per cent of them. It is for those who come until the next pass, a
+    /// second later: what is kept for rooms that don't grow, rooms that do can't have.
     pub growth_percent: u32,
     /// The least space for more viewers than there are.
     pub growth_viewers: u32,
@@ -156,10 +157,10 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Rules {
         Rules {
-            target_percent: 90,
+            target_percent: 94,
             limit_percent: 98,
-            growth_percent: 10,
-            growth_viewers: 10,
+            growth_percent: 3,
+            growth_viewers: 3,
             fan_out: 16,
             depth: 3,
             slice_percent: 5,

@@ -18,6 +18,7 @@ fn policy() -> Policy {
         min: 2,
         max: 100,
         stabilization_seconds: 60,
+        tolerance_percent: 5,
         ..Policy::default()
     }
 }

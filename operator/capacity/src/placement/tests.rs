@@ -10,7 +10,12 @@ const RATE: Rate = Rate {
 };
 
 fn rules() -> Rules {
-    Rules::default()
+    Rules {
+        target_percent: 90,
+        growth_percent: 10,
+        growth_viewers: 10,
+        ..Rules::default()
+    }
 }
 
 fn pod(zone: u16) -> Pod {
