@@ -18,6 +18,10 @@ const OVERHEAD: usize = 64;
 /// wait for the estimate.
 const UNKNOWN_BPS: u64 = 2_000_000;
 
+/// For so long after the first word from a viewer it is sent as much, unless its path fills: the
+/// estimate begins low, and one who gets less than the room's only layer would fall behind and jump.
+const BEGINNING: Duration = Duration::from_secs(5);
+
 /// Where the estimate begins for peers that report nothing but loss, in bit/s: probes tell nothing of their paths, so
 /// what is sent must be enough to find out.
 const UNREPORTED_BPS: u64 = 3_000_000;
@@ -28,12 +32,24 @@ const STANDING: Duration = Duration::from_millis(40);
 /// The pace follows the estimate in steps of this part.
 const STEP: u64 = 32;
 
+/// How far the beginning has got, in which the estimate is not what is known.
+#[derive(Clone, Copy)]
+enum Beginning {
+    /// The viewer has said nothing.
+    Unheard,
+    /// It has since then, and nothing against more.
+    Since(Instant),
+    /// The estimate is what is known.
+    Over,
+}
+
 /// The way to one viewer.
 pub(super) struct Way {
     estimator: Estimator,
     budget: Budget,
     /// What the budget is for, in bit/s.
     path_bps: u64,
+    beginning: Beginning,
     /// Some packets bear transport-wide numbers. Those that don't must not use any up.
     is_numbered: bool,
 }
@@ -57,6 +73,7 @@ impl Way {
             estimator: Estimator::new(now, config),
             budget: Budget::new(now, UNKNOWN_BPS),
             path_bps: UNKNOWN_BPS,
+            beginning: Beginning::Unheard,
             is_numbered,
         }
     }
@@ -150,12 +167,29 @@ impl Way {
         self.estimator.poll_probe(now)
     }
 
+    /// Finds out whether the beginning is over: for good, at the first sign of a full path.
+    fn begin(&mut self, now: Instant, estimate: &Estimate) {
+        let is_full = estimate.usage == Usage::Over || estimate.queue_delay > STANDING;
+        self.beginning = match (self.beginning, estimate.basis) {
+            (Beginning::Over, _) => Beginning::Over,
+            (_, Basis::Nothing) => Beginning::Unheard,
+            (_, Basis::Remb | Basis::ReceiverReports) => Beginning::Over,
+            (_, Basis::TransportWide) if is_full => Beginning::Over,
+            (Beginning::Unheard, Basis::TransportWide) => Beginning::Since(now),
+            (Beginning::Since(at), _) if now.saturating_duration_since(at) > BEGINNING => {
+                Beginning::Over
+            }
+            (Beginning::Since(at), _) => Beginning::Since(at),
+        };
+    }
+
     /// Sets the pace by the estimate.
     fn follow(&mut self, now: Instant) {
         let estimate = self.estimator.estimate();
-        let path_bps = match estimate.basis {
-            Basis::Nothing => estimate.target_bps.max(UNKNOWN_BPS),
-            Basis::TransportWide | Basis::Remb | Basis::ReceiverReports => estimate.target_bps,
+        self.begin(now, &estimate);
+        let path_bps = match self.beginning {
+            Beginning::Unheard | Beginning::Since(_) => estimate.target_bps.max(UNKNOWN_BPS),
+            Beginning::Over => estimate.target_bps,
         };
         // Nothing is gained by sending ahead of the estimate into a queue that is to drain.
         let path_bps = if estimate.queue_delay > STANDING {

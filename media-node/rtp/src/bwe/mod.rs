@@ -403,7 +403,22 @@ impl Estimator {
         if self.control.update(&sight) {
             self.prober.put_off(now_us + PROBE_AFTER_US);
         }
+        self.believe_what_came(now_us);
         self.conclude_probe(now_us);
+    }
+
+    /// Whoever sends more than the estimate, as in the beginning, when it stands on nothing, finds
+    /// out what probes would: what came through and left no queue is carried.
+    fn believe_what_came(&mut self, now_us: i64) {
+        let is_calm = self.trend.usage() == Usage::Normal
+            && self.queue.standing_us() < CALM_QUEUE_US
+            && !self.control.fell_within(now_us, PROBE_AFTER_US);
+        let until_us = self.acknowledged.until_us();
+        if let Some(came_bps) = self.acknowledged.bps(until_us, LONG_US)
+            && is_calm
+        {
+            self.control.probed(came_bps, false, 0.0);
+        }
     }
 
     fn conclude_probe(&mut self, now_us: i64) {
