@@ -68,6 +68,9 @@ const USUAL_RTT_US: i64 = 100_000;
 /// What may be sent is not known from what is sent when it is less than this share of it.
 const USED_SHARE: f64 = 0.85;
 
+/// Until then the estimate stands on little, in microseconds since it was begun.
+const BEGINNING_US: i64 = 8_000_000;
+
 /// Reference times are in units of 64 ms and wrap at 24 bits; deltas are in 250 µs.
 const REFERENCE_US: i64 = 64_000;
 const REFERENCE_WRAP: i64 = 1 << 24;
@@ -407,10 +410,11 @@ impl Estimator {
         self.conclude_probe(now_us);
     }
 
-    /// Whoever sends more than the estimate, as in the beginning, when it stands on nothing, finds
-    /// out what probes would: what came through and left no queue is carried.
+    /// In the beginning, when the estimate stands on nothing, more than it may be sent. That finds out
+    /// what probes would: what came through and left no queue is carried.
     fn believe_what_came(&mut self, now_us: i64) {
-        let is_calm = self.trend.usage() == Usage::Normal
+        let is_calm = now_us < BEGINNING_US
+            && self.trend.usage() == Usage::Normal
             && self.queue.standing_us() < CALM_QUEUE_US
             && !self.control.fell_within(now_us, PROBE_AFTER_US);
         let until_us = self.acknowledged.until_us();
