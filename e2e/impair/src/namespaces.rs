@@ -91,27 +91,9 @@ pub fn connect(device: &str, end: &End, peer: &End, is_client: bool) -> io::Resu
     let namespace = end.namespace.as_str();
     ip(&["link", "set", device, "netns", namespace])?;
     // No address that nobody asked for, and so no packets of the kernel's own.
-    ip(&[
-        "-n",
-        namespace,
-        "link",
-        "set",
-        device,
-        "addrgenmode",
-        "none",
-    ])?;
-    ip(&[
-        "-n",
-        namespace,
-        "link",
-        "set",
-        device,
-        "mtu",
-        "1500",
-        "txqueuelen",
-        "5000",
-        "up",
-    ])?;
+    let set = |what: &[&str]| ip(&[&["-n", namespace, "link", "set", device], what].concat());
+    set(&["addrgenmode", "none"])?;
+    set(&["mtu", "1500", "txqueuelen", "5000", "up"])?;
     for address in &end.addresses {
         let address = address.to_string();
         let mut add = vec!["-n", namespace, "address", "add", &address, "dev", device];

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use showrunner_rtp::rtcp::TransportCc;
 
 use super::core::Core;
-use super::outbox::Links;
 use super::program::Program;
-use super::session::{Role, Session};
+use super::reach::Reached;
+use super::session::Role;
 use super::sessions::Key;
-use super::viewer::{Send, Viewer};
+use super::viewer::Viewer;
 use crate::media::layer::Start;
 
 /// How often viewers are looked after that are behind or probed, as long as there are any.
@@ -128,41 +128,16 @@ impl Core {
 
     /// Sends a viewer what it is behind by, as far as its budget goes, and probes its path.
     pub(super) fn serve(&mut self, now: Instant, key: Key) {
-        let Self {
-            programs,
-            sessions,
-            outbox,
-            socket,
-            connections,
+        let Some(Reached {
+            viewer,
+            program,
+            mut to,
             metrics,
             timed,
             ..
-        } = self;
-        let Some(Session {
-            role: Role::Viewer(viewer),
-            srtp: Some(srtp),
-            ice,
-            program,
-            ..
-        }) = sessions.get_mut(key)
+        }) = self.reach(now, key)
         else {
             return;
-        };
-        let (Some(path), Some(program)) = (ice.selected(), programs.get_mut(program)) else {
-            return;
-        };
-        let mut links = Links {
-            socket,
-            connections,
-        };
-        let frames = program.frames;
-        let mut to = Send {
-            now,
-            frames: &frames,
-            srtp: &srtp.sender,
-            path,
-            outbox,
-            links: &mut links,
         };
         if let Some(source) = viewer.is_fed_from() {
             match program.layer_of(source) {

@@ -7,10 +7,12 @@ use super::choice::Verdict;
 use super::core::Core;
 use super::message::{ProgramId, Relay, ShardEvent};
 use super::outbox::Links;
+use super::outlet::Send;
 use super::program::{Place, Program};
+use super::reach::Reached;
 use super::session::Role;
 use super::sessions::Key;
-use super::viewer::{Send, Viewer};
+use super::viewer::Viewer;
 use crate::lived::viewing::NoVideo;
 use crate::media::deadline;
 use crate::media::layer::{Layer, Start};
@@ -87,10 +89,6 @@ impl Core {
         let Some(layer) = program.layer(place) else {
             return;
         };
-        let mut links = Links {
-            socket,
-            connections,
-        };
         for key in &keys {
             let Some(session) = sessions.get_mut(*key) else {
                 continue;
@@ -104,11 +102,14 @@ impl Core {
             outbox.came_in(oldest);
             let mut to = Send {
                 now,
-                frames: &frames,
+                frames,
                 srtp: &srtp.sender,
                 path,
                 outbox,
-                links: &mut links,
+                links: Links {
+                    socket,
+                    connections,
+                },
             };
             match place {
                 Place::Audio => viewer.send_audio(source, &pending, layer, &mut to),
@@ -388,30 +389,16 @@ impl Core {
     ) {
         /// The most that one NACK is answered with: a burst of loss, not a flood.
         const MAX_AT_ONCE: usize = 128;
-        let Self {
-            programs,
-            sessions,
-            outbox,
-            socket,
-            connections,
+        let Some(Reached {
+            viewer,
+            program,
+            mut to,
             metrics,
             copying,
             ..
-        } = self;
-        let Some(session) = sessions.get_mut(key) else {
-            return;
-        };
-        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
-            (&mut session.role, &session.srtp, session.ice.selected())
+        }) = self.reach(now, key)
         else {
             return;
-        };
-        let Some(program) = programs.get(&session.program) else {
-            return;
-        };
-        let mut links = Links {
-            socket,
-            connections,
         };
         viewer.way.refill(now);
         for seq in seqs.take(MAX_AT_ONCE) {
@@ -442,20 +429,11 @@ impl Core {
                     }
                 }
             }
-            let mut to = Send {
-                now,
-                frames: &program.frames,
-                srtp: &srtp.sender,
-                path,
-                outbox: &mut *outbox,
-                links: &mut links,
-            };
             if viewer.send_again(video, seq, source, packet, &mut to) {
                 metrics.retransmissions += 1;
                 if video {
                     viewer.repeat_answer(now, seq);
                 }
-                viewer.lived.on_sent_again();
             }
         }
         if viewer.begins_copying() {
@@ -472,29 +450,15 @@ impl Core {
 
     /// True if there are more to come.
     fn send_copies_to(&mut self, now: Instant, key: Key) -> bool {
-        let Self {
-            programs,
-            sessions,
-            outbox,
-            socket,
-            connections,
+        let Some(Reached {
+            viewer,
+            program,
+            mut to,
             metrics,
             ..
-        } = self;
-        let Some(session) = sessions.get_mut(key) else {
-            return false;
-        };
-        let (Role::Viewer(viewer), Some(srtp), Some(path)) =
-            (&mut session.role, &session.srtp, session.ice.selected())
+        }) = self.reach(now, key)
         else {
             return false;
-        };
-        let Some(program) = programs.get(&session.program) else {
-            return false;
-        };
-        let mut links = Links {
-            socket,
-            connections,
         };
         viewer.way.refill(now);
         while let Some((first, last)) = viewer.next_copies(now) {
@@ -510,14 +474,6 @@ impl Core {
                     metrics.repairs_put_off += 1;
                     continue;
                 }
-                let mut to = Send {
-                    now,
-                    frames: &program.frames,
-                    srtp: &srtp.sender,
-                    path,
-                    outbox: &mut *outbox,
-                    links: &mut links,
-                };
                 if viewer.send_again(true, seq, source, packet, &mut to) {
                     viewer.sent_copy(now, seq);
                     metrics.copies += 1;

@@ -3,337 +3,29 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::bwe::{ClusterId, Sent};
-use showrunner_rtp::codec::Codec;
+use showrunner_rtp::bwe::Sent;
 use showrunner_rtp::reports::{NtpTime, round_trip};
 use showrunner_rtp::rtcp::{self, BufferFull, ReportBlock};
-use showrunner_sdp::{SendTrack, Watching};
-use showrunner_transport::srtp::{Sender, SrtpError};
+use showrunner_sdp::Watching;
 
 use super::choice::Choice;
-use super::outbox::{Links, Outbox};
-use super::path::Path;
+use super::outlet::{Outlet, Send};
 use super::way::Way;
 use crate::lived::Viewing;
-use crate::lived::stalls::Source;
 use crate::media::allocation::Rung;
 use crate::media::deadline::{Request, Verdict};
-use crate::media::forwarder::{Begin, Copied, Forwarder, Outgoing, Sublayers};
+use crate::media::forwarder::{Begin, Sublayers};
 use crate::media::hiding::Hiding;
 use crate::media::layer::Layer;
 use crate::media::pacer::{Cursor, Next};
 use crate::media::packet::{SourceId, StoredPacket};
 use crate::media::quality::Reports;
 use crate::media::redundancy::Weight;
-use crate::media::writer::{self, StreamHeader};
 use crate::node::LayerChoice;
 
 /// A viewer whose decoder lost its way is started anew from the stored keyframe, but not more
 /// often than this.
 const MIN_RESTART_INTERVAL: Duration = Duration::from_millis(500);
-
-/// One outgoing track.
-pub(super) struct Outlet {
-    track: SendTrack,
-    numbers: Forwarder,
-    /// The codec in use, and the header fields that follow from it.
-    current: Option<(Codec, StreamHeader)>,
-    rtx_index: u64,
-    /// Where packets may have to go out again as they are (no RTX): what the latest ones were, by
-    /// sequence number.
-    as_sent: Box<[AsSent]>,
-    /// How far back the last packet was that went out once more as a probe.
-    probed: u16,
-    packets: u32,
-    octets: u32,
-    /// Datagrams and their bytes, retransmissions included.
-    sent: (u64, u64),
-}
-
-/// What must be the same when a packet goes out again under its index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct AsSent {
-    seq: u16,
-    form: Form,
-    transport_number: u16,
-}
-
-/// What a packet went out as. Numbers follow from its index; this need not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Form {
-    #[default]
-    NotSent,
-    Media {
-        marker: bool,
-    },
-    Filler,
-}
-
-impl Form {
-    fn of(copied: Copied) -> Self {
-        match copied {
-            Copied::Media(Outgoing { marker, .. }) => Self::Media { marker },
-            Copied::Filler(_) => Self::Filler,
-        }
-    }
-}
-
-/// How many packets of a track without RTX can be sent again: five seconds of sound.
-const AS_SENT: usize = 256;
-
-/// How many of the latest packets serve as probes, in turn.
-const MAX_PROBED: u16 = 48;
-
-impl Outlet {
-    fn new(track: SendTrack, seed: u64) -> Self {
-        let has_rtx = track.codecs.iter().all(|c| c.rtx_payload_type.is_some());
-        let as_sent = if !has_rtx && repeats_itself(&track) {
-            AS_SENT
-        } else {
-            0
-        };
-        Self {
-            as_sent: vec![AsSent::default(); as_sent].into_boxed_slice(),
-            track,
-            numbers: Forwarder::new(seed as u16, (seed >> 16) as u32),
-            current: None,
-            rtx_index: (seed >> 48) & 0x7fff,
-            probed: 0,
-            packets: 0,
-            octets: 0,
-            sent: (0, 0),
-        }
-    }
-
-    fn header(&mut self, codec: Codec) -> Option<StreamHeader> {
-        if let Some((known, header)) = self.current
-            && known == codec
-        {
-            return Some(header);
-        }
-        let negotiated = self.track.codecs.iter().find(|c| c.codec == codec)?;
-        let header = StreamHeader {
-            ssrc: self.track.ssrc,
-            payload_type: negotiated.payload_type,
-            orientation_id: self.track.extensions.orientation,
-            transport_cc_id: self.track.extensions.transport_cc,
-            transport_number: 0,
-            playout_delay: None,
-        };
-        self.current = Some((codec, header));
-        Some(header)
-    }
-
-    /// Has packets from now on carry bounds of playout delay, or none.
-    fn tell_playout_delay(&mut self, bounds: Option<[u8; 3]>) {
-        if let Some((_, header)) = &mut self.current {
-            header.playout_delay = self.track.extensions.playout_delay.zip(bounds);
-        }
-    }
-
-    /// Writes a packet of sound into the outbox, and with it what came before.
-    fn send_sound(
-        &mut self,
-        source: SourceId,
-        packet: &StoredPacket,
-        layer: &Layer,
-        hiding: &Hiding,
-        way: &mut Way,
-        to: &mut Send<'_, '_>,
-    ) {
-        let redundant = self
-            .track
-            .codecs
-            .iter()
-            .find(|c| c.codec == packet.codec)
-            .and_then(|c| Some((c.payload_type, c.red_payload_type?)));
-        let before = self.numbers.since_begin(packet.seq);
-        let mut earlier = hiding.earlier_sound(layer, packet, before).peekable();
-        let (Some((frames, payload_type)), Some(_)) = (redundant, earlier.peek()) else {
-            self.send(source, packet, Sent::Media, way, to);
-            return;
-        };
-        let (Some(header), Some(Copied::Media(numbers))) = (
-            self.header(packet.codec),
-            self.numbers.forward(source, packet),
-        ) else {
-            return;
-        };
-        let header = StreamHeader {
-            payload_type,
-            ..header
-        };
-        let carried: usize = earlier.clone().map(|p| p.payload().len()).sum();
-        let carried = carried + packet.payload().len();
-        let header = way.sent(to.now, header, carried, Sent::Media);
-        let room = to.outbox.room();
-        let written =
-            writer::write_redundant(room, header, frames, packet, earlier, numbers, to.srtp);
-        if let Ok(len) = written {
-            self.packets = self.packets.wrapping_add(1);
-            self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
-            self.count(len);
-            to.outbox.commit(len, to.path, to.links);
-        }
-    }
-
-    /// Writes one packet into the outbox. What it went out as, if it did.
-    fn send(
-        &mut self,
-        source: SourceId,
-        packet: &StoredPacket,
-        purpose: Sent,
-        way: &mut Way,
-        to: &mut Send<'_, '_>,
-    ) -> Option<u64> {
-        // None if the host changed to a codec that this viewer can't play.
-        let header = self.header(packet.codec)?;
-        let copied = self.numbers.forward(source, packet)?;
-        let (numbers, octets) = match copied {
-            Copied::Media(numbers) => (numbers, packet.payload().len()),
-            Copied::Filler(numbers) => (numbers, writer::FILLER),
-        };
-        let header = way.sent(to.now, header, octets, purpose);
-        let len = write(header, packet, copied, to).ok()?;
-        self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(octets as u32);
-        self.count(len);
-        if !self.as_sent.is_empty() {
-            let seq = numbers.index as u16;
-            self.as_sent[usize::from(seq) % AS_SENT] = AsSent {
-                seq,
-                form: Form::of(copied),
-                transport_number: header.transport_number,
-            };
-        }
-        to.outbox.commit(len, to.path, to.links);
-        Some(numbers.index)
-    }
-
-    fn count(&mut self, len: usize) {
-        self.sent.0 += 1;
-        self.sent.1 += len as u64;
-    }
-
-    /// Sends again what the viewer misses: by RTX if it knows that, else the same packet (whose
-    /// numbers, and so whose every byte, are the same).
-    fn send_again(
-        &mut self,
-        seq: u16,
-        packet: &StoredPacket,
-        source: SourceId,
-        purpose: Sent,
-        way: &mut Way,
-        to: &mut Send<'_, '_>,
-    ) -> Option<usize> {
-        let copied = self.numbers.again(source, packet, seq)?;
-        let media = self.header(packet.codec)?;
-        let negotiated = self.track.codecs.iter().find(|c| c.codec == packet.codec)?;
-        let written = match (self.track.rtx_ssrc, negotiated.rtx_payload_type) {
-            (Some(ssrc), Some(payload_type)) => {
-                let header = StreamHeader {
-                    ssrc,
-                    payload_type,
-                    ..media
-                };
-                self.rtx_index += 1;
-                let header = way.sent(to.now, header, packet.payload().len(), purpose);
-                let room = to.outbox.room();
-                writer::write_rtx(room, header, self.rtx_index, packet, copied, to.srtp)
-            }
-            _ => {
-                let at = usize::from(seq).checked_rem(self.as_sent.len())?;
-                let before = self.as_sent[at];
-                if (before.seq, before.form) != (seq, Form::of(copied)) {
-                    return None; // too long ago
-                }
-                way.sent_as_before(packet.payload().len());
-                let header = StreamHeader {
-                    transport_number: before.transport_number,
-                    ..media
-                };
-                write(header, packet, copied, to)
-            }
-        };
-        let len = written.ok()?;
-        self.count(len);
-        Some(len)
-    }
-
-    /// Whether the viewer can take packets that repair nothing.
-    fn knows_rtx(&self) -> bool {
-        self.track.rtx_ssrc.is_some()
-    }
-
-    /// RTX that repairs nothing, to find out what the path carries: the latest packets once more,
-    /// or where there are none, padding. Its size; none if the viewer knows no RTX.
-    fn send_probe(
-        &mut self,
-        layer: Option<&Layer>,
-        cluster: ClusterId,
-        way: &mut Way,
-        to: &mut Send<'_, '_>,
-    ) -> Option<usize> {
-        let (codec, media) = self.current?;
-        let negotiated = self.track.codecs.iter().find(|c| c.codec == codec)?;
-        let (ssrc, payload_type) = self.track.rtx_ssrc.zip(negotiated.rtx_payload_type)?;
-        let purpose = Sent::Probe(cluster);
-        self.probed = (self.probed + 1) % MAX_PROBED;
-        let again = self.numbers.newest().and_then(|newest| {
-            let seq = newest.wrapping_sub(self.probed);
-            let (source, number) = self.numbers.sent(seq)?;
-            let layer = layer.filter(|l| l.source == source)?;
-            Some((seq, source, layer.get(number)?))
-        });
-        if let Some((seq, source, packet)) = again
-            && let Some(len) = self.send_again(seq, packet, source, purpose, way, to)
-        {
-            to.outbox.commit(len, to.path, to.links);
-            return Some(len);
-        }
-        let header = StreamHeader {
-            ssrc,
-            payload_type,
-            ..media
-        };
-        self.rtx_index += 1;
-        let header = way.sent(to.now, header, writer::PADDING, purpose);
-        let timestamp = self.numbers.newest_timestamp();
-        let room = to.outbox.room();
-        let len = writer::write_padding(room, header, self.rtx_index, timestamp, to.srtp);
-        let len = len.ok()?;
-        self.count(len);
-        to.outbox.commit(len, to.path, to.links);
-        Some(len)
-    }
-
-    fn write_sender_report(
-        &self,
-        ntp: NtpTime,
-        common_timestamp: Option<u32>,
-        out: &mut rtcp::Writer<'_>,
-    ) -> Result<(), BufferFull> {
-        let Some(common) = common_timestamp.filter(|_| self.packets > 0) else {
-            return Ok(());
-        };
-        let timestamp = self.numbers.live_timestamp(common);
-        out.sender_report(self.track.ssrc, ntp, timestamp, self.packets, self.octets)
-    }
-}
-
-/// Writes a packet, or what takes its place.
-fn write(
-    header: StreamHeader,
-    packet: &StoredPacket,
-    copied: Copied,
-    to: &mut Send<'_, '_>,
-) -> Result<usize, SrtpError> {
-    let room = to.outbox.room();
-    match copied {
-        Copied::Media(numbers) => writer::write_media(room, header, packet, numbers, to.srtp),
-        Copied::Filler(numbers) => writer::write_filler(room, header, numbers, to.srtp),
-    }
-}
 
 /// What [`Viewer::feed_one`] did.
 enum Fed {
@@ -345,14 +37,6 @@ enum Fed {
     Lost,
 }
 
-/// Whether the packets that go out under one number are always the same, byte for byte, but for their
-/// transport-wide number, which is remembered. Only such may go out twice: the cipher must not see
-/// one number with two texts.
-fn repeats_itself(track: &SendTrack) -> bool {
-    let redundant = track.codecs.iter().any(|c| c.red_payload_type.is_some());
-    !redundant && track.extensions.playout_delay.is_none()
-}
-
 /// Numbers that went out together: the first and the last.
 #[derive(Clone, Copy, Default)]
 struct Run(Option<(u64, u64)>);
@@ -362,17 +46,6 @@ impl Run {
         let (first, last) = self.0.unwrap_or((index, index));
         self.0 = Some((first.min(index), last.max(index)));
     }
-}
-
-/// Who a packet is sent to, and how.
-pub(super) struct Send<'a, 'b> {
-    pub(super) now: Instant,
-    /// The frames that the room has had.
-    pub(super) frames: &'a Source,
-    pub(super) srtp: &'a Sender,
-    pub(super) path: Path,
-    pub(super) outbox: &'a mut Outbox,
-    pub(super) links: &'a mut Links<'b>,
 }
 
 /// A viewer's media.
@@ -469,7 +142,7 @@ impl Viewer {
         source: SourceId,
         packets: &[Arc<StoredPacket>],
         layer: &Layer,
-        to: &mut Send<'_, '_>,
+        to: &mut Send<'_>,
     ) {
         let (Some(outlet), Some(first)) = (&mut self.audio, packets.first()) else {
             return;
@@ -480,7 +153,7 @@ impl Viewer {
         for packet in packets {
             outlet.send_sound(source, packet, layer, &self.hiding, &mut self.way, to);
         }
-        self.lived.on_sent(to.now, to.frames);
+        self.lived.on_sent(to.now, &to.frames);
     }
 
     /// Forwards packets of a layer, if the viewer is on it; or switches to it, if it waits for
@@ -489,7 +162,7 @@ impl Viewer {
         &mut self,
         layer: &Layer,
         packets: &[Arc<StoredPacket>],
-        to: &mut Send<'_, '_>,
+        to: &mut Send<'_>,
     ) -> bool {
         let source = layer.source;
         let Some(outlet) = &mut self.video else {
@@ -522,7 +195,7 @@ impl Viewer {
                 && let Some(index) = outlet.send(source, packet, Sent::Media, &mut self.way, to)
             {
                 run.add(index);
-                self.lived.on_picture(to.now, packet, to.frames);
+                self.lived.on_picture(to.now, packet, &to.frames);
             }
         }
         if let Some(first) = packets.first() {
@@ -595,7 +268,7 @@ impl Viewer {
     /// Sends what is stored, as far as the budget goes. False if the viewer has lost touch: what it
     /// would get next came too long ago.
     #[must_use]
-    pub(super) fn feed(&mut self, layer: &Layer, to: &mut Send<'_, '_>) -> bool {
+    pub(super) fn feed(&mut self, layer: &Layer, to: &mut Send<'_>) -> bool {
         self.way.refill(to.now);
         while self.way.budget().is_open() {
             match self.feed_one(layer, Sent::Media, to) {
@@ -607,7 +280,7 @@ impl Viewer {
         true
     }
 
-    fn feed_one(&mut self, layer: &Layer, purpose: Sent, to: &mut Send<'_, '_>) -> Fed {
+    fn feed_one(&mut self, layer: &Layer, purpose: Sent, to: &mut Send<'_>) -> Fed {
         let Some(outlet) = &mut self.video else {
             return Fed::Nothing;
         };
@@ -622,7 +295,7 @@ impl Viewer {
                     };
                     let mut run = Run::default();
                     run.add(index);
-                    self.lived.on_picture(to.now, packet, to.frames);
+                    self.lived.on_picture(to.now, packet, &to.frames);
                     self.copy(to.now, run, layer.is_of_keyframe(packet));
                     return Fed::Sent(packet.payload().len());
                 }
@@ -636,7 +309,7 @@ impl Viewer {
     /// Sends what the estimate wants to be sent beyond the budget, to find out whether the path
     /// carries it: of what the viewer is behind by, if it is, or else what it has already. How
     /// many packets that were.
-    pub(super) fn probe(&mut self, layer: Option<&Layer>, to: &mut Send<'_, '_>) -> u64 {
+    pub(super) fn probe(&mut self, layer: Option<&Layer>, to: &mut Send<'_>) -> u64 {
         if !self.video.as_ref().is_some_and(Outlet::knows_rtx) {
             return 0;
         }
@@ -734,7 +407,7 @@ impl Viewer {
         seq: u16,
         source: SourceId,
         packet: &StoredPacket,
-        to: &mut Send<'_, '_>,
+        to: &mut Send<'_>,
     ) -> bool {
         let outlet = if video {
             &mut self.video
@@ -748,7 +421,8 @@ impl Viewer {
         let Some(len) = outlet.send_again(seq, packet, source, purpose, &mut self.way, to) else {
             return false;
         };
-        to.outbox.commit(len, to.path, to.links);
+        to.outbox.commit(len, to.path, &mut to.links);
+        self.lived.on_sent_again();
         true
     }
 

@@ -65,6 +65,21 @@ enum Got {
     Dropped(Dropped),
 }
 
+impl From<Result<Ingested<'_>, Dropped>> for Got {
+    fn from(result: Result<Ingested<'_>, Dropped>) -> Got {
+        match result {
+            Ok(Ingested::Media(media)) => Got::Media(
+                media.track,
+                media.rid.to_string(),
+                media.seq,
+                *media.payload.last().unwrap(),
+            ),
+            Ok(Ingested::Padding { seq, .. }) => Got::Padding(seq),
+            Err(dropped) => Got::Dropped(dropped),
+        }
+    }
+}
+
 impl Host {
     fn with_layers(rids: &[&str]) -> Host {
         let keys = |client| {
@@ -101,19 +116,10 @@ impl Host {
 
     fn take(&mut self, mut datagram: Vec<u8>) -> Got {
         let (now, arrival) = (self.now, self.now);
-        match self
-            .ingest
-            .on_rtp(now, arrival, &mut datagram, &self.receiver)
-        {
-            Ok(Ingested::Media(media)) => Got::Media(
-                media.track,
-                media.rid.to_string(),
-                media.seq,
-                *media.payload.last().unwrap(),
-            ),
-            Ok(Ingested::Padding { seq, .. }) => Got::Padding(seq),
-            Err(dropped) => Got::Dropped(dropped),
-        }
+        Got::from(
+            self.ingest
+                .on_rtp(now, arrival, &mut datagram, &self.receiver),
+        )
     }
 
     fn sends(&mut self, ssrc: u32, pt: u8, seq: u16, named: &[(u8, &[u8])], body: &[u8]) -> Got {
@@ -142,19 +148,10 @@ impl Host {
         let len = red::write(&mut body, older.iter().map(block), block(own)).unwrap();
         let mut datagram = self.sealed(30, RED, seq, &[], &body[..len]);
         let (now, arrival) = (self.now, self.now);
-        let got = match self
-            .ingest
-            .on_rtp(now, arrival, &mut datagram, &self.receiver)
-        {
-            Ok(Ingested::Media(media)) => Got::Media(
-                media.track,
-                media.rid.to_string(),
-                media.seq,
-                *media.payload.last().unwrap(),
-            ),
-            Ok(Ingested::Padding { seq, .. }) => Got::Padding(seq),
-            Err(dropped) => Got::Dropped(dropped),
-        };
+        let got = Got::from(
+            self.ingest
+                .on_rtp(now, arrival, &mut datagram, &self.receiver),
+        );
         let mut recovered = Vec::new();
         while let Some(media) = self.ingest.next_recovered(&datagram) {
             assert_eq!((media.track, media.codec), (Track::Audio, Codec::Opus));
