@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use showrunner_protocol::control::{Load, Retention, VideoRules};
+use showrunner_protocol::control::{Load, VideoRules};
 use showrunner_protocol::room::RoomUid;
 use showrunner_sdp::{Codec, Program, PublishRules};
 use tokio::sync::{broadcast, watch};
@@ -86,9 +86,6 @@ impl Room {
     pub(super) fn status(&self, name: &RoomName) -> RoomStatus {
         let on_air = self.host.as_ref().map(|(_, program)| program);
         RoomStatus {
-            name: name.clone(),
-            uid: None,
-            generation: None,
             active: self.active,
             publishers: u32::from(self.host.is_some()),
             viewers: self.viewers,
@@ -99,7 +96,7 @@ impl Room {
                 .and_then(|p| p.video.as_ref())
                 .map(|(codec, _)| codec.name().to_owned()),
             layers: self.layers.to_vec(),
-            retention: Retention::default(),
+            ..RoomStatus::of(name.clone())
         }
     }
 
@@ -223,6 +220,7 @@ impl State {
         RoomStatus {
             uid: assignment.map(|known| known.uid.clone()),
             generation: assignment.map(|known| known.generation),
+            revision: assignment.map(|known| known.revision),
             ..status
         }
     }

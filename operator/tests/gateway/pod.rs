@@ -58,6 +58,7 @@ impl Pod {
         let assignment = RoomAssignment {
             uid: uid.clone(),
             generation: 1,
+            revision: 0,
             title: Title::default(),
             role: PodRole::Origin,
             limits: RoomLimits::default(),
