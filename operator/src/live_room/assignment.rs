@@ -16,10 +16,13 @@ pub fn assignment(room: &LiveRoom, uid: &RoomUid) -> RoomAssignment {
             .generation
             .and_then(|number| u64::try_from(number).ok())
             .unwrap_or(0),
+        revision: 0,
         // The API server refuses titles that pods would; one that came by an older rule is left out.
         title: Title::try_from(room.spec.title.clone()).unwrap_or_default(),
         role: PodRole::Origin,
         limits: RoomLimits::default(),
+        leave: false,
+        awaits_host: false,
         video: VideoRules {
             codecs: video
                 .codecs
