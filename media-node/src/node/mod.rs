@@ -4,6 +4,7 @@
 
 mod assignments;
 mod control;
+mod moving;
 mod parting;
 mod retention;
 mod session;
@@ -176,6 +177,7 @@ impl Node {
         offer: &Offer,
         client: Client,
     ) -> Result<Joined, JoinError> {
+        self.await_host(room).await;
         let (local, ice) = self.local()?;
         let mut state = self.admit(room, uid)?;
         if !state.has_place_for_viewer(room) {
@@ -340,9 +342,7 @@ impl Node {
         if session.who.role == Role::Publisher {
             now.extend(room.wanted.clone().map(RoomEvent::Wanted));
         }
-        if self.is_draining() {
-            now.push(self.reconnect());
-        }
+        now.extend(state.reconnect(&session.who.room));
         Ok((now, room.events.subscribe()))
     }
 
