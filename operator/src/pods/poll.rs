@@ -60,7 +60,7 @@ pub async fn poll(
                 let since = Instant::now();
                 let answer = if wants_all {
                     let status = control.status(address).await;
-                    status.map(|status| sights.answered(&id, &uid, status))
+                    status.map(|status| sights.answered(&id, &uid, status, Instant::now()))
                 } else {
                     let there = control.is_there(address).await;
                     there.map(|()| sights.is_there(&id, &uid))

@@ -43,6 +43,8 @@ pub struct Sight {
     pub status: Option<Arc<PodStatus>>,
     /// Its rooms.
     pub rooms: Arc<HashMap<RoomName, RoomStatus>>,
+    /// When it last answered; none if it never did.
+    pub heard_at: Option<Instant>,
     /// Since when it gives no answer; none if it did the last time.
     pub silent_since: Option<Instant>,
     /// Since when it takes no connections; none if it did the last time.
@@ -78,6 +80,7 @@ impl Sight {
             uid: uid.to_owned(),
             status: None,
             rooms: Arc::default(),
+            heard_at: None,
             silent_since: None,
             refused_since: None,
             is_given_up: false,
@@ -145,7 +148,7 @@ impl Sights {
     }
 
     /// A pod answered.
-    pub fn answered(&self, pod: &PodId, uid: &str, mut status: PodStatus) -> Changes {
+    pub fn answered(&self, pod: &PodId, uid: &str, mut status: PodStatus, now: Instant) -> Changes {
         let rooms = std::mem::take(&mut status.rooms);
         let rooms: HashMap<_, _> = rooms
             .into_iter()
@@ -169,6 +172,7 @@ impl Sights {
                 } else {
                     Arc::new(rooms)
                 },
+                heard_at: Some(now),
                 silent_since: None,
                 refused_since: None,
                 is_given_up: false,
@@ -355,15 +359,15 @@ mod tests {
     #[test]
     fn only_what_is_new_is_news() {
         let sights = Sights::default();
-        let first = sights.answered(&pod(), "1", status(&[("a", 0), ("b", 0)]));
+        let first = sights.answered(&pod(), "1", status(&[("a", 0), ("b", 0)]), Instant::now());
         assert_eq!(first.rooms.len(), 2);
         assert!(first.is_other);
         assert!(
             !sights
-                .answered(&pod(), "1", status(&[("a", 0), ("b", 0)]))
+                .answered(&pod(), "1", status(&[("a", 0), ("b", 0)]), Instant::now())
                 .is_some()
         );
-        let more = sights.answered(&pod(), "1", status(&[("a", 3), ("b", 0)]));
+        let more = sights.answered(&pod(), "1", status(&[("a", 3), ("b", 0)]), Instant::now());
         assert_eq!(
             (more.rooms, more.is_other, more.has_other_counts),
             (vec![name("a")], false, true)
@@ -375,6 +379,7 @@ mod tests {
                 uptime_seconds: 0,
                 ..status(&[])
             },
+            Instant::now(),
         );
         assert_eq!(empty.rooms.len(), 2, "it began anew without its rooms");
         assert!(empty.is_other);
@@ -383,7 +388,7 @@ mod tests {
     #[test]
     fn a_pod_is_lost_once_when_it_was_silent_for_long() {
         let (sights, start) = (Sights::default(), Instant::now());
-        sights.answered(&pod(), "1", status(&[("a", 1)]));
+        sights.answered(&pod(), "1", status(&[("a", 1)]), Instant::now());
         let after = |milliseconds| {
             let now = start + Duration::from_millis(milliseconds);
             sights.silent(&pod(), "1", Silence::Silent, start, now)
@@ -396,7 +401,9 @@ mod tests {
         assert!(sight.is_lost(start + LOST_AFTER));
         assert!(!sight.is_gone(start + LOST_AFTER), "it refused nobody");
         assert!(
-            sights.answered(&pod(), "1", status(&[("a", 1)])).is_other,
+            sights
+                .answered(&pod(), "1", status(&[("a", 1)]), Instant::now())
+                .is_other,
             "and is back"
         );
         assert!(sights.get(&pod(), "1").unwrap().answers());
@@ -405,7 +412,7 @@ mod tests {
     #[test]
     fn a_pod_that_refuses_connections_is_gone_sooner() {
         let (sights, start) = (Sights::default(), Instant::now());
-        sights.answered(&pod(), "1", status(&[("a", 1)]));
+        sights.answered(&pod(), "1", status(&[("a", 1)]), Instant::now());
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let refused = |asked, now| sights.silent(&pod(), "1", Silence::Refused, at(asked), at(now));
         assert!(!refused(0, 5).is_lost);
@@ -422,15 +429,15 @@ mod tests {
             name: "eu-1".into(),
             ..pod()
         };
-        sights.answered(&pod(), "1", status(&[("a", 0), ("b", 0)]));
-        sights.answered(&other, "2", status(&[("a", 0)]));
+        sights.answered(&pod(), "1", status(&[("a", 0), ("b", 0)]), Instant::now());
+        sights.answered(&other, "2", status(&[("a", 0)]), Instant::now());
         let mut both = sights.pods_with(&name("a"));
         both.sort();
         assert_eq!(both, [pod(), other.clone()]);
-        sights.answered(&pod(), "1", status(&[("b", 0)]));
+        sights.answered(&pod(), "1", status(&[("b", 0)]), Instant::now());
         assert_eq!(sights.pods_with(&name("a")), std::slice::from_ref(&other));
         // Another pod of the name has nothing of the one before.
-        sights.answered(&other, "3", status(&[]));
+        sights.answered(&other, "3", status(&[]), Instant::now());
         assert!(sights.pods_with(&name("a")).is_empty());
         sights.retain(|_| false);
         assert!(sights.pods_with(&name("b")).is_empty());
@@ -439,9 +446,9 @@ mod tests {
     #[test]
     fn another_pod_of_the_same_name_begins_anew() {
         let sights = Sights::default();
-        sights.answered(&pod(), "1", status(&[("a", 1)]));
+        sights.answered(&pod(), "1", status(&[("a", 1)]), Instant::now());
         assert!(sights.get(&pod(), "2").is_none());
-        let changes = sights.answered(&pod(), "2", status(&[]));
+        let changes = sights.answered(&pod(), "2", status(&[]), Instant::now());
         assert!(changes.is_other && changes.rooms.is_empty());
         sights.retain(|_| false);
         assert!(sights.get(&pod(), "2").is_none());
