@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// Ends sessions as fast as their shards take it.
-    async fn end_all(self, sessions: Vec<(SessionNumber, usize)>, reason: EndReason) {
+    pub(super) async fn end_all(self, sessions: Vec<(SessionNumber, usize)>, reason: EndReason) {
         for (number, shard) in sessions {
             while let Err(SessionError::Overloaded) =
                 self.command(shard, Command::End { number, reason })

@@ -10,6 +10,7 @@ use showrunner_sdp::{Codec, Program, PublishRules};
 use tokio::sync::{broadcast, watch};
 
 use super::assignments::Assignments;
+use super::moving::Leaving;
 use super::parting::{Parting, Partings};
 use super::retention::{Mark, Stays, Step};
 use super::session::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionId};
@@ -40,8 +41,8 @@ pub(super) struct State {
     /// How long viewers stayed, of the rooms that are assigned or that somebody is in.
     pub(super) stays: HashMap<RoomName, Stays>,
     pub(super) partings: Partings,
-    /// Rooms whose clients are sent on, and until when each of them is told.
-    pub(super) leaving: HashMap<RoomName, tokio::time::Instant>,
+    /// Rooms whose clients are sent on.
+    pub(super) leaving: HashMap<RoomName, Leaving>,
     /// Rooms whose host is on its way here, and since when that is known.
     pub(super) expecting: HashMap<RoomName, tokio::time::Instant>,
     /// A host came.
