@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use showrunner_rtp::bwe::Sent;
+use showrunner_rtp::codec::Codec;
 use showrunner_rtp::reports::{NtpTime, round_trip};
 use showrunner_rtp::rtcp::{self, BufferFull, ReportBlock};
 use showrunner_sdp::Watching;
@@ -124,6 +125,12 @@ impl Viewer {
     /// Whether it takes video at all.
     pub(super) fn takes_video(&self) -> bool {
         self.video.is_some()
+    }
+
+    /// The highest spatial layer that it can put together of a stream of this codec.
+    pub(super) fn max_spatial(&self, codec: Codec) -> Option<u8> {
+        let knows = self.video.as_ref().is_some_and(Outlet::knows_dependencies);
+        (codec == Codec::Av1 && !knows).then_some(0)
     }
 
     /// Whether it takes audio at all.

@@ -2,6 +2,7 @@
 
 import { Backoff, sleep } from './backoff';
 import { watchBound, type Bound } from './bound';
+import { offerDependencies } from './dependencies';
 import { Emitter } from './emitter';
 import { followEvents, VIEWER_EVENTS, type Adaptation, type RoomEvent } from './events';
 import { HttpError, isTemporary, request } from './http';
@@ -259,7 +260,7 @@ class Viewing {
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     const tracks: MediaStreamTrack[] = [];
     pc.addEventListener('track', ({ track }) => tracks.push(track));
-    pc.addTransceiver('video', { direction: 'recvonly' });
+    offerDependencies(pc.addTransceiver('video', { direction: 'recvonly' }));
     pc.addTransceiver('audio', { direction: 'recvonly' });
     let selected = NOTHING;
     // Before the connection is up, so that the first picture has the right size.
