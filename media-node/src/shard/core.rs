@@ -570,6 +570,9 @@ fn store(
         stored.orientation = media.orientation;
         // The ingest has refused larger ones.
         let _fits = stored.set_payload(media.payload);
+        if let Some((dependencies, value)) = media.dependencies {
+            let _fits = stored.set_dependencies(dependencies, value);
+        }
     }
     packet
 }
