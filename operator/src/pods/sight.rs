@@ -25,6 +25,8 @@ pub struct Sight {
     pub status: Option<Arc<PodStatus>>,
     /// Its rooms.
     pub rooms: Arc<HashMap<RoomName, RoomStatus>>,
+    /// When it last answered; none if it never did.
+    pub heard: Option<Instant>,
     /// Since when it gives no answer; none if it did the last time.
     pub silent_since: Option<Instant>,
     /// Whether it was given up.
@@ -58,6 +60,7 @@ impl Sight {
             uid: uid.to_owned(),
             status: None,
             rooms: Arc::default(),
+            heard: None,
             silent_since: None,
             is_given_up: false,
         }
@@ -113,6 +116,7 @@ impl Sights {
                 } else {
                     Arc::new(rooms)
                 },
+                heard: Some(Instant::now()),
                 silent_since: None,
                 is_given_up: false,
             };
