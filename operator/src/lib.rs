@@ -17,6 +17,7 @@ pub mod live_room;
 pub mod logging;
 pub mod media_node;
 pub mod metrics;
+pub mod metrics_api;
 pub mod patch;
 pub mod pod_client;
 pub mod pods;

@@ -7,12 +7,13 @@
 //! | `PUT /v1/addresses` | [`PublicAddresses`] | 204 |
 //! | `GET /v1/status` | | 200 with [`PodStatus`] |
 //! | `POST /v1/drain` | [`DrainRequest`] | 202 |
+//! | `POST /v1/rooms/{namespace}/{room}/links` | [`LinkOffer`] | 201 with [`LinkAnswer`]; 404 if unknown; 503 while full |
 //!
-//! All need a control credential ([`crate::token::ControlKeys`]) as a bearer token. Errors are problem documents
-//! (RFC 9457).
+//! All need a control credential ([`crate::token::ControlKeys`]) as a bearer token. The last is what an edge asks of the
+//! pod that it takes the room from, and needs a credential for that one room. Errors are problem documents (RFC 9457).
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub const ADDRESSES_PATH: &str = "/v1/addresses";
 pub const DRAIN_PATH: &str = "/v1/drain";
 /// Where rooms are, as the router writes it.
 pub const ROOM_ROUTE: &str = "/v1/rooms/{namespace}/{room}";
+/// Where edges ask for a link, as the router writes it.
+pub const LINKS_ROUTE: &str = "/v1/rooms/{namespace}/{room}/links";
 /// The name in the certificate of every pod. Callers connect to an address, and check the certificate against this.
 pub const POD_SERVER_NAME: &str = "media-pod.showrunner.internal";
 /// The largest body that a pod reads, in bytes.
@@ -43,6 +46,12 @@ pub fn room_path(room: &RoomName) -> String {
     format!("/v1/rooms/{room}")
 }
 
+/// The path of the links that a pod feeds of one room.
+#[must_use]
+pub fn links_path(room: &RoomName) -> String {
+    format!("/v1/rooms/{room}/links")
+}
+
 /// The path and query that end one room, and no later one of the same name.
 #[must_use]
 pub fn end_room_path(room: &RoomName, uid: &RoomUid) -> String {
@@ -57,6 +66,11 @@ pub struct RoomAssignment {
     pub uid: RoomUid,
     /// Of the LiveRoom's spec. A pod refuses one that is older than what it has of the same uid.
     pub generation: u64,
+    /// Counts who has had which part in the room: it rises with each change of its pods. A pod refuses one that is
+    /// older than what it has of the same uid, so that one which was the origin can't be made it again by a message
+    /// that comes late.
+    #[serde(default)]
+    pub revision: u64,
     /// For people.
     #[serde(default)]
     pub title: Title,
@@ -68,6 +82,14 @@ pub struct RoomAssignment {
     /// What hosts may send.
     #[serde(default)]
     pub video: VideoRules,
+    /// That its clients are to go on to another pod that has the room. Those who can be told are; the sessions that are
+    /// left after so many seconds end. None: they stay. Told again, the earlier end counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave: Option<u32>,
+    /// Whether a host was on air on another pod a moment ago, and is about to come: viewers who are here before wait
+    /// for a few seconds rather than being refused.
+    #[serde(default)]
+    pub awaits_host: bool,
 }
 
 /// What hosts of a room may send.
@@ -95,12 +117,29 @@ pub struct PublicAddresses {
     pub media_port: Option<u16>,
 }
 
-/// A pod's part in a room.
+/// A pod's part in a room. It changes in place: viewers stay.
+///
+/// An edge that becomes the origin goes on with what its source sends until a host is on air with itself, or the source
+/// goes away. An origin that becomes an edge keeps the host that it has, and takes the room from its source when that
+/// host has gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum PodRole {
     /// Hosts publish to it.
     Origin,
+    /// It takes the room from another pod, and no hosts.
+    Edge {
+        /// Which. With another one the pod changes over without a gap.
+        source: RelaySource,
+    },
+}
+
+/// A pod to take a room from: its origin, or another edge.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelaySource {
+    /// Where its control API listens.
+    pub address: SocketAddr,
 }
 
 /// What a pod may spend on a room.
@@ -147,7 +186,8 @@ impl fmt::Display for Title {
     }
 }
 
-/// A pod is to take no more sessions and rooms, and send its viewers on. It is drained once its status counts no
+/// A pod is to take no more sessions and rooms. Its rooms' assignments say who is sent on and when; whom nobody sends on
+/// is after some seconds. It is drained once its status counts no
 /// sessions, and waits to be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -168,6 +208,9 @@ pub struct PodStatus {
     /// Whether it was told to drain.
     #[serde(default)]
     pub draining: bool,
+    /// Whether it knows what `leave` means in an assignment.
+    #[serde(default)]
+    pub sends_on: bool,
     /// Seconds since it started.
     pub uptime_seconds: u64,
     /// How clients reach it; none: nobody has told it yet, so it is not ready.
@@ -249,6 +292,31 @@ pub struct RoomStatus {
     /// How long viewers stay.
     #[serde(default)]
     pub retention: Retention,
+    /// The revision of its assignment; none on a pod that takes any room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Whether its clients were told to go on to another pod.
+    #[serde(default)]
+    pub leaving: bool,
+    /// Where the pod takes the room from; none if hosts publish to it, and it has no source left from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceStatus>,
+    /// Edges that take it from this pod.
+    #[serde(default)]
+    pub edges: u32,
+}
+
+/// How a pod stands with the pod that it takes a room from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceStatus {
+    /// Which it is told to take it from; on an origin, which it still does.
+    pub address: SocketAddr,
+    /// Whether that one's state is known now: a link to it is up.
+    pub connected: bool,
+    /// Pods between this one and the host: 0 if the host publishes to the source; none while nobody is on air.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hops: Option<u8>,
 }
 
 /// How long the viewers of a room stay, of those on one pod since it took the room. Those who are there and have not
@@ -281,8 +349,45 @@ impl RoomStatus {
             video_codec: None,
             layers: Vec::new(),
             retention: Retention::default(),
+            revision: None,
+            leaving: false,
+            source: None,
+            edges: 0,
         }
     }
+}
+
+/// What an edge says of its end of a link, to the pod that it wants to take a room from. The edge is the client: it sends
+/// the connectivity checks (it is controlling, RFC 8445) and begins the DTLS handshake.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkOffer {
+    /// Its end.
+    #[serde(flatten)]
+    pub end: LinkEnd,
+}
+
+/// What the pod answers.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkAnswer {
+    /// Its end.
+    #[serde(flatten)]
+    pub end: LinkEnd,
+    /// Where its media port can be reached by UDP, the best first.
+    pub candidates: Vec<SocketAddr>,
+}
+
+/// One end of a link: how its transport proves itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkEnd {
+    /// ICE user name fragment (RFC 8445 §5.3).
+    pub ufrag: String,
+    /// ICE password.
+    pub pwd: String,
+    /// SHA-256 of its DTLS certificate, as `a=fingerprint` writes it (RFC 8122 §5).
+    pub fingerprint: String,
 }
 
 /// One simulcast layer on air.
@@ -325,11 +430,29 @@ mod tests {
     }
 
     #[test]
+    fn an_edge_is_told_its_source() {
+        let text = r#"{"uid":"u-1","generation":3,"revision":7,
+            "role":{"kind":"edge","source":{"address":"10.1.2.3:8443"}}}"#;
+        let assignment: RoomAssignment = read(text).unwrap();
+        assert_eq!(assignment.revision, 7);
+        let source = RelaySource {
+            address: "10.1.2.3:8443".parse().unwrap(),
+        };
+        assert_eq!(assignment.role, PodRole::Edge { source });
+        let written = serde_json::to_string(&assignment).unwrap();
+        assert_eq!(read::<RoomAssignment>(&written).unwrap(), assignment);
+    }
+
+    #[test]
     fn an_assignment_that_would_be_misunderstood_is_refused() {
         for (bad, why) in [
             (
                 r#"{"uid":"u","generation":3,"role":{"kind":"mirror"}}"#,
                 "an unknown role",
+            ),
+            (
+                r#"{"uid":"u","generation":3,"role":{"kind":"edge"}}"#,
+                "an edge of nothing",
             ),
             (
                 r#"{"uid":"","generation":3,"role":{"kind":"origin"}}"#,
@@ -391,6 +514,14 @@ mod tests {
                 reached30: 10_000,
                 left30: 10_000,
             },
+            revision: Some(12),
+            leaving: true,
+            source: Some(SourceStatus {
+                address: "[fd00:10:244:1:2:3:4:5]:8443".parse().unwrap(),
+                connected: true,
+                hops: Some(1),
+            }),
+            edges: 8,
         };
         let status = PodStatus {
             rooms: vec![room; 10_000],

@@ -16,9 +16,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use showrunner_protocol::room::{RoomName, RoomUid};
 use showrunner_protocol::token::{
-    Action, CREDENTIAL_SECONDS, Caller, ControlKeys, Grant, LEEWAY, MAX_TOKEN, Role, RoomClaims,
-    RoomGrant, SecretKey, Signer, TokenError, TrustedIssuer, UidRule, Validity, Verifier,
-    read_jwks,
+    Action, CREDENTIAL_SECONDS, Caller, ControlKeys, Grant, LEEWAY, MAX_TOKEN, RelayGrant, Role,
+    RoomClaims, RoomGrant, SecretKey, Signer, TokenError, TrustedIssuer, UidRule, Validity,
+    Verifier, read_jwks,
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -530,6 +530,25 @@ fn credentials_live_for_a_minute() {
     assert_eq!(
         forged(json!({"iss": "somebody"})),
         Err(TokenError::Malformed)
+    );
+}
+
+#[test]
+fn a_pod_can_be_let_take_one_room() {
+    let relay = RelayGrant {
+        room: room(),
+        uid: RoomUid::new("u-1").unwrap(),
+    };
+    let credential = control().sign_relay(&relay, NOW).unwrap();
+    let claims = control().verify(&credential, NOW).unwrap();
+    assert_eq!(
+        (claims.caller, claims.grant, claims.relay),
+        (Caller::Pod, None, Some(relay))
+    );
+    let late = NOW + u64::from(CREDENTIAL_SECONDS) + LEEWAY;
+    assert_eq!(
+        control().verify(&credential, late).unwrap_err(),
+        TokenError::Expired
     );
 }
 

@@ -52,6 +52,17 @@ test('sound arrives with the picture and can be turned on', async ({ node, room,
     .toBeGreaterThan(0.005);
 });
 
+test('viewers are greeted by the node, hosts greet it, and both get AES-GCM', async ({ node, room, open, hostBrowser, viewerBrowser }) => {
+  const host = await open(hostBrowser, `${node.url}/rooms/${room}/host`, { camera: HD });
+  await goLive(host);
+  const viewer = await open(viewerBrowser, `${node.url}/rooms/${room}`);
+  await expectLive(viewer);
+  for (const [page, dtlsRole] of [[host, 'client'], [viewer, 'server']] as const) {
+    const [transport] = await statsOf(page, 'transport');
+    expect(transport).toMatchObject({ dtlsRole, dtlsState: 'connected', srtpCipher: 'SRTP_AEAD_AES_128_GCM' });
+  }
+});
+
 test('the picture climbs to 1080p', async ({ node, room, open, hostBrowser, viewerBrowser }) => {
   const host = await open(hostBrowser, `${node.url}/rooms/${room}/host`, { camera: FULL_HD });
   await goLive(host);

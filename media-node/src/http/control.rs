@@ -85,8 +85,10 @@ async fn tell_addresses(
 }
 
 async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Json<PodStatus>, Problem> {
-    auth::control(&app, &headers)?;
-    Ok(Json(app.node().status()))
+    match auth::control(&app, &headers)?.caller {
+        Caller::Operator | Caller::Gateway => Ok(Json(app.node().status())),
+        Caller::Pod => Err(auth::forbidden("a pod may take a room, and no more")),
+    }
 }
 
 async fn drain(
@@ -105,7 +107,7 @@ async fn drain(
 fn require_operator(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     match auth::control(app, headers)?.caller {
         Caller::Operator => Ok(()),
-        Caller::Gateway => Err(auth::forbidden("only the operator may do this")),
+        Caller::Gateway | Caller::Pod => Err(auth::forbidden("only the operator may do this")),
     }
 }
 
@@ -121,7 +123,7 @@ impl From<AssignError> for Problem {
     fn from(error: AssignError) -> Problem {
         let detail = error.to_string();
         match error {
-            AssignError::Stale(_) | AssignError::TakesAny => {
+            AssignError::Stale(_) | AssignError::Superseded(_) | AssignError::TakesAny => {
                 Problem::new(StatusCode::CONFLICT, detail)
             }
             AssignError::Draining | AssignError::Full(_) => {

@@ -28,6 +28,9 @@ pub enum AssignError {
     /// The node has heard of a newer one (409).
     #[error("the node has generation {0} of this room, which is newer")]
     Stale(u64),
+    /// The node has heard of a later change of the room's pods (409).
+    #[error("the node has revision {0} of this room's pods, which is newer")]
+    Superseded(u64),
     /// The node takes no new rooms (503).
     #[error("the node is draining and takes no new rooms")]
     Draining,
@@ -81,7 +84,12 @@ impl Assignments {
                 return Ok(Assigned::New);
             }
         };
-        let (uid, generation) = (&known.get().uid, known.get().generation);
+        let RoomAssignment {
+            uid,
+            generation,
+            revision,
+            ..
+        } = known.get();
         if *uid != assignment.uid {
             if draining {
                 return Err(AssignError::Draining);
@@ -89,8 +97,11 @@ impl Assignments {
             known.insert(assignment);
             return Ok(Assigned::Replaced);
         }
-        if generation > assignment.generation {
-            return Err(AssignError::Stale(generation));
+        if *generation > assignment.generation {
+            return Err(AssignError::Stale(*generation));
+        }
+        if *revision > assignment.revision {
+            return Err(AssignError::Superseded(*revision));
         }
         known.insert(assignment);
         Ok(Assigned::Known)
@@ -130,11 +141,33 @@ mod tests {
         RoomAssignment {
             uid: RoomUid::new(uid).unwrap(),
             generation,
+            revision: 0,
             title: Title::default(),
             role: PodRole::Origin,
             limits: RoomLimits::default(),
+            leave: None,
+            awaits_host: false,
             video: VideoRules::default(),
         }
+    }
+
+    #[test]
+    fn a_change_of_pods_that_comes_late_changes_nothing() {
+        let mut rooms = Assignments::new(MAX_ROOMS);
+        let at = |generation, revision| RoomAssignment {
+            revision,
+            ..of("a", generation)
+        };
+        for (assignment, expected) in [
+            (at(1, 5), Ok(Assigned::New)),
+            (at(1, 5), Ok(Assigned::Known)),
+            (at(1, 4), Err(AssignError::Superseded(5))),
+            (at(2, 4), Err(AssignError::Superseded(5))),
+            (at(2, 6), Ok(Assigned::Known)),
+        ] {
+            assert_eq!(rooms.put(name(), assignment, false), expected);
+        }
+        assert_eq!(rooms.get(&name()).map(|known| known.revision), Some(6));
     }
 
     #[test]

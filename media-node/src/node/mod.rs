@@ -4,6 +4,7 @@
 
 mod assignments;
 mod control;
+mod moving;
 mod parting;
 mod retention;
 mod session;
@@ -176,6 +177,7 @@ impl Node {
         offer: &Offer,
         client: Client,
     ) -> Result<Joined, JoinError> {
+        self.await_host(room).await;
         let (local, ice) = self.local()?;
         let mut state = self.admit(room, uid)?;
         if !state.has_place_for_viewer(room) {
@@ -340,9 +342,7 @@ impl Node {
         if session.who.role == Role::Publisher {
             now.extend(room.wanted.clone().map(RoomEvent::Wanted));
         }
-        if self.is_draining() {
-            now.push(self.reconnect());
-        }
+        now.extend(state.reconnect(&session.who.room));
         Ok((now, room.events.subscribe()))
     }
 
@@ -377,6 +377,7 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: self.is_ready(),
             draining: self.is_draining(),
+            sends_on: true,
             uptime_seconds: self.0.started.elapsed().as_secs(),
             public: self.public().clone(),
             capacity: Capacity {
@@ -441,6 +442,9 @@ impl Node {
                 "closing",
                 "the room of that name before is still being closed",
             );
+        }
+        if state.leaving.contains_key(room) {
+            return refuse("leaving", "the room goes to another pod");
         }
         if state.sessions.len() >= self.0.parts.max_sessions {
             return refuse("full", "the node has all the sessions that it may have");
@@ -613,6 +617,7 @@ impl Node {
                     let now = Instant::now();
                     state.look_at_marks(now);
                     state.part(now);
+                    self.end_left(&state);
                 }
             }
         }

@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use showrunner_protocol::control::{Load, Retention, VideoRules};
+use showrunner_protocol::control::{Load, VideoRules};
 use showrunner_protocol::room::RoomUid;
 use showrunner_sdp::{Codec, Program, PublishRules};
 use tokio::sync::{broadcast, watch};
 
 use super::assignments::Assignments;
+use super::moving::Leaving;
 use super::parting::{Parting, Partings};
 use super::retention::{Mark, Stays, Step};
 use super::session::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionId};
@@ -40,6 +41,12 @@ pub(super) struct State {
     /// How long viewers stayed, of the rooms that are assigned or that somebody is in.
     pub(super) stays: HashMap<RoomName, Stays>,
     pub(super) partings: Partings,
+    /// Rooms whose clients are sent on.
+    pub(super) leaving: HashMap<RoomName, Leaving>,
+    /// Rooms whose host is on its way here, and since when that is known.
+    pub(super) expecting: HashMap<RoomName, tokio::time::Instant>,
+    /// A host came.
+    pub(super) came: watch::Sender<()>,
     /// Where records go.
     pub(super) records: Option<Records>,
 }
@@ -86,9 +93,6 @@ impl Room {
     pub(super) fn status(&self, name: &RoomName) -> RoomStatus {
         let on_air = self.host.as_ref().map(|(_, program)| program);
         RoomStatus {
-            name: name.clone(),
-            uid: None,
-            generation: None,
             active: self.active,
             publishers: u32::from(self.host.is_some()),
             viewers: self.viewers,
@@ -99,7 +103,7 @@ impl Room {
                 .and_then(|p| p.video.as_ref())
                 .map(|(codec, _)| codec.name().to_owned()),
             layers: self.layers.to_vec(),
-            retention: Retention::default(),
+            ..RoomStatus::of(name.clone())
         }
     }
 
@@ -223,6 +227,8 @@ impl State {
         RoomStatus {
             uid: assignment.map(|known| known.uid.clone()),
             generation: assignment.map(|known| known.generation),
+            revision: assignment.map(|known| known.revision),
+            leaving: self.leaving.contains_key(name),
             ..status
         }
     }
@@ -317,6 +323,8 @@ impl State {
             Role::Publisher => {
                 room.host = session.publishes.take().map(|program| (number, program));
                 room.wanted = None;
+                self.expecting.remove(&session.who.room);
+                self.came.send_replace(());
             }
             Role::Viewer => room.viewers += 1,
         }
@@ -354,12 +362,15 @@ impl State {
                 Role::Viewer => {
                     if let Some(since) = session.connected {
                         room.viewers = room.viewers.saturating_sub(1);
-                        // The viewers of a room that ends, or of a node that does, did not choose to leave.
+                        // The viewers of a room that ends or moves, or of a node that does, did not choose to leave.
                         if !room.closing {
                             let stayed = now.saturating_duration_since(since);
                             let stays = self.stays.entry(session.who.room.clone()).or_default();
                             match reason {
                                 EndReason::Shutdown => stays.is_there(stayed),
+                                _ if self.leaving.contains_key(&session.who.room) => {
+                                    stays.is_there(stayed);
+                                }
                                 _ => {
                                     stays.left(stayed);
                                     let stalled = lived.stalls > 0;

@@ -66,7 +66,7 @@ fn ready_after(pod: &Pod) -> Option<u32> {
 }
 
 fn report(sight: &Sight, now: Instant) -> Option<Report> {
-    let (status, heard) = (sight.status.as_ref()?, sight.heard?);
+    let (status, heard) = (sight.status.as_ref()?, sight.heard_at?);
     let age = now.saturating_duration_since(heard).as_secs();
     let load = &status.load;
     Some(Report {
@@ -123,7 +123,7 @@ mod tests {
             name: "eu-0".into(),
         };
         let sights = Sights::default();
-        sights.answered(&id, "u", status);
+        sights.answered(&id, "u", status, Instant::now());
         sights.get(&id, "u").unwrap()
     }
 

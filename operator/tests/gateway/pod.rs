@@ -58,9 +58,12 @@ impl Pod {
         let assignment = RoomAssignment {
             uid: uid.clone(),
             generation: 1,
+            revision: 0,
             title: Title::default(),
             role: PodRole::Origin,
             limits: RoomLimits::default(),
+            leave: None,
+            awaits_host: false,
             video: VideoRules::default(),
         };
         self.node.assign(room(), assignment).unwrap();

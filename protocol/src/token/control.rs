@@ -1,6 +1,6 @@
-//! Control credentials: what the operator and the gateway show to pods.
+//! Control credentials: what the operator, the gateway and other pods show to pods.
 //!
-//! They are signed with a secret that the chart makes, known to operator, gateway and pods alone. Each lives for
+//! They are signed with a secret that the operator makes, known to operator, gateway and pods alone. Each lives for
 //! [`CREDENTIAL_SECONDS`] and is made anew for each request.
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ pub enum Caller {
     Operator,
     /// Brings it people.
     Gateway,
+    /// Takes a room from it.
+    Pod,
 }
 
 /// Whom the gateway brings: it has checked their token.
@@ -38,6 +40,16 @@ pub struct Grant {
     pub role: Role,
 }
 
+/// The room that a pod takes from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayGrant {
+    /// Its name.
+    pub room: RoomName,
+    /// Which room of that name.
+    pub uid: RoomUid,
+}
+
 /// The claims of a good credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlClaims {
@@ -49,6 +61,9 @@ pub struct ControlClaims {
     /// Whom the caller brings, if anybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Grant>,
+    /// Which room the caller takes from the pod, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayGrant>,
     #[serde(flatten)]
     times: Times,
 }
@@ -83,21 +98,37 @@ impl ControlKeys {
     /// A credential to command a pod or to ask how it is; none if the system has no randomness.
     #[must_use]
     pub fn sign(&self, caller: Caller, now: u64) -> Option<String> {
-        self.sign_claims(caller, None, now)
+        self.sign_claims(caller, None, None, now)
     }
 
     /// A credential to bring somebody; none if the system has no randomness.
     #[must_use]
     pub fn sign_grant(&self, grant: &Grant, now: u64) -> Option<String> {
-        self.sign_claims(Caller::Gateway, Some(grant.clone()), now)
+        self.sign_claims(Caller::Gateway, Some(grant.clone()), None, now)
     }
 
-    fn sign_claims(&self, caller: Caller, grant: Option<Grant>, now: u64) -> Option<String> {
+    /// A credential to take one room from a pod, and nothing else; none if the system has no randomness.
+    ///
+    /// Pods sign it themselves: they have the secret to check with, and a link that broke must come back while the
+    /// operator is away.
+    #[must_use]
+    pub fn sign_relay(&self, relay: &RelayGrant, now: u64) -> Option<String> {
+        self.sign_claims(Caller::Pod, None, Some(relay.clone()), now)
+    }
+
+    fn sign_claims(
+        &self,
+        caller: Caller,
+        grant: Option<Grant>,
+        relay: Option<RelayGrant>,
+        now: u64,
+    ) -> Option<String> {
         self.signs.sign(&ControlClaims {
             caller,
             aud: Audience::One(AUDIENCE.to_owned()),
             jti: unique_id()?,
             grant,
+            relay,
             times: Times::lasting(now, now, CREDENTIAL_SECONDS),
         })
     }

@@ -2,8 +2,8 @@
 //! (RFC 7519), checked as RFC 8725 advises.
 //!
 //! - A room token ([`Signer`], [`Verifier`]) lets a person into one room in one role. The gateway checks it.
-//! - A control credential ([`ControlKeys`]) lets the operator command a pod, and the gateway bring a person to a room
-//!   of it. It lives for a minute. Pods check it, and nothing else.
+//! - A control credential ([`ControlKeys`]) lets the operator command a pod, the gateway bring a person to a room
+//!   of it, and another pod take a room from it. It lives for a minute. Pods check it, and nothing else.
 //!
 //! Time is an argument everywhere: seconds since 1970.
 
@@ -13,7 +13,7 @@ mod jwks;
 mod key;
 mod room;
 
-pub use control::{CREDENTIAL_SECONDS, Caller, ControlClaims, ControlKeys, Grant};
+pub use control::{CREDENTIAL_SECONDS, Caller, ControlClaims, ControlKeys, Grant, RelayGrant};
 pub use jwks::{InvalidJwks, MAX_JWKS, read_jwks};
 pub use key::{InvalidKey, SecretKey, VerifyingKey};
 pub use room::{
