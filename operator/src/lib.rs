@@ -4,6 +4,7 @@
 //! ([`media_node::desired`], [`live_room::desired`]); what is around it only watches and writes.
 
 pub mod admin;
+pub mod autoscaling;
 pub mod board;
 pub mod clock;
 pub mod cluster;

@@ -11,6 +11,7 @@ use kube::runtime::controller::{Action as Next, Config as ControllerConfig, Cont
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
+use showrunner_capacity::autoscaling::Hold;
 use showrunner_crds::live_room::Phase;
 use showrunner_crds::{LiveRoom, MediaNode};
 use showrunner_door::Door;
@@ -433,10 +434,28 @@ async fn count(world: Arc<World>) {
         world
             .metrics
             .pods(&[("ready", ready), ("unready", unready), ("leaving", leaving)]);
+        count_sites(&world);
         world
             .metrics
             .unreadable(world.rooms.unreadable(), world.sites.unreadable());
     }
+}
+
+fn count_sites(world: &World) {
+    let mut held = Hold::ALL.map(|hold| (hold.name(), 0));
+    let (mut desired, mut fullest) = (0, 0);
+    for site in world.sites.all() {
+        desired += u64::from(site.spec.replicas);
+        let status = site.status.as_ref();
+        let Some(scaling) = status.and_then(|status| status.autoscaling.as_ref()) else {
+            continue;
+        };
+        fullest = fullest.max(scaling.load_percent.unwrap_or(0));
+        for (name, count) in &mut held {
+            *count += usize::from(scaling.hold.as_deref() == Some(*name));
+        }
+    }
+    world.metrics.sites(desired, fullest, &held);
 }
 
 #[cfg(test)]
