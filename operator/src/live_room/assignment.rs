@@ -61,7 +61,8 @@ mod tests {
             "spec": {"title": "Sale", "video": {"codecs": ["VP8", "AV1"], "maxResolution": "720p", "maxLayers": 2}},
         }))
         .unwrap();
-        let told = assignment(&room, &RoomUid::new("1").unwrap(), handover::former(3, 60));
+        let part = handover::former(3, ([10, 0, 0, 1], 8443).into(), 60);
+        let told = assignment(&room, &RoomUid::new("1").unwrap(), part);
         assert_eq!((told.revision, told.leave), (7, Some(60)));
         assert_eq!(
             (told.generation, told.title.to_string()),

@@ -1,10 +1,14 @@
 //! How a room goes from one pod to another without anybody being cut off. Pure.
 //!
-//! The room's status names the pod that is its origin, and numbers its placements. Whoever else still has the room is a
-//! *former* pod: it sends its clients on, and lets the room go with the last of them. What pods are told bears the
-//! number of the placement, doubled: one that was the origin and hears late of an earlier placement refuses it.
+//! The room's status names the pod that is its origin, and numbers its placements. That pod first takes the room from
+//! the one that was (as an edge), then is its origin. Whoever else still has the room is a *former* pod: it sends its
+//! clients on, takes the room from the new origin for those who are left, and lets it go with the last of them. What
+//! pods are told bears the number of the placement, doubled, and one more for the origin: who hears late of an earlier
+//! placement, or of an earlier step, refuses it.
 
-use showrunner_protocol::control::{PodRole, RoomStatus};
+use std::net::SocketAddr;
+
+use showrunner_protocol::control::{PodRole, RelaySource, RoomStatus};
 
 /// What a pod is told of its part in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,24 +33,61 @@ pub fn placement(known: u64, is_where_it_was: bool) -> u64 {
     }
 }
 
-/// Of the pod that is the origin now. `was_live`: a host was on air when it was placed there, or is.
+/// The pod that is the origin now: what it says, and what else is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Successor<'a> {
+    /// The number of the placement.
+    pub placement: u64,
+    /// What it says of the room, if it has it.
+    pub report: Option<&'a RoomStatus>,
+    /// Where a former pod with a host listens, if there is one.
+    pub feeds: Option<SocketAddr>,
+    /// Whether it has tried for long to take the room from there.
+    pub gives_up: bool,
+    /// Whether a host was on air when it was placed there, or is.
+    pub was_live: bool,
+}
+
+/// Of the pod that is the origin now. It first takes the room from the one that was, so that viewers can come before the
+/// host does. Once that works it is the origin, and goes on with what it takes until its own host is there.
 #[must_use]
-pub fn origin(placement: u64, was_live: bool) -> Part {
+pub fn origin(successor: Successor<'_>) -> Part {
+    let as_edge = successor.placement.saturating_mul(2);
+    let as_origin = as_edge.saturating_add(1);
+    let is_origin = successor
+        .report
+        .and_then(|report| report.revision)
+        .is_some_and(|known| known >= as_origin);
+    let source = successor.report.and_then(|report| report.source.as_ref());
+    let takes_it = source.is_some_and(|source| {
+        source.connected && source.hops.is_some() && Some(source.address) == successor.feeds
+    });
+    let (role, revision) = match successor.feeds {
+        Some(address) if !is_origin && !takes_it && !successor.gives_up => {
+            let source = RelaySource { address };
+            (PodRole::Edge { source }, as_edge)
+        }
+        _ => (PodRole::Origin, as_origin),
+    };
     Part {
-        role: PodRole::Origin,
-        revision: placement.saturating_mul(2).saturating_add(1),
+        role,
+        revision,
         leave: None,
-        awaits_host: was_live,
+        awaits_host: successor.was_live,
     }
 }
 
-/// Of one that was. `patience`: seconds that clients have who can't be told to go on.
+/// Of one that was. `origin`: where the pod listens that is the origin now, from which it takes the room for those who
+/// are left when its host has gone. `patience`: seconds that clients have who can't be told to go on.
 #[must_use]
-pub fn former(placement: u64, patience: u32) -> Part {
+pub fn former(placement: u64, origin: SocketAddr, patience: u32) -> Part {
     Part {
+        role: PodRole::Edge {
+            source: RelaySource { address: origin },
+        },
+        revision: placement.saturating_mul(2).saturating_add(1),
         leave: Some(patience),
         awaits_host: false,
-        ..origin(placement, false)
     }
 }
 
@@ -93,7 +134,10 @@ pub fn together<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use showrunner_protocol::RoomName;
+    use showrunner_protocol::control::SourceStatus;
 
     use super::*;
 
@@ -106,15 +150,68 @@ mod tests {
         }
     }
 
+    const OLD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 8443);
+    const NEW: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 8443);
+
+    fn successor<'a>(placement: u64, report: Option<&'a RoomStatus>) -> Successor<'a> {
+        Successor {
+            placement,
+            report,
+            feeds: Some(OLD),
+            gives_up: false,
+            was_live: true,
+        }
+    }
+
     #[test]
     fn a_placement_outranks_all_before_it_and_what_former_pods_are_told_does_too() {
         let first = placement(0, false);
         assert_eq!(placement(first, true), first);
         let second = placement(first, false);
-        assert!(origin(second, true).revision > origin(first, true).revision);
-        assert!(former(second, 9).revision > origin(first, false).revision);
+        let of = |placement| origin(successor(placement, None)).revision;
+        assert!(of(second) > of(first) + 1);
+        assert!(former(second, NEW, 9).revision > of(second));
         // One of a release that did not count placements yet.
         assert_eq!(placement(0, true), 1);
+    }
+
+    #[test]
+    fn the_next_pod_takes_the_room_from_the_one_before_and_then_is_its_origin() {
+        let known = |revision, source: Option<(SocketAddr, bool)>| RoomStatus {
+            revision: Some(revision),
+            source: source.map(|(address, connected)| SourceStatus {
+                address,
+                connected,
+                hops: connected.then_some(0),
+            }),
+            ..report(0, 0)
+        };
+        let edge = PodRole::Edge {
+            source: RelaySource { address: OLD },
+        };
+        for (report, role, revision) in [
+            (None, edge.clone(), 6),
+            (Some(known(6, Some((OLD, false)))), edge.clone(), 6),
+            // Of another pod it took it before that.
+            (Some(known(6, Some((NEW, true)))), edge, 6),
+            (Some(known(6, Some((OLD, true)))), PodRole::Origin, 7),
+            // And stays so when its source is gone.
+            (Some(known(7, None)), PodRole::Origin, 7),
+        ] {
+            let part = origin(successor(3, report.as_ref()));
+            assert_eq!((part.role, part.revision), (role, revision), "{report:?}");
+        }
+        let alone = Successor {
+            feeds: None,
+            ..successor(3, None)
+        };
+        let late = Successor {
+            gives_up: true,
+            ..successor(3, None)
+        };
+        for without in [alone, late] {
+            assert_eq!(origin(without).role, PodRole::Origin);
+        }
     }
 
     #[test]

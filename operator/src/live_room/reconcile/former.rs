@@ -1,24 +1,71 @@
 //! The pods that a room was on: they send its clients on, and let it go with the last.
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use showrunner_crds::live_room::Phase;
 use showrunner_crds::media_node::Drain;
 use showrunner_protocol::control::RoomStatus;
 
-use super::{Origin, Rooms, Work, assignment};
-use crate::live_room::handover::{self, Farewell, farewell};
+use super::{Origin, Rooms, Work, assignment, id_of};
+use crate::live_room::handover::{self, Farewell, Part, Successor, farewell};
 use crate::pods::{PodId, address, site_of};
+
+/// How long a pod may try to take a room from the one before.
+const TAKING: Duration = Duration::from_secs(3);
 
 impl Rooms {
     /// The pods that have a room beside the one that is its origin.
     pub(super) fn formers(&self, work: &Work<'_>, origin: &PodId) -> Vec<Origin> {
         let pods = self.world.sights.pods_with(&work.name);
-        let others = pods.into_iter().filter(|pod| pod != origin);
+        let is_edge = |pod: &PodId| work.old.edges.iter().any(|edge| id_of(edge) == *pod);
+        let others = pods
+            .into_iter()
+            .filter(|pod| pod != origin && !is_edge(pod));
         let found = others.map(|pod| self.find(pod));
         // Of those of an earlier room of the name there is nothing to hand over.
         found.filter(|one| one.report(work).is_some()).collect()
     }
 
+    /// What the origin is to do, while another pod has the host.
+    pub(super) fn part(
+        &self,
+        work: &Work<'_>,
+        placement: u64,
+        report: Option<&RoomStatus>,
+        formers: &[Origin],
+    ) -> Part {
+        let has_host = |one: &&Origin| {
+            let report = one.report(work);
+            report.is_some_and(|report| report.publishers > 0 && report.active) && one.sends_on()
+        };
+        let feeds = formers.iter().find(has_host);
+        let feeds = feeds.and_then(|one| one.pod.as_ref().and_then(|pod| address(pod)));
+        let clock = Instant::now();
+        let since = self.remember(&work.uid, |memory| {
+            match feeds {
+                Some(_) => memory.taking_since.get_or_insert(clock),
+                None => memory.taking_since.insert(clock),
+            }
+            .to_owned()
+        });
+        handover::origin(Successor {
+            placement,
+            report,
+            feeds,
+            gives_up: clock.saturating_duration_since(since) >= TAKING,
+            was_live: work.old.phase == Some(Phase::Live),
+        })
+    }
+
     /// Tells them what is due. What does not arrive is due again when they are heard of.
-    pub(super) async fn see_off(&self, work: &Work<'_>, placement: u64, formers: &[Origin]) {
+    pub(super) async fn see_off(
+        &self,
+        work: &Work<'_>,
+        placement: u64,
+        origin: SocketAddr,
+        formers: &[Origin],
+    ) {
         for former in formers {
             let (Some(report), Some(address)) = (
                 former.report(work),
@@ -28,8 +75,10 @@ impl Rooms {
             };
             let told = match farewell(report) {
                 Farewell::Wait => Ok(()),
+                // One of an earlier release has told its viewers itself.
+                Farewell::SendOn if !former.sends_on() => Ok(()),
                 Farewell::SendOn => {
-                    let part = handover::former(placement, self.patience(former));
+                    let part = handover::former(placement, origin, self.patience(former));
                     let told = assignment(work.room, &work.uid, part);
                     self.world.control.assign(address, &work.name, &told).await
                 }
@@ -52,6 +101,12 @@ impl Rooms {
 }
 
 impl Origin {
+    /// Whether it can send its clients on.
+    pub(super) fn sends_on(&self) -> bool {
+        let status = self.sight.as_ref().and_then(|sight| sight.status.as_ref());
+        status.is_some_and(|status| status.sends_on)
+    }
+
     /// What the pod last said of a room.
     pub(super) fn report(&self, work: &Work<'_>) -> Option<&RoomStatus> {
         let sight = self.sight.as_ref().filter(|sight| sight.answers())?;

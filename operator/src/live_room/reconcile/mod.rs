@@ -18,7 +18,7 @@ use kube::{Api, ResourceExt};
 use showrunner_crds::live_room::{Phase, PodReference};
 use showrunner_crds::{LiveRoom, LiveRoomStatus};
 use showrunner_protocol::RoomName;
-use showrunner_protocol::control::{RoomAssignment, RoomStatus};
+use showrunner_protocol::control::{PodRole, RoomAssignment, RoomStatus};
 use showrunner_protocol::room::RoomUid;
 
 use super::assignment::assignment;
@@ -76,6 +76,8 @@ struct Memory {
     token_due: Option<Instant>,
     not: Option<(PodId, Instant)>,
     failures: u32,
+    /// Since when its origin is to take it from the pod before.
+    taking_since: Option<Instant>,
 }
 
 /// A room as it is worked on.
@@ -402,17 +404,18 @@ impl Rooms {
         why: Option<Why>,
         version: Option<String>,
     ) -> Result<Next, WriteError> {
-        let was_live = work.old.phase == Some(Phase::Live);
-        let placement = work.placement(&origin.id);
-        let part = handover::origin(placement, was_live);
-        let wanted = assignment(work.room, &work.uid, part);
-        let formers = self.formers(work, &origin.id);
         let report = origin
             .sight
             .as_ref()
             .and_then(|sight| sight.rooms.get(&work.name))
             .cloned();
         let report = report.filter(|report| report.uid.as_ref() == Some(&work.uid));
+        let formers = self.formers(work, &origin.id);
+        let placement = work.placement(&origin.id);
+        let part = self.part(work, placement, report.as_ref(), &formers);
+        let is_origin = part.role == PodRole::Origin;
+        let origin_address = origin.pod.as_ref().and_then(|pod| address(pod));
+        let wanted = assignment(work.room, &work.uid, part);
         let knows = report.as_ref().is_some_and(|report| {
             let is_spec_known = report
                 .generation
@@ -469,8 +472,12 @@ impl Rooms {
         };
         if is_good {
             self.remember(&work.uid, |memory| memory.failures = 0);
-            // Now that gateways hear where the room is.
-            self.see_off(work, placement, &formers).await;
+            // Now that gateways hear where the room is, and it can be had there.
+            if let Some(address) = origin_address.filter(|_| is_origin) {
+                self.see_off(work, placement, address, &formers).await;
+            }
+            // That it is the origin is due sooner or later, whether it is heard of or not.
+            let late = if is_origin { late } else { SEE_SOON.min(late) };
             return Ok(Next::requeue(self.next_turn(work, late)));
         }
         let rest = self.back_off(work.room);
