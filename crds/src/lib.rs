@@ -3,6 +3,7 @@
 //! The field docs become what `kubectl explain` says, and the rules become the API server's: a resource that breaks
 //! one is refused with the rule's message. The program `crds` writes them into the chart.
 
+pub mod autoscaling;
 pub mod condition;
 pub mod live_room;
 pub mod media_node;

@@ -10,6 +10,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::autoscaling::{Autoscaling, AutoscalingStatus};
 use crate::rule::Rule;
 use crate::schema;
 
@@ -37,9 +38,22 @@ use crate::schema;
     printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas"),
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Draining", type_ = "integer", json_path = ".status.drainingReplicas"),
+    printcolumn(name = "Load%", type_ = "integer", json_path = ".status.autoscaling.loadPercent"),
     printcolumn(name = "Rooms", type_ = "integer", json_path = ".status.rooms"),
     printcolumn(name = "Sessions", type_ = "integer", json_path = ".status.sessions"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Next",
+        type_ = "string",
+        json_path = ".status.autoscaling.nextSchedule.message",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Scaling",
+        type_ = "string",
+        json_path = ".status.autoscaling.message",
+        priority = "1"
+    ),
     printcolumn(
         name = "Why",
         type_ = "string",
@@ -56,10 +70,13 @@ pub struct MediaNodeSpec {
         "a region has lower case letters, digits and hyphens, as in eu-west: correct region",
     )]))]
     pub region: String,
-    /// How many pods take sessions.
+    /// How many pods take sessions. With `autoscaling` this follows from the load, and 0 stops it.
     #[serde(default = "one")]
     #[schemars(range(max = 1000))]
     pub replicas: u32,
+    /// Has `replicas` follow from what is on the pods and from what is announced. Without it they stay as they are set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
     /// Whose rooms it takes.
     #[serde(default)]
     pub allowed_rooms: AllowedRooms,
@@ -348,6 +365,9 @@ pub struct MediaNodeStatus {
     pub sessions: u32,
     /// Rooms on all of its pods.
     pub rooms: u32,
+    /// What autoscaling has decided, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<AutoscalingStatus>,
     /// What is so and what is not: Ready, Progressing, Degraded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]

@@ -12,5 +12,5 @@ mod tls;
 
 pub use files::{BoxError, Files, FilesError};
 pub use page::page;
-pub use serve::{Door, Peer};
-pub use tls::Tls;
+pub use serve::{Door, Peer, Shown};
+pub use tls::{PROTOCOLS, Tls};

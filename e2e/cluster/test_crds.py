@@ -38,6 +38,14 @@ def site(name: str = "media", **spec: object) -> dict:
     }
 
 
+def scaled(**autoscaling: object) -> dict:
+    return site(autoscaling={"maxReplicas": 10, **autoscaling})
+
+
+def scheduled(**schedule: object) -> dict:
+    return scaled(schedules=[{"name": "sale", "cron": "0 20 * * FRI", "durationSeconds": 3600, **schedule}])
+
+
 def without_region() -> dict:
     resource = site()
     del resource["spec"]["region"]
@@ -48,6 +56,7 @@ SUNDAY, MONDAY = "2027-11-14T18:00:00Z", "2027-11-15T18:00:00Z"
 REGION = "a region has lower case letters, digits and hyphens, as in eu-west: correct region"
 NAME = "metadata.name has other than lower case letters, digits and hyphens"
 FIXED = "reach.fixedAddresses goes with address: Fixed, and address: Fixed needs it: add or remove one of them"
+AMOUNT = "a schedule has either minReplicas or viewers: remove or add one of them"
 SELECTOR = "allowedRooms.selector goes with from: Selector, and from: Selector needs it: add or remove one of them"
 
 # Each with a part of what is said to whoever tries.
@@ -116,6 +125,21 @@ BAD = [
     (site(capacity={"egressMbps": 1_000_001}), "spec.capacity.egressMbps"),
     (site(drain={"deadlineSeconds": 86_401}), "spec.drain.deadlineSeconds"),
     (site(drain={"deadlineSeconds": -1}), "spec.drain.deadlineSeconds"),
+    (site(autoscaling={}), "spec.autoscaling.maxReplicas: Required value"),
+    (scaled(mode="Off"), 'supported values: "Showrunner", "HorizontalPodAutoscaler", "Disabled"'),
+    (scaled(minReplicas=11), "autoscaling.minReplicas is more than maxReplicas: lower minReplicas, or raise maxReplicas"),
+    (scaled(minReplicas=0), "spec.autoscaling.minReplicas"),
+    (scaled(maxReplicas=1001), "spec.autoscaling.maxReplicas"),
+    (scaled(targets={"viewersPercent": 101}), "spec.autoscaling.targets.viewersPercent"),
+    (scaled(scaleUp={"periodSeconds": 0}), "spec.autoscaling.scaleUp.periodSeconds"),
+    (scaled(scaleDown={"stabilizationWindowSeconds": 3601}), "spec.autoscaling.scaleDown.stabilizationWindowSeconds"),
+    (scheduled(), AMOUNT),
+    (scheduled(minReplicas=3, viewers=1000), AMOUNT),
+    (scheduled(minReplicas=11), "a schedule asks for more pods than autoscaling.maxReplicas: raise maxReplicas, or lower the schedule's minReplicas"),
+    (scheduled(minReplicas=3, cron="0 0 20 * * FRI"), "cron is no expression of five fields, as in 0 20 * * FRI: correct it"),
+    (scheduled(minReplicas=3, durationSeconds=0), "durationSeconds"),
+    (scheduled(minReplicas=3, **{"from": MONDAY, "until": SUNDAY}), "a schedule's until is not after its from: correct one of them"),
+    (scaled(schedules=[{"name": "a", "cron": "0 0 * * *", "durationSeconds": 1, "viewers": 1}] * 2), "Duplicate value"),
     (site(template={"image": ""}), "spec.template.image"),
     (site(template={"image": "i" * 513}), "spec.template.image: Too long"),
     (site(template={"imagePullPolicy": "Often"}), 'supported values: "Always", "IfNotPresent", "Never"'),
@@ -144,6 +168,10 @@ GOOD = [
     site(reach={"mode": "HostNetwork", "address": "PodIP", "mediaPort": 1024, "shards": 64}),
     site(reach={"mode": "PodIP", "address": "Fixed", "fixedAddresses": ["192.0.2.1", "2001:db8::1"]}),
     site(capacity={"viewers": 1, "rooms": 1, "egressMbps": 1}, drain={"deadlineSeconds": 0}),
+    scaled(),
+    scaled(mode="HorizontalPodAutoscaler", minReplicas=10, dryRun=True),
+    scaled(targets={"egressMbps": 4000, "packetsPerSecond": 300_000, "cpuPercent": 0}, buffer={"viewers": 500, "viewersPercent": 5}),
+    scheduled(viewers=20_000, timeZone="Europe/Berlin", **{"from": SUNDAY, "until": MONDAY}),
     site(template={"image": "registry.example.com/showrunner:1", "imagePullPolicy": "Always", "imagePullSecrets": [{"name": "pull"}],
                    "resources": {"requests": {"cpu": 2, "memory": "1Gi"}}, "nodeSelector": {"a": "b"},
                    "tolerations": [{"key": "media", "operator": "Exists", "effect": "NoSchedule"}],
@@ -217,6 +245,39 @@ class Crds(unittest.TestCase):
                 "template": {},
             },
         )
+        _, taken = CLUSTER.create(scaled(), dry=True)
+        self.assertEqual(
+            taken["spec"]["autoscaling"],
+            {
+                "mode": "Showrunner",
+                "minReplicas": 1,
+                "maxReplicas": 10,
+                "dryRun": False,
+                "targets": {
+                    "viewersPercent": 90,
+                    "roomsPercent": 90,
+                    "egressPercent": 80,
+                    "egressMbps": 0,
+                    "packetsPerSecond": 0,
+                    "cpuPercent": 70,
+                },
+                "buffer": {"viewers": 0, "viewersPercent": 0, "rooms": 0, "roomsPercent": 0},
+                "schedules": [],
+                "expectedViewersWindowSeconds": 150,
+                "forecastWindowSeconds": 30,
+                "podStartSeconds": 60,
+                "scaleUp": {"pods": 20, "percent": 100, "periodSeconds": 15},
+                "scaleDown": {
+                    "pods": 20,
+                    "percent": 30,
+                    "periodSeconds": 15,
+                    "stabilizationWindowSeconds": 60,
+                    "tolerancePercent": 1,
+                },
+            },
+        )
+        _, taken = CLUSTER.create(scheduled(viewers=1000), dry=True)
+        self.assertEqual(taken["spec"]["autoscaling"]["schedules"][0]["timeZone"], "UTC")
         # And within what is there in part.
         _, taken = CLUSTER.create(room(schedule={"start": SUNDAY}, video={"maxLayers": 1}), dry=True)
         self.assertEqual(taken["spec"]["schedule"], {"start": SUNDAY, "expectedViewers": 0})
@@ -249,7 +310,7 @@ class Crds(unittest.TestCase):
         self.assertEqual(CLUSTER.create(site("columns", replicas=3))[0], 201)
         everything = CLUSTER.kubectl("get", "showrunner")
         self.assertRegex(everything, r"(?m)^NAME +PHASE +VIEWERS +ORIGIN +REGION +AGE")
-        self.assertRegex(everything, r"(?m)^NAME +REGION +DESIRED +READY +DRAINING +ROOMS +SESSIONS +AGE")
+        self.assertRegex(everything, r"(?m)^NAME +REGION +DESIRED +READY +DRAINING +LOAD% +ROOMS +SESSIONS +AGE")
         self.assertRegex(everything, r"(?m)^medianode\.showrunner\.dev/columns +local +3 ")
 
     def test_sites_are_scaled_by_their_subresource(self) -> None:

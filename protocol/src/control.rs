@@ -82,6 +82,13 @@ pub struct RoomAssignment {
     /// What hosts may send.
     #[serde(default)]
     pub video: VideoRules,
+    /// Whether its clients are to go on to another pod that has the room: those who can be told are. The others stay.
+    #[serde(default)]
+    pub leave: bool,
+    /// Whether a host was on air on another pod a moment ago, and is about to come: viewers who are here before wait
+    /// for a few seconds rather than being refused.
+    #[serde(default)]
+    pub awaits_host: bool,
 }
 
 /// What hosts of a room may send.
@@ -178,7 +185,8 @@ impl fmt::Display for Title {
     }
 }
 
-/// A pod is to take no more sessions and rooms, and send its viewers on. It is drained once its status counts no
+/// A pod is to take no more sessions and rooms. Its rooms' assignments say who is sent on and when; whom nobody sends on
+/// is after some seconds. It is drained once its status counts no
 /// sessions, and waits to be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -283,6 +291,9 @@ pub struct RoomStatus {
     /// The revision of its assignment; none on a pod that takes any room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
+    /// Whether its clients were told to go on to another pod.
+    #[serde(default)]
+    pub leaving: bool,
     /// Where the pod takes the room from; none if hosts publish to it, and it has no source left from before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceStatus>,
@@ -335,6 +346,7 @@ impl RoomStatus {
             layers: Vec::new(),
             retention: Retention::default(),
             revision: None,
+            leaving: false,
             source: None,
             edges: 0,
         }
@@ -504,6 +516,7 @@ mod tests {
                 left30: 10_000,
             },
             revision: Some(12),
+            leaving: true,
             source: Some(SourceStatus {
                 address: "[fd00:10:244:1:2:3:4:5]:8443".parse().unwrap(),
                 connected: true,

@@ -15,8 +15,6 @@ use super::state::State;
 use crate::room::RoomName;
 use crate::shard::message::{Command, SessionNumber};
 
-/// Over how long a draining node's viewers are sent on, so that they don't all knock elsewhere at once.
-const SPREAD: Duration = Duration::from_secs(8);
 /// How often a draining node looks whether all have gone.
 const LOOK: Duration = Duration::from_millis(250);
 /// Rest after a shard was too busy to end a session.
@@ -46,6 +44,7 @@ impl Node {
         let mut state = self.state();
         let draining = self.is_leaving();
         let (uid, generation) = (assignment.uid.clone(), assignment.generation);
+        let (leave, awaits_host) = (assignment.leave, assignment.awaits_host);
         let rooms = state.assigned.as_mut().ok_or(AssignError::TakesAny)?;
         let assigned = rooms.put(name.clone(), assignment, draining)?;
         if assigned != Assigned::Known {
@@ -56,6 +55,10 @@ impl Node {
         }
         self.follow_assignment(&mut state, &name);
         self.carry_out(&mut state);
+        if assigned != Assigned::Known && awaits_host {
+            state.expecting.insert(name.clone(), Instant::now());
+        }
+        self.heed(&mut state, &name, leave);
         Ok(assigned)
     }
 
@@ -82,6 +85,8 @@ impl Node {
     fn close_room(&self, state: &mut State, name: &RoomName) {
         state.stays.remove(name);
         state.pulls.stop(name);
+        state.leaving.remove(name);
+        state.expecting.remove(name);
         let Some(room) = state.rooms.get_mut(name) else {
             return;
         };
@@ -150,9 +155,7 @@ impl Node {
         });
         if first {
             tracing::info!(seconds = within.as_secs(), "the node drains");
-            for room in self.state().rooms.values() {
-                room.tell(self.reconnect());
-            }
+            tokio::spawn(self.clone().send_all_on(within));
             tokio::spawn(self.clone().send_away());
         }
     }
@@ -173,19 +176,6 @@ impl Node {
     /// Whether the node was told to drain.
     pub fn is_draining(&self) -> bool {
         self.0.drain_until.borrow().is_some()
-    }
-
-    /// Where a draining node's viewers are sent: to whom they came from, who knows where else the room is.
-    pub(super) fn reconnect(&self) -> RoomEvent {
-        let left = self
-            .0
-            .drain_until
-            .borrow()
-            .map(|until| until - Instant::now());
-        RoomEvent::Reconnect {
-            url: None,
-            within: left.map_or(SPREAD, |left| SPREAD.min(left / 2)),
-        }
     }
 
     /// Waits until the node was told to drain, and all have gone or the time is over.

@@ -5,6 +5,7 @@
 mod assignments;
 mod cascade;
 mod control;
+mod moving;
 mod parting;
 mod retention;
 mod session;
@@ -188,6 +189,7 @@ impl Node {
         offer: &Offer,
         client: Client,
     ) -> Result<Joined, JoinError> {
+        self.await_host(room).await;
         let (local, ice) = self.local()?;
         let mut state = self.admit(room, uid)?;
         if !state.has_place_for_viewer(room) {
@@ -350,9 +352,7 @@ impl Node {
         if session.who.role == Role::Publisher {
             now.extend(room.wanted.clone().map(RoomEvent::Wanted));
         }
-        if self.is_draining() {
-            now.push(self.reconnect());
-        }
+        now.extend(state.reconnect(&session.who.room));
         Ok((now, room.events.subscribe()))
     }
 

@@ -41,6 +41,12 @@ pub(super) struct State {
     /// How long viewers stayed, of the rooms that are assigned or that somebody is in.
     pub(super) stays: HashMap<RoomName, Stays>,
     pub(super) partings: Partings,
+    /// Rooms whose clients are sent on, and until when each of them is told.
+    pub(super) leaving: HashMap<RoomName, tokio::time::Instant>,
+    /// Rooms whose host is on its way here, and since when that is known.
+    pub(super) expecting: HashMap<RoomName, tokio::time::Instant>,
+    /// A host came.
+    pub(super) came: watch::Sender<()>,
     /// Where records go.
     pub(super) records: Option<Records>,
     /// Ends of links to other pods.
@@ -238,6 +244,7 @@ impl State {
             revision: assignment.map(|known| known.revision),
             source: self.source_status(name),
             edges: self.edges(name),
+            leaving: self.leaving.contains_key(name),
             ..status
         }
     }
@@ -350,6 +357,8 @@ impl State {
         match session.who.role {
             Role::Publisher => {
                 room.host = session.publishes.take().map(|program| (number, program));
+                self.expecting.remove(&session.who.room);
+                self.came.send_replace(());
                 let name = session.who.room.clone();
                 self.host_changed(&name);
             }
@@ -390,12 +399,15 @@ impl State {
                 Role::Viewer => {
                     if let Some(since) = session.connected {
                         room.viewers = room.viewers.saturating_sub(1);
-                        // The viewers of a room that ends, or of a node that does, did not choose to leave.
+                        // The viewers of a room that ends or moves, or of a node that does, did not choose to leave.
                         if !room.closing {
                             let stayed = now.saturating_duration_since(since);
                             let stays = self.stays.entry(session.who.room.clone()).or_default();
                             match reason {
                                 EndReason::Shutdown => stays.is_there(stayed),
+                                _ if self.leaving.contains_key(&session.who.room) => {
+                                    stays.is_there(stayed);
+                                }
                                 _ => {
                                     stays.left(stayed);
                                     let stalled = lived.stalls > 0;

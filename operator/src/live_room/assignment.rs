@@ -21,6 +21,8 @@ pub fn assignment(room: &LiveRoom, uid: &RoomUid) -> RoomAssignment {
         title: Title::try_from(room.spec.title.clone()).unwrap_or_default(),
         role: PodRole::Origin,
         limits: RoomLimits::default(),
+        leave: false,
+        awaits_host: false,
         video: VideoRules {
             codecs: video
                 .codecs

@@ -205,7 +205,7 @@ mod tests {
                 name: "eu-0".into(),
             },
         );
-        sights.answered(&id, "u", status);
+        sights.answered(&id, "u", status, Instant::now());
         sights.get(&id, "u").unwrap()
     }
 

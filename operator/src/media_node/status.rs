@@ -38,6 +38,7 @@ pub fn next(old: &MediaNodeStatus, facts: &Facts) -> MediaNodeStatus {
         selector: facts.selector.clone(),
         sessions: summary.sessions,
         rooms: summary.rooms,
+        autoscaling: old.autoscaling.clone(),
         conditions: old.conditions.clone(),
     };
     for said in [ready(facts), progressing(facts), degraded(facts)] {

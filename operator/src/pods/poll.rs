@@ -50,7 +50,7 @@ pub async fn poll(
             tokio::spawn(async move {
                 let _place = places.acquire().await;
                 let changes = match control.status(address).await {
-                    Ok(status) => sights.answered(&id, &uid, status),
+                    Ok(status) => sights.answered(&id, &uid, status, Instant::now()),
                     // Nothing can be said of a pod that can't be asked.
                     Err(ControlError::NoKeys(_)) => Changes::default(),
                     Err(error) => {

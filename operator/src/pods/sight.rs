@@ -25,6 +25,8 @@ pub struct Sight {
     pub status: Option<Arc<PodStatus>>,
     /// Its rooms.
     pub rooms: Arc<HashMap<RoomName, RoomStatus>>,
+    /// When it last answered; none if it never did.
+    pub heard_at: Option<Instant>,
     /// Since when it gives no answer; none if it did the last time.
     pub silent_since: Option<Instant>,
     /// Whether it was given up.
@@ -58,6 +60,7 @@ impl Sight {
             uid: uid.to_owned(),
             status: None,
             rooms: Arc::default(),
+            heard_at: None,
             silent_since: None,
             is_given_up: false,
         }
@@ -89,7 +92,7 @@ impl Sights {
     }
 
     /// A pod answered.
-    pub fn answered(&self, pod: &PodId, uid: &str, mut status: PodStatus) -> Changes {
+    pub fn answered(&self, pod: &PodId, uid: &str, mut status: PodStatus, now: Instant) -> Changes {
         let rooms = std::mem::take(&mut status.rooms);
         let rooms: HashMap<_, _> = rooms
             .into_iter()
@@ -113,6 +116,7 @@ impl Sights {
                 } else {
                     Arc::new(rooms)
                 },
+                heard_at: Some(now),
                 silent_since: None,
                 is_given_up: false,
             };
@@ -261,15 +265,15 @@ mod tests {
     #[test]
     fn only_what_is_new_is_news() {
         let sights = Sights::default();
-        let first = sights.answered(&pod(), "1", status(&[("a", 0), ("b", 0)]));
+        let first = sights.answered(&pod(), "1", status(&[("a", 0), ("b", 0)]), Instant::now());
         assert_eq!(first.rooms.len(), 2);
         assert!(first.is_other);
         assert!(
             !sights
-                .answered(&pod(), "1", status(&[("a", 0), ("b", 0)]))
+                .answered(&pod(), "1", status(&[("a", 0), ("b", 0)]), Instant::now())
                 .is_some()
         );
-        let more = sights.answered(&pod(), "1", status(&[("a", 3), ("b", 0)]));
+        let more = sights.answered(&pod(), "1", status(&[("a", 3), ("b", 0)]), Instant::now());
         assert_eq!(
             (more.rooms, more.is_other, more.has_other_counts),
             (vec![name("a")], false, true)
@@ -281,6 +285,7 @@ mod tests {
                 uptime_seconds: 0,
                 ..status(&[])
             },
+            Instant::now(),
         );
         assert_eq!(empty.rooms.len(), 2, "it began anew without its rooms");
         assert!(empty.is_other);
@@ -289,7 +294,7 @@ mod tests {
     #[test]
     fn a_pod_is_lost_once_when_it_was_silent_for_long() {
         let (sights, start) = (Sights::default(), Instant::now());
-        sights.answered(&pod(), "1", status(&[("a", 1)]));
+        sights.answered(&pod(), "1", status(&[("a", 1)]), Instant::now());
         let after = |seconds| sights.silent(&pod(), "1", start + Duration::from_secs(seconds));
         assert!(after(0).is_other);
         assert!(!after(4).is_some());
@@ -302,7 +307,9 @@ mod tests {
                 .is_lost(start + Duration::from_secs(6))
         );
         assert!(
-            sights.answered(&pod(), "1", status(&[("a", 1)])).is_other,
+            sights
+                .answered(&pod(), "1", status(&[("a", 1)]), Instant::now())
+                .is_other,
             "and is back"
         );
         assert!(sights.get(&pod(), "1").unwrap().answers());
@@ -311,9 +318,9 @@ mod tests {
     #[test]
     fn another_pod_of_the_same_name_begins_anew() {
         let sights = Sights::default();
-        sights.answered(&pod(), "1", status(&[("a", 1)]));
+        sights.answered(&pod(), "1", status(&[("a", 1)]), Instant::now());
         assert!(sights.get(&pod(), "2").is_none());
-        let changes = sights.answered(&pod(), "2", status(&[]));
+        let changes = sights.answered(&pod(), "2", status(&[]), Instant::now());
         assert!(changes.is_other && changes.rooms.is_empty());
         sights.retain(|_| false);
         assert!(sights.get(&pod(), "2").is_none());
