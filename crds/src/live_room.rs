@@ -221,6 +221,9 @@ pub struct LiveRoomStatus {
     /// The pod that hosts publish to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<PodReference>,
+    /// How often the room got another origin: pods refuse what belongs to an earlier time.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub placements: u64,
     /// Pods that relay the room to more viewers; at most 64.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -297,4 +300,8 @@ pub struct Retention {
     /// Of those that could have stayed 30 minutes, how many did, in percent; none if there is nobody to tell by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stayed_30_minutes_percent: Option<u8>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -82,9 +82,10 @@ pub struct RoomAssignment {
     /// What hosts may send.
     #[serde(default)]
     pub video: VideoRules,
-    /// Whether its clients are to go on to another pod that has the room: those who can be told are. The others stay.
-    #[serde(default)]
-    pub leave: bool,
+    /// That its clients are to go on to another pod that has the room. Those who can be told are; the sessions that are
+    /// left after so many seconds end. None: they stay. Told again, the earlier end counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave: Option<u32>,
     /// Whether a host was on air on another pod a moment ago, and is about to come: viewers who are here before wait
     /// for a few seconds rather than being refused.
     #[serde(default)]
@@ -207,6 +208,9 @@ pub struct PodStatus {
     /// Whether it was told to drain.
     #[serde(default)]
     pub draining: bool,
+    /// Whether it knows what `leave` means in an assignment.
+    #[serde(default)]
+    pub sends_on: bool,
     /// Seconds since it started.
     pub uptime_seconds: u64,
     /// How clients reach it; none: nobody has told it yet, so it is not ready.

@@ -53,12 +53,12 @@ impl Node {
         if assigned == Assigned::Replaced {
             self.close_room(&mut state, &name);
         }
-        self.follow_assignment(&mut state, &name);
-        self.carry_out(&mut state);
         if assigned != Assigned::Known && awaits_host {
             state.expecting.insert(name.clone(), Instant::now());
         }
         self.heed(&mut state, &name, leave);
+        self.follow_assignment(&mut state, &name);
+        self.carry_out(&mut state);
         Ok(assigned)
     }
 
@@ -84,9 +84,9 @@ impl Node {
 
     fn close_room(&self, state: &mut State, name: &RoomName) {
         state.stays.remove(name);
-        state.pulls.stop(name);
         state.leaving.remove(name);
         state.expecting.remove(name);
+        state.pulls.stop(name);
         let Some(room) = state.rooms.get_mut(name) else {
             return;
         };
@@ -99,7 +99,7 @@ impl Node {
     }
 
     /// Ends sessions as fast as their shards take it.
-    async fn end_all(self, sessions: Vec<(SessionNumber, usize)>, reason: EndReason) {
+    pub(super) async fn end_all(self, sessions: Vec<(SessionNumber, usize)>, reason: EndReason) {
         for (number, shard) in sessions {
             while let Err(SessionError::Overloaded) =
                 self.command(shard, Command::End { number, reason })

@@ -387,6 +387,7 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: self.is_ready(),
             draining: self.is_draining(),
+            sends_on: true,
             uptime_seconds: self.0.started.elapsed().as_secs(),
             public: self.public().clone(),
             capacity: Capacity {
@@ -452,6 +453,9 @@ impl Node {
                 "closing",
                 "the room of that name before is still being closed",
             );
+        }
+        if state.leaving.contains_key(room) {
+            return refuse("leaving", "the room goes to another pod");
         }
         if state.sessions.len() >= self.0.parts.max_sessions {
             return refuse("full", "the node has all the sessions that it may have");
@@ -638,6 +642,7 @@ impl Node {
                     let now = Instant::now();
                     state.look_at_marks(now);
                     state.part(now);
+                    self.end_left(&state);
                     self.carry_out(&mut state);
                 }
             }

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::assignments::Assignments;
 use super::cascade::{Link, Pulls};
+use super::moving::Leaving;
 use super::parting::{Parting, Partings};
 use super::retention::{Mark, Stays, Step};
 use super::session::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionId};
@@ -41,11 +42,11 @@ pub(super) struct State {
     /// How long viewers stayed, of the rooms that are assigned or that somebody is in.
     pub(super) stays: HashMap<RoomName, Stays>,
     pub(super) partings: Partings,
-    /// Rooms whose clients are sent on, and until when each of them is told.
-    pub(super) leaving: HashMap<RoomName, tokio::time::Instant>,
+    /// Rooms whose clients are sent on.
+    pub(super) leaving: HashMap<RoomName, Leaving>,
     /// Rooms whose host is on its way here, and since when that is known.
     pub(super) expecting: HashMap<RoomName, tokio::time::Instant>,
-    /// A host came.
+    /// A host came, or what another pod sends.
     pub(super) came: watch::Sender<()>,
     /// Where records go.
     pub(super) records: Option<Records>,
@@ -242,9 +243,9 @@ impl State {
             uid: assignment.map(|known| known.uid.clone()),
             generation: assignment.map(|known| known.generation),
             revision: assignment.map(|known| known.revision),
+            leaving: self.leaving.contains_key(name),
             source: self.source_status(name),
             edges: self.edges(name),
-            leaving: self.leaving.contains_key(name),
             ..status
         }
     }
@@ -357,9 +358,9 @@ impl State {
         match session.who.role {
             Role::Publisher => {
                 room.host = session.publishes.take().map(|program| (number, program));
-                self.expecting.remove(&session.who.room);
-                self.came.send_replace(());
                 let name = session.who.room.clone();
+                self.expecting.remove(&name);
+                self.came.send_replace(());
                 self.host_changed(&name);
             }
             Role::Viewer => room.viewers += 1,

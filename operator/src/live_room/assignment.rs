@@ -2,12 +2,14 @@
 
 use showrunner_crds::LiveRoom;
 use showrunner_crds::live_room::VideoCodec;
-use showrunner_protocol::control::{PodRole, RoomAssignment, RoomLimits, Title, VideoRules};
+use showrunner_protocol::control::{RoomAssignment, RoomLimits, Title, VideoRules};
 use showrunner_protocol::room::RoomUid;
 
-/// For the pod that hosts publish to.
+use super::handover::Part;
+
+/// For a pod that has this part in it.
 #[must_use]
-pub fn assignment(room: &LiveRoom, uid: &RoomUid) -> RoomAssignment {
+pub fn assignment(room: &LiveRoom, uid: &RoomUid, part: Part) -> RoomAssignment {
     let video = &room.spec.video;
     RoomAssignment {
         uid: uid.clone(),
@@ -16,13 +18,13 @@ pub fn assignment(room: &LiveRoom, uid: &RoomUid) -> RoomAssignment {
             .generation
             .and_then(|number| u64::try_from(number).ok())
             .unwrap_or(0),
-        revision: 0,
+        revision: part.revision,
         // The API server refuses titles that pods would; one that came by an older rule is left out.
         title: Title::try_from(room.spec.title.clone()).unwrap_or_default(),
-        role: PodRole::Origin,
+        role: part.role,
         limits: RoomLimits::default(),
-        leave: false,
-        awaits_host: false,
+        leave: part.leave,
+        awaits_host: part.awaits_host,
         video: VideoRules {
             codecs: video
                 .codecs
@@ -47,6 +49,7 @@ fn codec_name(codec: VideoCodec) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::handover;
     use super::*;
 
     #[test]
@@ -58,7 +61,9 @@ mod tests {
             "spec": {"title": "Sale", "video": {"codecs": ["VP8", "AV1"], "maxResolution": "720p", "maxLayers": 2}},
         }))
         .unwrap();
-        let told = assignment(&room, &RoomUid::new("1").unwrap());
+        let part = handover::former(3, ([10, 0, 0, 1], 8443).into(), 60);
+        let told = assignment(&room, &RoomUid::new("1").unwrap(), part);
+        assert_eq!((told.revision, told.leave), (7, Some(60)));
         assert_eq!(
             (told.generation, told.title.to_string()),
             (7, "Sale".to_owned())

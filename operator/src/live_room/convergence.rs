@@ -153,6 +153,7 @@ impl World {
             pod: pod.map(|pod| desired::Pod {
                 state: pod.state,
                 has_host: pod.rooms.contains(&(number, true)),
+                sends_on: true,
             }),
         };
         match decide(observed, NOW) {
@@ -175,6 +176,7 @@ impl World {
                     region: "eu",
                     is_allowed: true,
                     takes_rooms: pod.state == State::Serving,
+                    is_current: true,
                     rooms: self.ledger.load(&pod.id).0,
                     max_rooms: Some(ROOMS_PER_POD),
                     sessions: 0,

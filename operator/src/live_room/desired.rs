@@ -18,6 +18,8 @@ pub struct Pod {
     pub state: State,
     /// Whether a host is connected to the room there.
     pub has_host: bool,
+    /// Whether it can send its clients on. One of an earlier release can't.
+    pub sends_on: bool,
 }
 
 /// Where the pod of a room is in its life.
@@ -55,7 +57,7 @@ pub enum Why {
     Gone,
     /// Its pod seems gone. If there is no other, it may come back.
     Lost,
-    /// Its pod is to go or not for it any more, and no host is on it. If there is no other, it stays for now.
+    /// Its pod is to go or not for it any more. If there is no other, it stays for now.
     Leaving,
 }
 
@@ -82,8 +84,8 @@ pub fn decide(room: Room, now: u64) -> Step {
     match pod.state {
         State::Gone => Step::Place(Why::Gone),
         State::Lost => Step::Place(Why::Lost),
-        // A host who is on air would be cut off.
-        State::Leaving if !pod.has_host => Step::Place(Why::Leaving),
+        // A host who can't be sent on would be cut off.
+        State::Leaving if pod.sends_on || !pod.has_host => Step::Place(Why::Leaving),
         State::Leaving | State::Serving => Step::Stay,
     }
 }
@@ -97,7 +99,19 @@ mod tests {
         let on = |state, has_host| Room {
             is_deleted: false,
             end: None,
-            pod: Some(Pod { state, has_host }),
+            pod: Some(Pod {
+                state,
+                has_host,
+                sends_on: false,
+            }),
+        };
+        let modern = Room {
+            pod: Some(Pod {
+                state: State::Leaving,
+                has_host: true,
+                sends_on: true,
+            }),
+            ..on(State::Leaving, true)
         };
         let ended = |end| Room {
             end: Some(end),
@@ -115,6 +129,7 @@ mod tests {
             (on(State::Lost, true), Step::Place(Why::Lost)),
             (on(State::Leaving, false), Step::Place(Why::Leaving)),
             (on(State::Leaving, true), Step::Stay),
+            (modern, Step::Place(Why::Leaving)),
             (on(State::Serving, false), Step::Stay),
             (ended(100), Step::End),
             (ended(101), Step::Stay),

@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 use super::ledger::Ledger;
 use super::placement::{Candidate, Need, Unplaceable, place};
 use crate::media_node::allow::takes;
+use crate::media_node::observe::is_current;
+use crate::media_node::template::template_hash;
 use crate::pods::sight::Sight;
 use crate::pods::{PodId, is_leaving, is_ready, site_of};
 use crate::world::World;
@@ -40,6 +42,7 @@ struct Listed {
     pod: PodId,
     site: usize,
     takes_rooms: bool,
+    is_current: bool,
     max_rooms: Option<u32>,
     sessions: u32,
     max_sessions: u32,
@@ -111,6 +114,7 @@ impl Fleet {
                     region,
                     is_allowed,
                     takes_rooms: one.takes_rooms,
+                    is_current: one.is_current,
                     rooms,
                     max_rooms: one.max_rooms,
                     sessions: one.sessions.max(booked),
@@ -151,6 +155,11 @@ fn make(world: &World, version: u64, now: Instant) -> List {
             )
         })
         .collect();
+    let defaults = world.config.pod_defaults();
+    let templates: Vec<String> = sites
+        .iter()
+        .map(|site| template_hash(site, &defaults))
+        .collect();
     let pods = world.pods.all().into_iter().filter_map(|pod| {
         let id = PodId::of(&pod);
         let site = *index.get(&(id.namespace.clone(), site_of(&pod)?.to_owned()))?;
@@ -160,11 +169,14 @@ fn make(world: &World, version: u64, now: Instant) -> List {
         let limit = capacity.egress_mbps.map(|mbps| u64::from(mbps) * 1_000_000);
         let takes_rooms = is_open && sight.as_ref().is_some_and(|sight| takes_more(sight, limit));
         let status = sight.as_ref().and_then(|sight| sight.status.as_ref());
+        let machine = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let machine = machine.and_then(|machine| world.machines.get(None, machine));
         let own_limit = status.and_then(|status| status.capacity.max_rooms);
         Some(Listed {
             pod: id,
             site,
             takes_rooms,
+            is_current: is_current(&pod, machine.as_deref(), &templates[site]),
             max_rooms: Some(own_limit.map_or(capacity.rooms, |own| own.min(capacity.rooms))),
             sessions: status.map_or(0, |status| status.sessions),
             max_sessions: capacity.viewers,

@@ -7,6 +7,7 @@
 pub mod assignment;
 pub mod desired;
 pub mod fleet;
+pub mod handover;
 pub mod host_token;
 pub mod ledger;
 pub mod placement;

@@ -1,7 +1,8 @@
 //! Which pod a room goes to. Pure.
 //!
 //! Rooms are packed: the fullest pod that has room for the expected viewers takes the next one, so that others can
-//! empty. Regions are tried in the order in which the room names them.
+//! empty. Regions are tried in the order in which the room names them. While a site changes its pods, those that are to
+//! stay come first, so that a room doesn't go from one old pod to the next.
 
 use crate::pods::PodId;
 
@@ -16,6 +17,8 @@ pub struct Candidate<'a> {
     pub is_allowed: bool,
     /// Whether it is ready, answers, and does not drain.
     pub takes_rooms: bool,
+    /// Whether it is to stay: of the present template, on a machine that isn't to go.
+    pub is_current: bool,
     /// Rooms that are on it or on their way.
     pub rooms: u32,
     /// The most rooms that it takes.
@@ -74,7 +77,7 @@ pub fn place<'a>(
             // Where it fits, the fullest; where it fits nowhere, the one with the most space.
             let space = one.max_sessions - one.sessions;
             let order = if fits { space } else { u32::MAX - space };
-            (!fits, *region, order, one.pod)
+            (!fits, *region, !one.is_current, order, one.pod)
         });
     match best {
         Some((_, one)) => Ok(one.pod),
@@ -118,6 +121,7 @@ mod tests {
         region: String,
         is_allowed: bool,
         takes_rooms: bool,
+        is_current: bool,
         rooms: (u32, Option<u32>),
         sessions: u32,
     }
@@ -129,6 +133,7 @@ mod tests {
                 region: &self.region,
                 is_allowed: self.is_allowed,
                 takes_rooms: self.takes_rooms,
+                is_current: self.is_current,
                 rooms: self.rooms.0,
                 max_rooms: self.rooms.1,
                 sessions: self.sessions,
@@ -146,6 +151,7 @@ mod tests {
             region: region.into(),
             is_allowed: true,
             takes_rooms: true,
+            is_current: true,
             rooms: (0, None),
             sessions,
         }
@@ -185,6 +191,24 @@ mod tests {
                 "{viewers}"
             );
         }
+    }
+
+    #[test]
+    fn pods_that_are_to_be_replaced_get_rooms_last() {
+        let old = |name, sessions| Pod {
+            is_current: false,
+            ..candidate(name, "eu", sessions)
+        };
+        let pods = [
+            old("a", 90),
+            candidate("b", "eu", 60),
+            candidate("c", "us", 0),
+        ];
+        assert_eq!(chosen((&["eu", "us"], 5), &pods).unwrap(), "b");
+        assert_eq!(
+            chosen((&["eu"], 41), &[old("a", 10), pods[1].clone()]).unwrap(),
+            "a"
+        );
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub is_early: bool,
     /// Where it is found.
     pub endpoints: Endpoints,
+    /// The number of its placement.
+    pub placement: u64,
     /// The Secret of its host, once that is written.
     pub host_token_secret: Option<String>,
     /// When.
@@ -67,6 +69,7 @@ pub fn next(old: &LiveRoomStatus, facts: &Facts<'_>) -> LiveRoomStatus {
         Outcome::Waits(_) => status.phase = Some(Phase::Pending),
         Outcome::On(origin, on) => {
             status.origin = Some(origin.clone());
+            status.placements = facts.placement;
             match on {
                 OnPod::Has(report) => count(&mut status, *report),
                 // What was last heard of it is most likely still so.
@@ -317,6 +320,7 @@ mod tests {
                 watch: "w".into(),
                 page: "r".into(),
             },
+            placement: 1,
             host_token_secret: Some("sale-host-token".into()),
             now: Timestamp::from_second(100).unwrap(),
         }

@@ -233,6 +233,8 @@ impl State {
             }
         }
         self.look_at_links(&room);
+        // Viewers may wait for what is on air now.
+        self.came.send_replace(());
     }
 
     /// A link has brought the newest of all that is on air.

@@ -1,6 +1,8 @@
-//! Does for a room what is to be done. [`say`] writes its status, [`token`] the Secret of its host, [`end`] ends it.
+//! Does for a room what is to be done. [`say`] writes its status, [`token`] the Secret of its host, [`end`] ends it,
+//! [`former`] sees to the pods that it was on.
 
 mod end;
+mod former;
 mod say;
 mod token;
 
@@ -16,12 +18,13 @@ use kube::{Api, ResourceExt};
 use showrunner_crds::live_room::{Phase, PodReference};
 use showrunner_crds::{LiveRoom, LiveRoomStatus};
 use showrunner_protocol::RoomName;
-use showrunner_protocol::control::{RoomAssignment, RoomStatus};
+use showrunner_protocol::control::{PodRole, RoomAssignment, RoomStatus};
 use showrunner_protocol::room::RoomUid;
 
 use super::assignment::assignment;
 use super::desired::{self, State, Step, Why, decide};
 use super::fleet::Wish;
+use super::handover;
 use super::placement::{Need, Unplaceable};
 use super::status::{self, OnPod, Outcome};
 use super::strays;
@@ -73,6 +76,8 @@ struct Memory {
     token_due: Option<Instant>,
     not: Option<(PodId, Instant)>,
     failures: u32,
+    /// Since when its origin is to take it from the pod before.
+    taking_since: Option<Instant>,
 }
 
 /// A room as it is worked on.
@@ -197,9 +202,7 @@ impl Rooms {
         let Some(sight) = pod.uid().and_then(|uid| self.world.sights.get(id, &uid)) else {
             return;
         };
-        let found = strays::strays(sight.rooms.values(), is_leaving(&pod), |name, uid| {
-            self.known(id, name, uid)
-        });
+        let found = strays::strays(sight.rooms.values(), |name, uid| self.known(id, name, uid));
         for (name, uid) in found {
             if !self.world.hand.may_write() {
                 return;
@@ -252,6 +255,9 @@ impl Rooms {
                 desired::Pod {
                     state: self.state(work, origin),
                     has_host: report.is_some_and(|report| report.publishers > 0),
+                    sends_on: sight
+                        .and_then(|sight| sight.status.as_ref())
+                        .is_some_and(|status| status.sends_on),
                 }
             }),
         }
@@ -264,7 +270,9 @@ impl Rooms {
         let is_being_deleted = pod.metadata.deletion_timestamp.is_some();
         // One that has an address and was not asked yet may well answer.
         let was_asked = origin.sight.is_some() || address(pod).is_none();
-        if is_lost(origin) && was_asked && (is_being_deleted || !is_ready(pod)) {
+        // One that its kubelet finds ready is only cut off from us. One that refuses connections is not.
+        let is_confirmed = is_being_deleted || !is_ready(pod) || is_gone(origin);
+        if is_lost(origin) && was_asked && is_confirmed {
             State::Lost
         } else if is_leaving(pod) || !self.is_wanted(work, pod) {
             State::Leaving
@@ -396,17 +404,25 @@ impl Rooms {
         why: Option<Why>,
         version: Option<String>,
     ) -> Result<Next, WriteError> {
-        let wanted = assignment(work.room, &work.uid);
         let report = origin
             .sight
             .as_ref()
             .and_then(|sight| sight.rooms.get(&work.name))
             .cloned();
         let report = report.filter(|report| report.uid.as_ref() == Some(&work.uid));
+        let formers = self.formers(work, &origin.id);
+        let placement = work.placement(&origin.id);
+        let part = self.part(work, placement, report.as_ref(), &formers);
+        let is_origin = part.role == PodRole::Origin;
+        let origin_address = origin.pod.as_ref().and_then(|pod| address(pod));
+        let wanted = assignment(work.room, &work.uid, part);
         let knows = report.as_ref().is_some_and(|report| {
-            report
+            let is_spec_known = report
                 .generation
-                .is_some_and(|known| known >= wanted.generation)
+                .is_some_and(|known| known >= wanted.generation);
+            // One of an earlier release counts no placements.
+            let is_part_known = report.revision.is_none_or(|known| known >= wanted.revision);
+            is_spec_known && is_part_known
         });
         let (told, secret) = tokio::join!(
             async {
@@ -418,8 +434,10 @@ impl Rooms {
             },
             self.renew_token(work),
         );
+        let said = formers.iter().filter_map(|one| one.report(work));
+        let all = handover::together(report.as_ref(), said);
         let (reference, on) = match (self.reference(work, &origin), told) {
-            (Some(reference), Ok(())) => (reference, OnPod::Has(report.as_ref())),
+            (Some(reference), Ok(())) => (reference, OnPod::Has(all.as_ref())),
             (Some(reference), Err(ControlError::Refused(code, why))) => {
                 // It has no place for it, or is to go: another may have.
                 if code == 503 {
@@ -431,9 +449,14 @@ impl Rooms {
                 }
                 (reference, OnPod::Refused(why))
             }
-            (Some(reference), Err(ControlError::Unreachable(why) | ControlError::NoKeys(why))) => {
-                (reference, OnPod::Unreachable(why))
-            }
+            (
+                Some(reference),
+                Err(
+                    ControlError::Gone(why)
+                    | ControlError::Unreachable(why)
+                    | ControlError::NoKeys(why),
+                ),
+            ) => (reference, OnPod::Unreachable(why)),
             // The pod went in the meantime.
             (None, _) => return Ok(Next::requeue(Duration::from_secs(1))),
         };
@@ -449,6 +472,12 @@ impl Rooms {
         };
         if is_good {
             self.remember(&work.uid, |memory| memory.failures = 0);
+            // Now that gateways hear where the room is, and it can be had there.
+            if let Some(address) = origin_address.filter(|_| is_origin) {
+                self.see_off(work, placement, address, &formers).await;
+            }
+            // That it is the origin is due sooner or later, whether it is heard of or not.
+            let late = if is_origin { late } else { SEE_SOON.min(late) };
             return Ok(Next::requeue(self.next_turn(work, late)));
         }
         let rest = self.back_off(work.room);
@@ -536,6 +565,12 @@ impl Work<'_> {
             old: room.status.clone().unwrap_or_default(),
         })
     }
+
+    /// The number of its placement on a pod.
+    fn placement(&self, on: &PodId) -> u64 {
+        let was = self.old.origin.as_ref().map(id_of);
+        handover::placement(self.old.placements, was.as_ref() == Some(on))
+    }
 }
 
 /// The reference of a room, as controllers name it.
@@ -549,6 +584,11 @@ fn waits_for(unplaceable: &Unplaceable) -> For {
         Unplaceable::NoSuchRegion(_) | Unplaceable::NotAllowed => For::Sites,
         Unplaceable::NoneReady | Unplaceable::Full => For::Pods,
     }
+}
+
+fn is_gone(origin: &Origin) -> bool {
+    let sight = origin.sight.as_ref();
+    sight.is_some_and(|sight| sight.is_gone(Instant::now()))
 }
 
 fn is_lost(origin: &Origin) -> bool {
