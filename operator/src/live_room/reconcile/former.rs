@@ -9,10 +9,12 @@ use showrunner_protocol::control::RoomStatus;
 
 use super::{Origin, Rooms, Work, assignment, id_of};
 use crate::live_room::handover::{self, Farewell, Part, Successor, farewell};
-use crate::pods::{PodId, address, site_of};
+use crate::pods::{PodId, address, is_ended, site_of};
 
-/// How long a pod may try to take a room from the one before.
+/// How long a pod may try to take a room from the one before …
 const TAKING: Duration = Duration::from_secs(3);
+/// … and from one that doesn't answer us: it may only be cut off from us.
+const TAKING_FROM_SILENT: Duration = Duration::from_millis(800);
 
 impl Rooms {
     /// The pods that have a room beside the one that is its origin.
@@ -24,7 +26,9 @@ impl Rooms {
             .filter(|pod| pod != origin && !is_edge(pod));
         let found = others.map(|pod| self.find(pod));
         // Of those of an earlier room of the name there is nothing to hand over.
-        found.filter(|one| one.report(work).is_some()).collect()
+        found
+            .filter(|one| one.last_report(work).is_some())
+            .collect()
     }
 
     /// What the origin is to do, while another pod has the host.
@@ -35,12 +39,15 @@ impl Rooms {
         report: Option<&RoomStatus>,
         formers: &[Origin],
     ) -> Part {
-        let has_host = |one: &&Origin| {
-            let report = one.report(work);
-            report.is_some_and(|report| report.publishers > 0 && report.active) && one.sends_on()
+        let may_feed = |one: &&Origin| {
+            let report = one.last_report(work);
+            let has_host = report.is_some_and(|report| report.publishers > 0 && report.active);
+            has_host && one.sends_on() && !one.is_gone()
         };
-        let feeds = formers.iter().find(has_host);
-        let feeds = feeds.and_then(|one| one.pod.as_ref().and_then(|pod| address(pod)));
+        let feeder = formers.iter().find(may_feed);
+        let feeds = feeder.and_then(|one| one.pod.as_ref().and_then(|pod| address(pod)));
+        let answers = feeder.is_some_and(|one| one.report(work).is_some());
+        let patience = if answers { TAKING } else { TAKING_FROM_SILENT };
         let clock = Instant::now();
         let since = self.remember(&work.uid, |memory| {
             match feeds {
@@ -53,7 +60,7 @@ impl Rooms {
             placement,
             report,
             feeds,
-            gives_up: clock.saturating_duration_since(since) >= TAKING,
+            gives_up: clock.saturating_duration_since(since) >= patience,
             was_live: work.old.phase == Some(Phase::Live),
         })
     }
@@ -107,10 +114,22 @@ impl Origin {
         status.is_some_and(|status| status.sends_on)
     }
 
-    /// What the pod last said of a room.
+    /// What the pod says of a room; none if it does not answer.
     pub(super) fn report(&self, work: &Work<'_>) -> Option<&RoomStatus> {
-        let sight = self.sight.as_ref().filter(|sight| sight.answers())?;
-        let report = sight.rooms.get(&work.name)?;
+        let answers = self.sight.as_ref().is_some_and(|sight| sight.answers());
+        self.last_report(work).filter(|_| answers)
+    }
+
+    /// What it last said.
+    fn last_report(&self, work: &Work<'_>) -> Option<&RoomStatus> {
+        let report = self.sight.as_ref()?.rooms.get(&work.name)?;
         (report.uid.as_ref() == Some(&work.uid)).then_some(report)
+    }
+
+    /// Whether its program has ended.
+    fn is_gone(&self) -> bool {
+        let is_over = self.pod.as_ref().is_none_or(|pod| is_ended(pod));
+        let sight = self.sight.as_ref();
+        is_over || sight.is_some_and(|sight| sight.is_gone(Instant::now()))
     }
 }

@@ -270,8 +270,8 @@ impl Rooms {
         let is_being_deleted = pod.metadata.deletion_timestamp.is_some();
         // One that has an address and was not asked yet may well answer.
         let was_asked = origin.sight.is_some() || address(pod).is_none();
-        // One that its kubelet finds ready is only cut off from us. One that refuses connections is not.
-        let is_confirmed = is_being_deleted || !is_ready(pod) || is_gone(origin);
+        // One that its kubelet finds ready may only be cut off from us for a moment.
+        let is_confirmed = is_being_deleted || !is_ready(pod) || is_dead(origin);
         if is_lost(origin) && was_asked && is_confirmed {
             State::Lost
         } else if is_leaving(pod) || !self.is_wanted(work, pod) {
@@ -586,9 +586,9 @@ fn waits_for(unplaceable: &Unplaceable) -> For {
     }
 }
 
-fn is_gone(origin: &Origin) -> bool {
+fn is_dead(origin: &Origin) -> bool {
     let sight = origin.sight.as_ref();
-    sight.is_some_and(|sight| sight.is_gone(Instant::now()))
+    sight.is_some_and(|sight| sight.is_dead(Instant::now()))
 }
 
 fn is_lost(origin: &Origin) -> bool {
