@@ -2,12 +2,18 @@
 
 use showrunner_crds::LiveRoom;
 use showrunner_crds::live_room::VideoCodec;
-use showrunner_protocol::control::{PodRole, RoomAssignment, RoomLimits, Title, VideoRules};
+use showrunner_protocol::control::{
+    PodRole, RoomAssignment, RoomLimits, RoomStatus, Title, VideoRules,
+};
 use showrunner_protocol::room::RoomUid;
 
-/// For the pod that hosts publish to.
+/// For a pod with this role, in the set of the room's pods with this revision.
 #[must_use]
-pub fn assignment(room: &LiveRoom, uid: &RoomUid) -> RoomAssignment {
+pub fn assignment(
+    room: &LiveRoom,
+    uid: &RoomUid,
+    (revision, role): (u64, PodRole),
+) -> RoomAssignment {
     let video = &room.spec.video;
     RoomAssignment {
         uid: uid.clone(),
@@ -16,10 +22,10 @@ pub fn assignment(room: &LiveRoom, uid: &RoomUid) -> RoomAssignment {
             .generation
             .and_then(|number| u64::try_from(number).ok())
             .unwrap_or(0),
-        revision: 0,
+        revision,
         // The API server refuses titles that pods would; one that came by an older rule is left out.
         title: Title::try_from(room.spec.title.clone()).unwrap_or_default(),
-        role: PodRole::Origin,
+        role,
         limits: RoomLimits::default(),
         video: VideoRules {
             codecs: video
@@ -31,6 +37,24 @@ pub fn assignment(room: &LiveRoom, uid: &RoomUid) -> RoomAssignment {
             max_layers: Some(video.max_layers),
         },
     }
+}
+
+/// Whether a pod that says this of a room has taken this assignment.
+#[must_use]
+pub fn has_taken(report: &RoomStatus, wanted: &RoomAssignment) -> bool {
+    let has = |known: Option<u64>, wanted| known.is_some_and(|known| known >= wanted);
+    let is_right = match &wanted.role {
+        // One that was an edge may still go on with its source.
+        PodRole::Origin => true,
+        PodRole::Edge { source } => {
+            let known = report.source.as_ref();
+            known.is_some_and(|known| known.address == source.address)
+        }
+    };
+    report.uid.as_ref() == Some(&wanted.uid)
+        && has(report.generation, wanted.generation)
+        && has(report.revision, wanted.revision)
+        && is_right
 }
 
 /// As SDP has it.
@@ -45,6 +69,9 @@ fn codec_name(codec: VideoCodec) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use showrunner_protocol::RoomName;
+    use showrunner_protocol::control::{RelaySource, SourceStatus};
+
     use super::*;
 
     #[test]
@@ -56,7 +83,9 @@ mod tests {
             "spec": {"title": "Sale", "video": {"codecs": ["VP8", "AV1"], "maxResolution": "720p", "maxLayers": 2}},
         }))
         .unwrap();
-        let told = assignment(&room, &RoomUid::new("1").unwrap());
+        let uid = RoomUid::new("1").unwrap();
+        let told = assignment(&room, &uid, (3, PodRole::Origin));
+        assert_eq!((told.revision, &told.role), (3, &PodRole::Origin));
         assert_eq!(
             (told.generation, told.title.to_string()),
             (7, "Sale".to_owned())
@@ -66,5 +95,45 @@ mod tests {
             (told.video.max_lines, told.video.max_layers),
             (Some(720), Some(2))
         );
+    }
+
+    #[test]
+    fn what_a_pod_has_taken() {
+        let source = |port: u16| RelaySource {
+            address: ([10, 0, 0, 1], port).into(),
+        };
+        let wanted = |role| RoomAssignment {
+            uid: RoomUid::new("1").unwrap(),
+            generation: 7,
+            revision: 3,
+            title: Title::default(),
+            role,
+            limits: RoomLimits::default(),
+            video: VideoRules::default(),
+        };
+        let edge = |port| {
+            wanted(PodRole::Edge {
+                source: source(port),
+            })
+        };
+        let mut report = RoomStatus {
+            uid: RoomUid::new("1").ok(),
+            generation: Some(7),
+            revision: Some(3),
+            ..RoomStatus::of(RoomName::new("shop", "sale").unwrap())
+        };
+        assert!(has_taken(&report, &wanted(PodRole::Origin)));
+        assert!(!has_taken(&report, &edge(1)), "it has no source yet");
+        report.source = Some(SourceStatus {
+            address: source(1).address,
+            connected: false,
+            hops: None,
+        });
+        assert!(has_taken(&report, &edge(1)));
+        assert!(!has_taken(&report, &edge(2)));
+        report.revision = Some(2);
+        assert!(!has_taken(&report, &edge(1)));
+        report.revision = None;
+        assert!(!has_taken(&report, &wanted(PodRole::Origin)));
     }
 }

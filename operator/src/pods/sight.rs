@@ -152,6 +152,7 @@ impl Sights {
                 .and_modify(|known| {
                     known.uid.clone_from(&room.uid);
                     known.generation = room.generation;
+                    known.revision = room.revision;
                 })
                 .or_insert(room);
             let new = Sight {
@@ -210,6 +211,8 @@ fn is_news(old: &RoomStatus, new: &RoomStatus) -> bool {
             room.publishers,
             room.viewers,
             room.retention,
+            room.revision,
+            room.source.clone(),
         )
     };
     of(old) != of(new)
