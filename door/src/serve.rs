@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -30,6 +31,11 @@ const MAX_STREAMS: u32 = 256;
 /// The other end of a connection, as handlers see it among a request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
+
+/// The certificate that a client showed in its handshake, and that the door's configuration believes, as handlers see it
+/// among a request's extensions. Missing if it showed none.
+#[derive(Clone, Debug)]
+pub struct Shown(pub CertificateDer<'static>);
 
 /// A way in to a router.
 pub struct Door {
@@ -72,7 +78,7 @@ impl Door {
             let tls = self.tls.clone();
             tokio::spawn(async move {
                 match tls {
-                    None => connection.serve(stream).await,
+                    None => connection.serve(stream, None).await,
                     Some(tls) => connection.serve_tls(stream, &tls).await,
                 }
                 drop(place);
@@ -124,13 +130,23 @@ struct Connection {
 impl Connection {
     async fn serve_tls(self, stream: TcpStream, tls: &Tls) {
         match tokio::time::timeout(PATIENCE, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Ok(stream)) => {
+                let (_, session) = stream.get_ref();
+                let chain = session.peer_certificates();
+                let shown = chain.and_then(|chain| chain.first().cloned());
+                self.serve(stream, shown.map(|first| Shown(first.into_owned())))
+                    .await;
+            }
             Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        shown: Option<Shown>,
+    ) {
         let asked = Arc::new(Notify::new());
         let (asks, peer) = (Arc::clone(&asked), self.peer);
         let service = self
@@ -138,6 +154,9 @@ impl Connection {
             .map_request(move |mut request: Request<Incoming>| {
                 asks.notify_one();
                 request.extensions_mut().insert(peer);
+                if let Some(shown) = &shown {
+                    request.extensions_mut().insert(shown.clone());
+                }
                 request
             });
         let service = TowerToHyperService::new(service);

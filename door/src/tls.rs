@@ -1,4 +1,4 @@
-//! HTTPS: a certificate and its key from files.
+//! HTTPS: a certificate and its key from files, or whatever somebody else keeps as a configuration.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,18 +9,25 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::files::{BoxError, Files, FilesError};
 
-/// What is offered to clients by ALPN (RFC 7301).
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What a door speaks, for ALPN (RFC 7301).
+pub const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// A certificate chain and its key in PEM, as they are now. Cheap to clone.
+/// How connections are secured, as it is now. Cheap to clone.
 #[derive(Clone)]
-pub struct Tls {
-    certificate: Files<CertifiedKey>,
-    config: Arc<ServerConfig>,
+pub struct Tls(Source);
+
+#[derive(Clone)]
+enum Source {
+    Files {
+        certificate: Files<CertifiedKey>,
+        config: Arc<ServerConfig>,
+    },
+    Kept(watch::Receiver<Arc<ServerConfig>>),
 }
 
 impl Tls {
@@ -42,19 +49,31 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Current(certificate.clone())));
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        Ok(Tls {
+        Ok(Tls(Source::Files {
             certificate,
             config: Arc::new(config),
-        })
+        }))
+    }
+
+    /// New connections get what somebody else keeps. It should offer [`PROTOCOLS`]. If it asks clients for certificates,
+    /// handlers find them as [`Shown`](crate::Shown).
+    #[must_use]
+    pub fn kept(config: watch::Receiver<Arc<ServerConfig>>) -> Tls {
+        Tls(Source::Kept(config))
     }
 
     /// Looks at the files now rather than within some seconds.
     pub fn look(&self) {
-        self.certificate.look();
+        if let Source::Files { certificate, .. } = &self.0 {
+            certificate.look();
+        }
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.config))
+        TlsAcceptor::from(match &self.0 {
+            Source::Files { config, .. } => Arc::clone(config),
+            Source::Kept(config) => Arc::clone(&config.borrow()),
+        })
     }
 }
 

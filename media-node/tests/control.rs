@@ -332,6 +332,100 @@ async fn each_viewer_of_a_draining_node_is_told_to_reconnect() {
     assert!(told.contains("event: reconnect"), "{told}");
 }
 
+/// What a node is told of a room that is to be left.
+fn leave(leave: Option<u32>, revision: u64) -> String {
+    let role = json!({ "kind": "origin" });
+    json!({ "uid": "u-1", "generation": 1, "revision": revision, "role": role, "leave": leave })
+        .to_string()
+}
+
+#[tokio::test]
+async fn clients_of_a_room_are_sent_on_when_the_operator_says_so() {
+    let (pod, host) = Pod::on_air().await;
+    let (session, mut viewer) = pod.viewer("[\"reconnect\"]").await;
+    let mut hosts = pod
+        .events_of(&host, &grant("sale", "u-1", Role::Host))
+        .await;
+    assert_eq!(pod.status().await["rooms"][0]["leaving"], false);
+    assert_eq!(
+        pod.assign("sale", &leave(Some(3600), 1)).await.status,
+        StatusCode::OK
+    );
+    for events in [&mut hosts, &mut viewer] {
+        let told = events.next().await.expect("an event");
+        assert!(told.contains("event: reconnect"), "{told}");
+    }
+    assert_eq!(pod.status().await["rooms"][0]["leaving"], true);
+    // Whose stream breaks is told again by the next; and nobody new comes in.
+    let watcher = grant("sale", "u-1", Role::Viewer);
+    let mut again = pod.events_of(&session, &watcher).await;
+    let told = again.next().await.expect("an event");
+    assert!(told.contains("event: reconnect"), "{told}");
+    pod.watch(&watcher).await.is_problem(503, "another pod");
+    let stay = pod.assign("sale", &leave(None, 2)).await;
+    assert_eq!(stay.status, StatusCode::OK);
+    assert_eq!(pod.status().await["rooms"][0]["leaving"], false);
+}
+
+#[tokio::test]
+async fn who_is_sent_on_did_not_leave_the_show() {
+    let (pod, _) = Pod::on_air().await;
+    let (viewer, _) = pod.viewer("[]").await;
+    pod.harness.connect_all();
+    pod.harness
+        .until(|node| node.status().rooms[0].viewers == 1)
+        .await;
+    pod.assign("sale", &leave(Some(3600), 1)).await;
+    let token = grant("sale", "u-1", Role::Viewer);
+    let request = pod.request("DELETE", viewer.location()).shows(&token);
+    assert_eq!(request.send().await.status, StatusCode::OK);
+    let retention = &pod.status().await["rooms"][0]["retention"];
+    assert_eq!(
+        (&retention["left10"], &retention["left30"]),
+        (&json!(0), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn who_does_not_go_on_is_cut_off_in_the_end() {
+    let (pod, host) = Pod::on_air().await;
+    let (viewer, _) = pod.viewer("[]").await;
+    pod.assign("sale", &leave(Some(0), 1)).await;
+    pod.until_gone(&host).await;
+    pod.until_gone(&viewer).await;
+    let still = pod.status().await;
+    assert_eq!(
+        still["rooms"][0]["uid"], "u-1",
+        "the room is the operator's to take away"
+    );
+}
+
+#[tokio::test]
+async fn viewers_wait_for_a_host_who_is_on_the_way_from_another_pod() {
+    let pod = Pod::empty();
+    let role = json!({ "kind": "origin" });
+    let moved = json!({ "uid": "u-1", "generation": 1, "role": role, "awaitsHost": true });
+    pod.assign("sale", &moved.to_string()).await;
+    let viewer = grant("sale", "u-1", Role::Viewer);
+    let comes = async {
+        let host = pod.publish(&grant("sale", "u-1", Role::Host)).await;
+        assert_eq!(host.status, StatusCode::CREATED, "{}", host.body);
+        pod.harness.connect_all();
+    };
+    let (joined, ()) = tokio::join!(pod.watch(&viewer), comes);
+    assert_eq!(joined.status, StatusCode::CREATED, "{}", joined.body);
+}
+
+#[tokio::test]
+async fn a_host_who_does_not_come_is_waited_for_a_few_seconds() {
+    let pod = Pod::empty();
+    let role = json!({ "kind": "origin" });
+    let moved = json!({ "uid": "u-1", "generation": 1, "role": role, "awaitsHost": true });
+    pod.assign("sale", &moved.to_string()).await;
+    let answer = pod.watch(&grant("sale", "u-1", Role::Viewer)).await;
+    answer.is_problem(409, "nobody is on air");
+}
+
 #[tokio::test]
 async fn a_drain_is_over_when_all_have_left() {
     let (pod, host) = Pod::on_air().await;

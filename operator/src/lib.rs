@@ -17,7 +17,8 @@ pub mod logging;
 pub mod media_node;
 pub mod metrics;
 pub mod patch;
-pub mod pod_client;
 pub mod pods;
 pub mod run;
 pub mod world;
+
+pub use showrunner_door::pods as pod_client;

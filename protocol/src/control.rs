@@ -82,6 +82,14 @@ pub struct RoomAssignment {
     /// What hosts may send.
     #[serde(default)]
     pub video: VideoRules,
+    /// That its clients are to go on to another pod that has the room. Those who can be told are; the sessions that are
+    /// left after so many seconds end. None: they stay. Told again, the earlier end counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave: Option<u32>,
+    /// Whether a host was on air on another pod a moment ago, and is about to come: viewers who are here before wait
+    /// for a few seconds rather than being refused.
+    #[serde(default)]
+    pub awaits_host: bool,
 }
 
 /// What hosts of a room may send.
@@ -178,7 +186,8 @@ impl fmt::Display for Title {
     }
 }
 
-/// A pod is to take no more sessions and rooms, and send its viewers on. It is drained once its status counts no
+/// A pod is to take no more sessions and rooms. Its rooms' assignments say who is sent on and when; whom nobody sends on
+/// is after some seconds. It is drained once its status counts no
 /// sessions, and waits to be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -199,6 +208,9 @@ pub struct PodStatus {
     /// Whether it was told to drain.
     #[serde(default)]
     pub draining: bool,
+    /// Whether it knows what `leave` means in an assignment.
+    #[serde(default)]
+    pub sends_on: bool,
     /// Seconds since it started.
     pub uptime_seconds: u64,
     /// How clients reach it; none: nobody has told it yet, so it is not ready.
@@ -283,6 +295,9 @@ pub struct RoomStatus {
     /// The revision of its assignment; none on a pod that takes any room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
+    /// Whether its clients were told to go on to another pod.
+    #[serde(default)]
+    pub leaving: bool,
     /// Where the pod takes the room from; none if hosts publish to it, and it has no source left from before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceStatus>,
@@ -335,6 +350,7 @@ impl RoomStatus {
             layers: Vec::new(),
             retention: Retention::default(),
             revision: None,
+            leaving: false,
             source: None,
             edges: 0,
         }
@@ -342,7 +358,7 @@ impl RoomStatus {
 }
 
 /// What an edge says of its end of a link, to the pod that it wants to take a room from. The edge is the client: it sends
-/// the connectivity checks (it is controlling, RFC 8445) and begins the DTLS handshake.
+/// the connectivity checks (it is controlling, RFC 8445) and begins the DTLS handshake. Either may end the link by DTLS.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkOffer {
@@ -358,7 +374,10 @@ pub struct LinkAnswer {
     /// Its end.
     #[serde(flatten)]
     pub end: LinkEnd,
-    /// Where its media port can be reached by UDP, the best first.
+    /// Its media port for UDP, at the address that the offer was sent to.
+    pub port: u16,
+    /// Where it can be reached besides, the best first.
+    #[serde(default)]
     pub candidates: Vec<SocketAddr>,
 }
 
@@ -372,6 +391,8 @@ pub struct LinkEnd {
     pub pwd: String,
     /// SHA-256 of its DTLS certificate, as `a=fingerprint` writes it (RFC 8122 §5).
     pub fingerprint: String,
+    /// Tells the process at this end from all others.
+    pub process: String,
 }
 
 /// One simulcast layer on air.
@@ -499,6 +520,7 @@ mod tests {
                 left30: 10_000,
             },
             revision: Some(12),
+            leaving: true,
             source: Some(SourceStatus {
                 address: "[fd00:10:244:1:2:3:4:5]:8443".parse().unwrap(),
                 connected: true,

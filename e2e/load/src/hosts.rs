@@ -28,6 +28,7 @@ pub struct Hosts {
     shared: Arc<Shared>,
     waker: Waker,
     thread: JoinHandle<Vec<Publisher>>,
+    sessions: Vec<String>,
 }
 
 #[derive(Default)]
@@ -77,11 +78,12 @@ impl Hosts {
             .name("hosts".into())
             .spawn(|| host_loop.run())
             .map_err(failed)?;
-        let hosts = Self {
+        let mut hosts = Self {
             http,
             shared,
             waker,
             thread,
+            sessions: Vec::new(),
         };
         match hosts.go_on_air(rooms, Wish::Publish(&sources), &identity, &joins, stop) {
             Ok(()) => Ok(hosts),
@@ -92,8 +94,13 @@ impl Hosts {
         }
     }
 
+    /// The sessions' URLs.
+    pub fn sessions(&self) -> &[String] {
+        &self.sessions
+    }
+
     fn go_on_air(
-        &self,
+        &mut self,
         rooms: &[String],
         wish: Wish<'_>,
         identity: &Identity,
@@ -102,6 +109,7 @@ impl Hosts {
     ) -> Result<(), String> {
         for room in rooms {
             let joined = self.http.join(wish, room, identity)?;
+            self.sessions.push(joined.url.clone());
             // The thread only ends when it is told to.
             let _ = joins.send(joined);
             let _ = self.waker.wake();

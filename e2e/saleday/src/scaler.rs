@@ -56,6 +56,7 @@ impl Scaler for Showrunner {
             capacity: look.capacity,
             pods: &pods,
             rooms: look.rooms,
+            waiting_rooms: 0,
         };
         let state = std::mem::take(&mut self.state);
         let (decision, state) = decide(&self.policy, &seen, state);

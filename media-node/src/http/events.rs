@@ -247,6 +247,7 @@ struct Follower {
     entry: Arc<Entry>,
     number: u32,
     types: Vec<EventType>,
+    role: Role,
     video_index: usize,
     /// To be sent before anything new.
     first: VecDeque<RoomEvent>,
@@ -281,6 +282,7 @@ impl Follower {
             entry: Arc::clone(&found.entry),
             number,
             types: stream.types.clone(),
+            role: found.role,
             video_index: found.entry.video_index.unwrap_or_default(),
             first,
             later: None,
@@ -305,7 +307,7 @@ impl Follower {
                 Some(event) => event,
                 None => self.receive().await?,
             };
-            if let Some(later) = put_off(&event) {
+            if let Some(later) = put_off(&event, self.role) {
                 self.later = Some(later);
                 continue;
             }
@@ -392,12 +394,12 @@ fn kept(events: &mut broadcast::Receiver<RoomEvent>) -> VecDeque<RoomEvent> {
     }
 }
 
-/// When this viewer is told, of an event that not all are told at once.
-fn put_off(event: &RoomEvent) -> Option<(Instant, RoomEvent)> {
+/// When this viewer is told, of an event that not all are told at once. Hosts go first: so viewers who follow find them.
+fn put_off(event: &RoomEvent, role: Role) -> Option<(Instant, RoomEvent)> {
     let RoomEvent::Reconnect { url, within } = event else {
         return None;
     };
-    if within.is_zero() {
+    if within.is_zero() || role == Role::Publisher {
         return None;
     }
     let mut random = [0; 4];

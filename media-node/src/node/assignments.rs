@@ -145,6 +145,8 @@ mod tests {
             title: Title::default(),
             role: PodRole::Origin,
             limits: RoomLimits::default(),
+            leave: None,
+            awaits_host: false,
             video: VideoRules::default(),
         }
     }

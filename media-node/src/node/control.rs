@@ -15,8 +15,6 @@ use super::state::State;
 use crate::room::RoomName;
 use crate::shard::message::{Command, SessionNumber};
 
-/// Over how long a draining node's viewers are sent on, so that they don't all knock elsewhere at once.
-const SPREAD: Duration = Duration::from_secs(8);
 /// How often a draining node looks whether all have gone.
 const LOOK: Duration = Duration::from_millis(250);
 /// Rest after a shard was too busy to end a session.
@@ -46,6 +44,7 @@ impl Node {
         let mut state = self.state();
         let draining = self.is_leaving();
         let (uid, generation) = (assignment.uid.clone(), assignment.generation);
+        let (leave, awaits_host) = (assignment.leave, assignment.awaits_host);
         let rooms = state.assigned.as_mut().ok_or(AssignError::TakesAny)?;
         let assigned = rooms.put(name.clone(), assignment, draining)?;
         if assigned != Assigned::Known {
@@ -54,6 +53,12 @@ impl Node {
         if assigned == Assigned::Replaced {
             self.close_room(&mut state, &name);
         }
+        if assigned != Assigned::Known && awaits_host {
+            state.expecting.insert(name.clone(), Instant::now());
+        }
+        self.heed(&mut state, &name, leave);
+        self.follow_assignment(&mut state, &name);
+        self.carry_out(&mut state);
         Ok(assigned)
     }
 
@@ -67,6 +72,8 @@ impl Node {
         rooms.remove(name, uid)?;
         tracing::info!(room = %name, %uid, "a room ends");
         self.close_room(&mut state, name);
+        self.follow_assignment(&mut state, name);
+        self.carry_out(&mut state);
         Ok(())
     }
 
@@ -77,18 +84,22 @@ impl Node {
 
     fn close_room(&self, state: &mut State, name: &RoomName) {
         state.stays.remove(name);
+        state.leaving.remove(name);
+        state.expecting.remove(name);
+        state.pulls.stop(name);
         let Some(room) = state.rooms.get_mut(name) else {
             return;
         };
         room.closing = true;
         room.tell(RoomEvent::Ended);
         let of_room = state.sessions.values().filter(|s| s.who.room == *name);
-        let sessions: Vec<_> = of_room.map(|s| (s.number, s.shard)).collect();
+        let mut sessions: Vec<_> = of_room.map(|s| (s.number, s.shard)).collect();
+        sessions.extend(state.links_of(name));
         tokio::spawn(self.clone().end_all(sessions, EndReason::RoomEnded));
     }
 
     /// Ends sessions as fast as their shards take it.
-    async fn end_all(self, sessions: Vec<(SessionNumber, usize)>, reason: EndReason) {
+    pub(super) async fn end_all(self, sessions: Vec<(SessionNumber, usize)>, reason: EndReason) {
         for (number, shard) in sessions {
             while let Err(SessionError::Overloaded) =
                 self.command(shard, Command::End { number, reason })
@@ -144,9 +155,7 @@ impl Node {
         });
         if first {
             tracing::info!(seconds = within.as_secs(), "the node drains");
-            for room in self.state().rooms.values() {
-                room.tell(self.reconnect());
-            }
+            tokio::spawn(self.clone().send_all_on(within));
             tokio::spawn(self.clone().send_away());
         }
     }
@@ -169,19 +178,6 @@ impl Node {
         self.0.drain_until.borrow().is_some()
     }
 
-    /// Where a draining node's viewers are sent: to whom they came from, who knows where else the room is.
-    pub(super) fn reconnect(&self) -> RoomEvent {
-        let left = self
-            .0
-            .drain_until
-            .borrow()
-            .map(|until| until - Instant::now());
-        RoomEvent::Reconnect {
-            url: None,
-            within: left.map_or(SPREAD, |left| SPREAD.min(left / 2)),
-        }
-    }
-
     /// Waits until the node was told to drain, and all have gone or the time is over.
     pub async fn drained(&self) {
         let mut until = self.0.drain_until.subscribe();
@@ -191,7 +187,8 @@ impl Node {
         loop {
             look.tick().await;
             let is_over = until.borrow().is_none_or(|until| until <= Instant::now());
-            if is_over || self.state().sessions.is_empty() {
+            let is_empty = |state: &State| state.sessions.is_empty() && state.all_edges() == 0;
+            if is_over || is_empty(&self.state()) {
                 return;
             }
         }

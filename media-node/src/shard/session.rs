@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use showrunner_sdp::Publishing;
 use showrunner_transport::Fingerprint;
 use showrunner_transport::dtls::{Dtls, DtlsEvent, Identity};
 use showrunner_transport::ice::IceLite;
 use showrunner_transport::srtp;
 
+use super::feed::Feed;
+use super::intake::Intake;
 use super::message::{Carries, NewSession, ProgramId, SessionNumber};
 use super::path::Path;
 use super::viewer::Viewer;
@@ -29,6 +30,8 @@ pub(super) struct Publisher {
     /// What it lives through.
     pub(super) lived: Hosting,
     rtt: Option<Duration>,
+    /// It is another pod.
+    pub(super) intake: Option<Box<Intake>>,
 }
 
 impl Publisher {
@@ -52,6 +55,36 @@ impl Publisher {
 pub(super) enum Role {
     Publisher(Box<Publisher>),
     Viewer(Box<Viewer>),
+    /// Another pod takes the room from here.
+    Feed(Box<Feed>),
+}
+
+impl Role {
+    /// What it is more than a publisher, if it is another pod.
+    pub(super) fn intake_mut(&mut self) -> Option<&mut Intake> {
+        match self {
+            Role::Publisher(publisher) => publisher.intake.as_deref_mut(),
+            Role::Viewer(_) | Role::Feed(_) => None,
+        }
+    }
+
+    /// Whether it is an end of a link.
+    pub(super) fn is_link(&self) -> bool {
+        match self {
+            Role::Publisher(publisher) => publisher.intake.is_some(),
+            Role::Viewer(_) => false,
+            Role::Feed(_) => true,
+        }
+    }
+}
+
+/// Random numbers.
+#[derive(Clone, Copy)]
+pub(super) struct Seeds {
+    /// For this session.
+    pub(super) session: [u64; 2],
+    /// The same for all sessions of the shard.
+    pub(super) process: u64,
 }
 
 /// SRTP in both directions.
@@ -79,11 +112,24 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session that waits for its peer.
-    pub(super) fn new(new: NewSession, seeds: [u64; 2], now: Instant) -> Self {
+    /// A session that waits for its peer, or looks for it.
+    pub(super) fn new(new: NewSession, seeds: Seeds, now: Instant) -> Self {
         let role = match new.carries {
-            Carries::Publish(publishing) => publisher(&publishing, new.number, now),
-            Carries::Watch(watching) => Role::Viewer(Box::new(Viewer::new(watching, seeds, now))),
+            Carries::Publish(publishing) => {
+                publisher(Ingest::new(&publishing, new.number.0, now), None)
+            }
+            Carries::Watch(watching) => {
+                Role::Viewer(Box::new(Viewer::new(watching, seeds.session, now)))
+            }
+            Carries::Feed => {
+                let [seed, _] = seeds.session;
+                Role::Feed(Box::new(Feed::new(seeds.process, seed, now)))
+            }
+            Carries::Take(candidates) => {
+                let (local, remote) = (new.local.clone(), new.remote.clone());
+                let intake = Intake::new(local, remote, candidates, now);
+                publisher(Ingest::of_link(now), Some(Box::new(intake)))
+            }
         };
         Self {
             number: new.number,
@@ -138,6 +184,19 @@ impl Session {
         }
     }
 
+    /// Begins the handshake, as the client. True if it had not begun before.
+    pub(super) fn begin_dtls(&mut self, now: Instant, identity: &Identity) -> bool {
+        if self.dtls.is_some() {
+            return false;
+        }
+        match Dtls::client(identity, self.fingerprint, now) {
+            Ok(dtls) => self.dtls = Some(dtls),
+            // It is tried again with the next answer, until the time for it is over.
+            Err(error) => tracing::debug!(session = %self.log_id, %error, "no DTLS"),
+        }
+        self.dtls.is_some()
+    }
+
     /// The next DTLS datagram to send.
     pub(super) fn poll_dtls(&mut self) -> Option<bytes::BytesMut> {
         self.dtls.as_mut()?.poll_transmit()
@@ -181,6 +240,7 @@ impl Session {
                 let lived = std::mem::take(&mut viewer.lived);
                 lived.finish(now, self.created, frames, viewer.sent_in_all())
             }
+            Role::Feed(_) => Lived::default(),
         }
     }
 
@@ -190,11 +250,12 @@ impl Session {
     }
 }
 
-fn publisher(publishing: &Publishing, number: SessionNumber, now: Instant) -> Role {
+fn publisher(ingest: Ingest, intake: Option<Box<Intake>>) -> Role {
     Role::Publisher(Box::new(Publisher {
-        ingest: Ingest::new(publishing, number.0, now),
+        ingest,
         lived: Hosting::default(),
         rtt: None,
+        intake,
     }))
 }
 
@@ -237,7 +298,11 @@ mod tests {
                 video: None,
             }),
         };
-        (Session::new(new, [0; 2], now), [local, remote])
+        let seeds = Seeds {
+            session: [0; 2],
+            process: 0,
+        };
+        (Session::new(new, seeds, now), [local, remote])
     }
 
     fn connected(now: Instant) -> (Session, [IceCredentials; 2]) {

@@ -206,12 +206,22 @@ impl Pod {
         let token = grant("sale", "u-1", Role::Viewer);
         let session = self.watch(&token).await;
         assert_eq!(session.status, StatusCode::CREATED, "{}", session.body);
+        let events = self.follow(&session, &token, types).await;
+        (session, events)
+    }
+
+    /// When a session is told to go elsewhere.
+    pub async fn events_of(&self, session: &Answer, token: &str) -> crate::support::Stream {
+        self.follow(session, token, "[\"reconnect\"]").await
+    }
+
+    async fn follow(&self, session: &Answer, token: &str, types: &str) -> crate::support::Stream {
         let path = format!("{}/events", session.location());
-        let made = self.request("POST", &path).shows(&token);
+        let made = self.request("POST", &path).shows(token);
         let made = made.body(JSON, types.to_owned()).await;
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
-        let events = self.request("GET", made.location()).shows(&token);
-        (session, events.stream().await)
+        let events = self.request("GET", made.location()).shows(token);
+        events.stream().await
     }
 
     /// Until a session is over.

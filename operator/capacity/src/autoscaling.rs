@@ -8,7 +8,7 @@
 //!   may add pods, since it can be wrong; what is announced is not, and comes before it is needed, by the time that
 //!   pods take to get ready.
 //! - **In with care.** A pod is given up only when no look of the last minutes wanted it, not even with a little more
-//!   load than there was. So noise around a level changes nothing.
+//!   load than there was: as much more as the load trembles. So noise around a level changes nothing.
 //! - **Blind never in.** As long as a pod that serves does not say how it is, none is given up. It counts with what it
 //!   last said, or like the others, so that load that can't be seen still makes pods.
 //! - A leader who begins with an empty state gives up nothing until it has watched for as long as the others.
@@ -58,7 +58,7 @@ pub struct Policy {
     pub scale_down: Pace,
     /// A pod is given up when it was not needed for this long, in seconds.
     pub stabilization_seconds: u32,
-    /// And would not have been with this much more load, in per cent.
+    /// And would not have been with this much more load, in per cent, or with as much more as the load trembles.
     pub tolerance_percent: u32,
     /// Only say what would be done.
     pub is_dry_run: bool,
@@ -183,6 +183,8 @@ pub struct Observation<'a> {
     pub pods: &'a [Pod],
     /// Rooms that are, or will be, the site's.
     pub rooms: &'a [Announcement],
+    /// Rooms that wait for a pod of it.
+    pub waiting_rooms: u32,
 }
 
 /// A pod of the site.
@@ -246,7 +248,7 @@ pub struct State {
 /// How many pods there should be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// How many the site is to be asked to have now. In a dry run: as many as before.
+    /// How many the site is to be asked to have now, or would be if it were no dry run.
     pub replicas: u32,
     /// How many there would be if nothing held it back.
     pub wanted: u32,
@@ -260,6 +262,9 @@ pub struct Decision {
     pub lead_seconds: u32,
     /// Pods that serve and don't say how they are.
     pub silent: u32,
+    /// What is there, in per cent of what the pods that serve take when they are as full as they should be, of whatever
+    /// is fullest; none if no pod serves.
+    pub load_percent: Option<u32>,
     /// What the next schedule will do.
     pub next: Option<Next>,
 }
@@ -311,12 +316,11 @@ pub fn decide(policy: &Policy, seen: &Observation<'_>, mut state: State) -> (Dec
         why: String::new(),
         lead_seconds: lead,
         silent: needs.silent,
+        load_percent: needs.load_percent,
         next: schedule::next(&policy.schedules, seen.now),
     };
     decision.why = reason::sentence(policy, seen, &needs, &decision);
-    if policy.is_dry_run {
-        decision.replicas = seen.replicas;
-    } else {
+    if !policy.is_dry_run {
         state.changes.add(seen.now, seen.replicas, replicas);
     }
     (decision, state)

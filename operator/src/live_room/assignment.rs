@@ -3,17 +3,26 @@
 use showrunner_crds::LiveRoom;
 use showrunner_crds::live_room::VideoCodec;
 use showrunner_protocol::control::{
-    PodRole, RoomAssignment, RoomLimits, RoomStatus, Title, VideoRules,
+    PodRole, PodStatus, RoomAssignment, RoomLimits, RoomStatus, Title, VideoRules,
 };
 use showrunner_protocol::room::RoomUid;
 
-/// For a pod with this role, in the set of the room's pods with this revision.
+/// What a pod is told of its part in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orders {
+    /// Of the set of the room's pods.
+    pub revision: u64,
+    /// Its part.
+    pub role: PodRole,
+    /// That its clients are to go on, in seconds until those who are left are cut off.
+    pub leave: Option<u32>,
+    /// Whether a host may be about to come from another pod.
+    pub awaits_host: bool,
+}
+
+/// For a pod with these orders.
 #[must_use]
-pub fn assignment(
-    room: &LiveRoom,
-    uid: &RoomUid,
-    (revision, role): (u64, PodRole),
-) -> RoomAssignment {
+pub fn assignment(room: &LiveRoom, uid: &RoomUid, orders: Orders) -> RoomAssignment {
     let video = &room.spec.video;
     RoomAssignment {
         uid: uid.clone(),
@@ -22,11 +31,13 @@ pub fn assignment(
             .generation
             .and_then(|number| u64::try_from(number).ok())
             .unwrap_or(0),
-        revision,
+        revision: orders.revision,
         // The API server refuses titles that pods would; one that came by an older rule is left out.
         title: Title::try_from(room.spec.title.clone()).unwrap_or_default(),
-        role,
+        role: orders.role,
         limits: RoomLimits::default(),
+        leave: orders.leave,
+        awaits_host: orders.awaits_host,
         video: VideoRules {
             codecs: video
                 .codecs
@@ -39,10 +50,15 @@ pub fn assignment(
     }
 }
 
-/// Whether a pod that says this of a room has taken this assignment.
+/// Whether a pod that says this of itself and of a room has taken this assignment.
 #[must_use]
-pub fn has_taken(report: &RoomStatus, wanted: &RoomAssignment) -> bool {
+pub fn has_taken(pod: &PodStatus, report: &RoomStatus, wanted: &RoomAssignment) -> bool {
     let has = |known: Option<u64>, wanted| known.is_some_and(|known| known >= wanted);
+    // One that drains sends on whom nobody speaks of.
+    let leaves = match wanted.leave {
+        Some(_) => report.leaving || !pod.sends_on,
+        None => !report.leaving || pod.draining,
+    };
     let is_right = match &wanted.role {
         // One that was an edge may still go on with its source.
         PodRole::Origin => true,
@@ -55,6 +71,7 @@ pub fn has_taken(report: &RoomStatus, wanted: &RoomAssignment) -> bool {
         && has(report.generation, wanted.generation)
         && has(report.revision, wanted.revision)
         && is_right
+        && leaves
 }
 
 /// As SDP has it.
@@ -84,7 +101,13 @@ mod tests {
         }))
         .unwrap();
         let uid = RoomUid::new("1").unwrap();
-        let told = assignment(&room, &uid, (3, PodRole::Origin));
+        let orders = Orders {
+            revision: 3,
+            role: PodRole::Origin,
+            leave: Some(60),
+            awaits_host: false,
+        };
+        let told = assignment(&room, &uid, orders);
         assert_eq!((told.revision, &told.role), (3, &PodRole::Origin));
         assert_eq!(
             (told.generation, told.title.to_string()),
@@ -109,6 +132,8 @@ mod tests {
             title: Title::default(),
             role,
             limits: RoomLimits::default(),
+            leave: None,
+            awaits_host: false,
             video: VideoRules::default(),
         };
         let edge = |port| {
@@ -122,18 +147,32 @@ mod tests {
             revision: Some(3),
             ..RoomStatus::of(RoomName::new("shop", "sale").unwrap())
         };
-        assert!(has_taken(&report, &wanted(PodRole::Origin)));
-        assert!(!has_taken(&report, &edge(1)), "it has no source yet");
+        let mut pod = PodStatus {
+            sends_on: true,
+            ..PodStatus::default()
+        };
+        assert!(has_taken(&pod, &report, &wanted(PodRole::Origin)));
+        assert!(!has_taken(&pod, &report, &edge(1)), "it has no source yet");
         report.source = Some(SourceStatus {
             address: source(1).address,
             connected: false,
             hops: None,
         });
-        assert!(has_taken(&report, &edge(1)));
-        assert!(!has_taken(&report, &edge(2)));
+        assert!(has_taken(&pod, &report, &edge(1)));
+        assert!(!has_taken(&pod, &report, &edge(2)));
+        let leaves = RoomAssignment {
+            leave: Some(9),
+            ..edge(1)
+        };
+        assert!(!has_taken(&pod, &report, &leaves));
+        report.leaving = true;
+        assert!(has_taken(&pod, &report, &leaves));
+        assert!(!has_taken(&pod, &report, &edge(1)), "they are to stay");
+        pod.draining = true;
+        assert!(has_taken(&pod, &report, &edge(1)));
         report.revision = Some(2);
-        assert!(!has_taken(&report, &edge(1)));
+        assert!(!has_taken(&pod, &report, &edge(1)));
         report.revision = None;
-        assert!(!has_taken(&report, &wanted(PodRole::Origin)));
+        assert!(!has_taken(&pod, &report, &wanted(PodRole::Origin)));
     }
 }

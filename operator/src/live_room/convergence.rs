@@ -333,6 +333,8 @@ impl World {
             state: pod.state,
             viewers: there.map_or(0, |there| there.viewers),
             has_host: there.is_some_and(|there| there.has_host),
+            may_feed: pod.state.is_alive(),
+            sends_on: true,
             is_fed: source.is_some_and(feeds),
         }
     }

@@ -49,7 +49,11 @@ pub struct Look {
     pub viewers: u32,
     /// Whether a host is connected to the room there.
     pub has_host: bool,
-    /// Whether it is connected to the pod that it takes the room from.
+    /// Whether others can take the room from it, as far as is known: it may only be cut off from us.
+    pub may_feed: bool,
+    /// Whether it can send its clients on. One of an earlier release can't.
+    pub sends_on: bool,
+    /// Whether it takes the room from another pod, or has tried for long enough.
     pub is_fed: bool,
 }
 
@@ -82,7 +86,7 @@ pub fn decide(is_deleted: bool, end: Option<u64>, now: u64) -> Step {
 /// on it:
 ///
 /// - While a host is on air at an origin that is to go, the next origin is an edge of it. It becomes the origin once it
-///   is connected, and only then the other's clients are moved.
+///   has the room, and only then the other's clients are moved.
 /// - A pod that is to have the room no more keeps it as an edge for as long as somebody is in the room there.
 /// - If no pod takes the room, it stays on those that there are.
 #[must_use]
@@ -92,8 +96,8 @@ pub fn parts(now: &[Part], planned: &[Share], look: impl Fn(&PodId) -> Look) -> 
     };
     let held = now.first().filter(|origin| {
         let (old, new) = (look(&origin.pod), look(&first.pod));
-        let is_handed_over = !old.has_host || new.has_host || new.is_fed;
-        origin.pod != first.pod && old.state.is_alive() && !is_handed_over
+        let is_handed_over = new.has_host || (new.is_fed && old.sends_on);
+        origin.pod != first.pod && old.has_host && old.may_feed && !is_handed_over
     });
     let origin = held.map_or(&first.pod, |held| &held.pod);
     let mut parts: Vec<Part> = Vec::with_capacity(planned.len() + 1);
@@ -187,6 +191,8 @@ mod tests {
         state: State::Serving,
         viewers: 10,
         has_host: false,
+        may_feed: true,
+        sends_on: true,
         is_fed: true,
     };
 
@@ -323,6 +329,7 @@ mod tests {
             let gone = Look {
                 state,
                 has_host: true,
+                may_feed: false,
                 ..AT_WORK
             };
             let unfed = Look {
@@ -334,6 +341,21 @@ mod tests {
                 ["b", "c<b"]
             );
         }
+    }
+
+    #[test]
+    fn a_host_who_cannot_be_sent_on_stays_where_it_is() {
+        let old = Look {
+            state: State::Leaving,
+            has_host: true,
+            sends_on: false,
+            ..AT_WORK
+        };
+        let planned = shares(&[("b", "", 9)]);
+        assert_eq!(
+            next(&on(&[("a", "")]), &planned, &[("a", old)]),
+            ["a", "b<a"]
+        );
     }
 
     #[test]

@@ -148,6 +148,8 @@ pub fn next(old: &LiveRoomStatus, facts: &Facts<'_>) -> LiveRoomStatus {
 /// Each viewer is connected to one pod, so the room's are the sum.
 fn count(status: &mut LiveRoomStatus, old: &LiveRoomStatus, members: &[Member<'_>]) {
     let (mut counts, mut is_any_heard) = (Counts::default(), false);
+    // A host who moves publishes to both pods for a while.
+    let mut moving = 0;
     for member in members {
         let report = member.on.report();
         // What was last heard of one that is silent is most likely still so.
@@ -160,7 +162,11 @@ fn count(status: &mut LiveRoomStatus, old: &LiveRoomStatus, members: &[Member<'_
         let viewers = report.map_or(known.viewers, |report| report.viewers);
         let publishers = report.map_or(known.publishers, |report| report.publishers);
         status.viewers = status.viewers.saturating_add(viewers);
-        status.publishers = status.publishers.saturating_add(publishers);
+        if member.part.leaves {
+            moving = publishers.max(moving);
+        } else {
+            status.publishers = status.publishers.saturating_add(publishers);
+        }
         if let Some(report) = report {
             is_any_heard = true;
             let more = report.retention;
@@ -194,6 +200,7 @@ fn count(status: &mut LiveRoomStatus, old: &LiveRoomStatus, members: &[Member<'_
             leaving: member.part.leaves,
         });
     }
+    status.publishers = status.publishers.max(moving);
     status.peak_viewers = status.peak_viewers.max(status.viewers);
     if let Some(retention) = retention(counts).filter(|_| is_any_heard) {
         status.retention = Some(retention);

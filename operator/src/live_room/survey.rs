@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
 use showrunner_capacity::load::{Load, UNLIMITED};
 use showrunner_capacity::placement::{
@@ -20,8 +20,9 @@ use super::ledger::{Booking, Ledger, Set};
 use super::reach::{Unplaceable, reach};
 use super::{look, status, weigh};
 use crate::clock::now;
-use crate::cluster::names::{annotation, label};
+use crate::cluster::names::label;
 use crate::media_node::allow::takes;
+use crate::media_node::observe::is_current;
 use crate::media_node::template::template_hash;
 use crate::pods::sight::Sight;
 use crate::pods::{PodId, site_of};
@@ -174,16 +175,10 @@ impl Survey {
             .map(|pod| (PodId::of(&pod), pod))
             .collect();
         pods.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let zones: HashMap<String, String> = world
-            .machines
-            .all()
+        let machines = world.machines.all();
+        let machines: HashMap<String, &Node> = machines
             .iter()
-            .filter_map(|machine| {
-                Some((
-                    machine.name_any(),
-                    machine.labels().get(label::ZONE)?.clone(),
-                ))
-            })
+            .map(|machine| (machine.name_any(), &**machine))
             .collect();
         let (mut region_numbers, mut zone_numbers) = (Numbers::default(), Numbers::default());
         for (id, pod) in &pods {
@@ -191,8 +186,8 @@ impl Survey {
             let sight = pod.uid().and_then(|uid| world.sights.get(id, &uid));
             let region = pod.labels().get(label::REGION);
             let machine = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
-            let zone = machine.and_then(|machine| zones.get(machine));
-            let made_from = pod.annotations().get(annotation::TEMPLATE);
+            let machine = machine.and_then(|machine| machines.get(machine).copied());
+            let zone = machine.and_then(|machine| machine.labels().get(label::ZONE));
             let known = placement::Pod {
                 site: site.map_or(NO_SITE, Sites::number),
                 region: Region(region_numbers.of(region.map_or("", String::as_str))),
@@ -202,7 +197,8 @@ impl Survey {
                     State::Leaving => PodState::Draining,
                     State::Serving => PodState::Ready,
                 },
-                is_outdated: site.is_some_and(|site| made_from != Some(&sites.templates[site])),
+                is_outdated: site
+                    .is_some_and(|site| !is_current(pod, machine, &sites.templates[site])),
                 capacity: site.map_or_else(Load::default, |site| {
                     capacity(&sites.all[site], sight.as_deref())
                 }),

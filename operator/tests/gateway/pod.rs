@@ -62,6 +62,8 @@ impl Pod {
             title: Title::default(),
             role: PodRole::Origin,
             limits: RoomLimits::default(),
+            leave: None,
+            awaits_host: false,
             video: VideoRules::default(),
         };
         self.node.assign(room(), assignment).unwrap();

@@ -4,14 +4,14 @@ import { Backoff, sleep } from './backoff';
 import { isGone, request } from './http';
 import { parseLayers, positive, type Layer } from './layers';
 import { findLink, REL_EVENTS } from './link';
-import type { Resource } from './resource';
+import type { Session } from './session';
 import { readEvents, type ServerEvent } from './sse';
 
 /** Servers send a comment at least every 15 s or so; two missed ones mean a dead connection. */
 const IDLE_MS = 40_000;
 /** What viewers, and what hosts, act upon. */
 export const VIEWER_EVENTS = ['active', 'inactive', 'adaptation', 'layers', 'reconnect', 'viewercount'] as const;
-export const HOST_EVENTS = ['wanted'] as const;
+export const HOST_EVENTS = ['wanted', 'reconnect', 'viewercount'] as const;
 
 /** What the server sends a viewer now, and why not more. */
 export interface Adaptation {
@@ -39,13 +39,12 @@ export type RoomEvent =
   | { type: 'reconnect'; url: string | undefined };
 
 /**
- * Calls `listener` with every event until `signal` aborts. A broken stream is taken up again; the
- * server then begins with the present state.
+ * Calls `listener` with every event until the session is over. A broken stream is taken up again; the
+ * server then begins with the present state. That it broke may be the first sign of a server that died.
  */
 export async function followEvents(
-  resource: Resource,
+  { resource, over: signal, flow }: Session,
   names: readonly string[],
-  signal: AbortSignal,
   listener: (event: RoomEvent) => void,
 ): Promise<void> {
   const link = findLink(resource.links, REL_EVENTS);
@@ -70,6 +69,7 @@ export async function followEvents(
         stream = undefined;
       }
     }
+    flow.check();
     await sleep(backoff.next(), signal).catch(() => undefined);
   }
 }

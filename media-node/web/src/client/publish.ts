@@ -1,13 +1,19 @@
 /** Goes live in a room by WHIP (RFC 9725), and stays live until told to stop. */
 
 import { Backoff, sleep } from './backoff';
+import { Due, type Occasion } from './due';
 import { Emitter } from './emitter';
 import { chooseEncodings } from './encodings';
-import { followEvents, HOST_EVENTS } from './events';
+import { followEvents, HOST_EVENTS, type RoomEvent } from './events';
 import { HttpError, isTemporary } from './http';
 import { Session } from './session';
 import { publishStats, type PublishStats } from './stats';
 import { WantedLayers } from './wanted';
+
+/** The first retry comes soon: viewers wait for it. */
+const FIRST_RETRY_MS = 100;
+/** Who moves goes on sending to where viewers still are for as long as this. */
+const OVERLAP_MS = 30_000;
 
 /** Video codecs that a server of this project can forward. */
 export type VideoCodec = 'VP8' | 'H264' | 'VP9' | 'AV1';
@@ -38,6 +44,8 @@ export interface PublishOptions {
 
 interface PublishEvents {
   state: PublishState;
+  /** Sends by another connection now, whose address it is. */
+  moved: string;
   /** Why the last attempt failed: for people to read, and to show when the state is `failed`. */
   error: Error;
 }
@@ -53,7 +61,9 @@ export class Publication extends Emitter<PublishEvents> {
   readonly #tracks: Map<string, MediaStreamTrack>;
   readonly #options: PublishOptions;
   readonly #stop = new AbortController();
-  #session: Session | undefined;
+  #current: Sending | undefined;
+  /** Those that viewers have not left yet. */
+  readonly #retiring = new Set<Sending>();
   #state: PublishState = 'connecting';
   #before: RTCStatsReport | undefined;
 
@@ -84,14 +94,14 @@ export class Publication extends Emitter<PublishEvents> {
   /** Sends another camera or microphone in place of the present one, without a break. */
   async replaceTrack(track: MediaStreamTrack): Promise<void> {
     this.#tracks.set(track.kind, track);
-    const sender = this.#session?.pc.getSenders().find((each) => each.track?.kind === track.kind);
-    await sender?.replaceTrack(track);
+    const sendings = [...this.#retiring, this.#current].filter((each) => each !== undefined);
+    await Promise.all(sendings.map((each) => each.replaceTrack(track)));
   }
 
   /** Figures since the previous call; undefined while not connected. */
   async stats(): Promise<PublishStats | undefined> {
-    if (!this.#session || this.#session.over.aborted) return undefined;
-    const now = await this.#session.pc.getStats();
+    if (!this.#current || this.#current.isOver) return undefined;
+    const now = await this.#current.session.pc.getStats();
     const stats = publishStats(now, this.#before);
     this.#before = now;
     return stats;
@@ -99,38 +109,58 @@ export class Publication extends Emitter<PublishEvents> {
 
   async #run(): Promise<void> {
     const signal = this.#stop.signal;
-    const backoff = new Backoff();
-    let hasBeenLive = false;
+    const backoff = new Backoff({ firstMs: FIRST_RETRY_MS });
+    let due: Occasion = { why: 'over', endpoint: undefined };
     for (;;) {
       try {
-        const session = await this.#open(signal);
-        this.#session = session;
+        const next = new Sending(await this.#open(due.endpoint ?? this.#endpoint, signal));
+        this.#adopt(next);
         const since = performance.now();
-        hasBeenLive = true;
-        this.#enter('live');
-        this.#followWishes(session);
-        session.on('health', (health) => {
-          this.#enter(health === 'connected' ? 'live' : 'reconnecting');
-        });
-        await aborted(session.over);
-        this.#enter('reconnecting');
+        due = await next.due.occasion();
+        if (due.why !== 'told') this.#enter('reconnecting');
         await sleep(backoff.nextAfter(performance.now() - since), signal);
       } catch (error) {
         if (signal.aborted) return;
         this.emit('error', error as Error);
-        if (!isTemporary(error)) {
+        const isSending = this.#current?.isOver === false;
+        if (!isTemporary(error) && !isSending) {
           this.#stop.abort();
           this.#enter('failed');
           return;
         }
         const refusal = error instanceof HttpError ? error : undefined;
-        this.#enter(refusal?.status === 409 ? 'occupied' : hasBeenLive ? 'reconnecting' : 'connecting');
+        if (!isSending) this.#enter(refusal?.status === 409 ? 'occupied' : this.#current ? 'reconnecting' : 'connecting');
         await sleep(backoff.next(refusal?.retryAfterMs), signal).catch(() => undefined);
+        due = await this.#stillDue();
       }
     }
   }
 
-  #open(signal: AbortSignal): Promise<Session> {
+  /** Why another attempt is to be made; one that sends again needs none. An address we were sent to may be wrong. */
+  async #stillDue(): Promise<Occasion> {
+    const current = this.#current;
+    if (current?.due.isDue === false) this.#enter('live');
+    const occasion = await current?.due.occasion();
+    return { why: occasion?.why ?? 'over', endpoint: undefined };
+  }
+
+  /** Sends by this connection from now on; by the one before as well, as long as somebody watches there. */
+  #adopt(next: Sending): void {
+    const old = this.#current;
+    this.#current = next;
+    this.#before = undefined;
+    next.follow();
+    next.session.on('health', (health) => {
+      if (next === this.#current) this.#enter(health === 'connected' ? 'live' : 'reconnecting');
+    });
+    this.#enter('live');
+    if (!old || old.isOver) return;
+    this.#retiring.add(old);
+    void old.retire().then(() => this.#retiring.delete(old));
+    this.emit('moved', next.session.resource.url);
+  }
+
+  #open(endpoint: string, signal: AbortSignal): Promise<Session> {
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     const { token, codec, simulcast = true } = this.#options;
     for (const track of this.#tracks.values()) {
@@ -142,18 +172,7 @@ export class Publication extends Emitter<PublishEvents> {
       );
       if (track.kind === 'video' && codec) preferCodec(transceiver, codec);
     }
-    return Session.open(pc, { endpoint: this.#endpoint, token, signal });
-  }
-
-  /** Layers that nobody watches are not sent, for as long as the server says so. */
-  #followWishes(session: Session): void {
-    const sender = session.pc.getSenders().find((each) => each.track?.kind === 'video');
-    if (!sender) return;
-    const layers = new WantedLayers(sender);
-    void followEvents(session.resource, HOST_EVENTS, session.over, (event) => {
-      // A sender that does not take the change goes on with what it sent before.
-      if (event.type === 'wanted') layers.want(event.rids).catch(() => undefined);
-    });
+    return Session.open(pc, { endpoint, token, signal });
   }
 
   #enter(state: PublishState): void {
@@ -161,6 +180,74 @@ export class Publication extends Emitter<PublishEvents> {
     if (this.#stop.signal.aborted && state !== 'stopped' && state !== 'failed') return;
     this.#state = state;
     this.emit('state', state);
+  }
+}
+
+/** One connection of a host. */
+class Sending {
+  /** Whether another connection is. */
+  readonly due: Due;
+  #viewers: number | undefined;
+  #isRetiring = false;
+
+  constructor(readonly session: Session) {
+    this.due = new Due(session);
+    session.flow.on('lost', () => this.#look());
+  }
+
+  get isOver(): boolean {
+    return this.session.over.aborted;
+  }
+
+  sender(kind: string): RTCRtpSender | undefined {
+    return this.session.pc.getSenders().find((each) => each.track?.kind === kind);
+  }
+
+  async replaceTrack(track: MediaStreamTrack): Promise<void> {
+    await this.sender(track.kind)?.replaceTrack(track);
+  }
+
+  /** Does what the server says: layers that nobody watches are not sent. */
+  follow(): void {
+    const video = this.sender('video');
+    const layers = video && new WantedLayers(video);
+    const onEvent = (event: RoomEvent) => {
+      switch (event.type) {
+        case 'wanted':
+          // A sender that does not take the change goes on with what it sent before.
+          layers?.want(event.rids).catch(() => undefined);
+          return;
+        case 'viewercount':
+          this.#viewers = event.viewers;
+          this.#look();
+          return;
+        case 'reconnect':
+          this.due.tell(event.url);
+          return;
+        default:
+          return; // For viewers.
+      }
+    };
+    void followEvents(this.session, HOST_EVENTS, onEvent);
+  }
+
+  /** Ends once nobody watches here any more, or has for too long. Resolves then. */
+  retire(): Promise<void> {
+    this.#isRetiring = true;
+    const timer = setTimeout(() => this.session.close(), OVERLAP_MS);
+    return new Promise((resolve) => {
+      const over = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.session.over.addEventListener('abort', over, { once: true });
+      this.#look();
+      if (this.isOver) over();
+    });
+  }
+
+  #look(): void {
+    if (this.#isRetiring && (this.#viewers === 0 || this.session.flow.isLost)) this.session.close();
   }
 }
 
@@ -178,11 +265,4 @@ function preferCodec(transceiver: RTCRtpTransceiver, codec: VideoCodec): void {
   const isPreferred = ({ mimeType }: { mimeType: string }) =>
     mimeType.toLowerCase() === `video/${codec}`.toLowerCase();
   transceiver.setCodecPreferences([...all.filter(isPreferred), ...all.filter((each) => !isPreferred(each))]);
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

@@ -1,6 +1,7 @@
 /** A session resource on the server: what WHIP (RFC 9725 §4.2, §4.3) and WHEP let one do with it. */
 
-import { ConnectionError, request } from './http';
+import type { Answer } from './flow';
+import { ConnectionError, HttpError, isGone, request } from './http';
 import { parseLinks, type Link } from './link';
 import { iceParameters, type IceParameters } from './sdpfrag';
 
@@ -74,6 +75,18 @@ export class Resource {
     });
     this.#etag = response.headers.get('ETag') ?? this.#etag;
     return iceParameters(await response.text());
+  }
+
+  /** Whether the server still has the session. */
+  async ask(signal: AbortSignal): Promise<Answer> {
+    try {
+      await request('GET', this.url, { token: this.token, signal });
+      return 'there';
+    } catch (error) {
+      if (isGone(error)) return 'gone';
+      // Who is asked too often or shows an old token is told so by somebody who is there.
+      return error instanceof HttpError && error.status < 500 ? 'there' : 'none';
+    }
   }
 
   /** Ends the session on the server. That it is gone already is as good. */

@@ -7,6 +7,7 @@
 
 import { Backoff, sleep } from './backoff';
 import { Emitter } from './emitter';
+import { bytesReceived, Flow } from './flow';
 import { ConnectionError, HttpError, isTemporary } from './http';
 import { iceServers, type Link } from './link';
 import { Resource } from './resource';
@@ -41,6 +42,8 @@ interface SessionEvents {
 
 export class Session extends Emitter<SessionEvents> {
   readonly #life = new AbortController();
+  /** Whether anything still comes. */
+  readonly flow: Flow;
   #candidates: string[] = [];
   #isGathered = false;
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
@@ -53,6 +56,12 @@ export class Session extends Emitter<SessionEvents> {
     readonly resource: Resource,
   ) {
     super();
+    this.flow = new Flow({
+      received: () => bytesReceived(pc),
+      ask: (signal) => resource.ask(signal),
+      signal: this.over,
+    });
+    this.flow.on('gone', () => this.#end());
   }
 
   /**

@@ -2,8 +2,10 @@
 
 import { Backoff, sleep } from './backoff';
 import { watchBound, type Bound } from './bound';
+import { Due, type Occasion } from './due';
 import { Emitter } from './emitter';
 import { followEvents, VIEWER_EVENTS, type Adaptation, type RoomEvent } from './events';
+import { GapMeter } from './gap';
 import { HttpError, isTemporary, request } from './http';
 import type { Layer, LayerChoice } from './layers';
 import { findLink, REL_LAYER } from './link';
@@ -12,6 +14,10 @@ import type { Resource } from './resource';
 import { Session, type Health } from './session';
 import { watchStats, type WatchStats } from './stats';
 
+/** The first retry comes soon: with a pod that dies, a thousand others come with it, spread by the jitter. */
+const FIRST_RETRY_MS = 100;
+/** After a move, the picture is watched for so much longer. */
+const AFTERWARDS_MS = 1_000;
 /** How long a move waits for the new picture before it goes ahead without. */
 const MOVE_MS = 5_000;
 /**
@@ -48,6 +54,14 @@ export interface WatchOptions {
   signal?: AbortSignal;
 }
 
+/** A move to another connection. */
+export interface Moved {
+  /** The new session. */
+  url: string;
+  /** The longest time between two pictures meanwhile, in milliseconds; undefined if there was nobody to see one. */
+  gapMs: number | undefined;
+}
+
 interface WatchEvents {
   state: WatchState;
   /** The layers that `chooseLayer` can name now. */
@@ -56,8 +70,8 @@ interface WatchEvents {
   viewers: number;
   /** What the server sends, and why not more. */
   adaptation: Adaptation;
-  /** Playing continues on another connection; nothing was missed. */
-  moved: string;
+  /** Playing goes on over another connection. */
+  moved: Moved;
   /** Why the last attempt failed: for people to read, and to show when the state is `failed`. */
   error: Error;
 }
@@ -140,15 +154,15 @@ export class Watching extends Emitter<WatchEvents> {
 
   async #run(): Promise<void> {
     const signal = this.#stop.signal;
-    const backoff = new Backoff();
-    let endpoint = this.#endpoint;
+    const backoff = new Backoff({ firstMs: FIRST_RETRY_MS });
+    let due: Occasion = { why: 'over', endpoint: undefined };
     for (;;) {
       try {
-        const next = await Viewing.open(endpoint, this.#token, signal, () => [this.#layer, this.#bound]);
+        const next = await Viewing.open(due.endpoint ?? this.#endpoint, this.#token, signal, () => [this.#layer, this.#bound]);
         await this.#adopt(next);
         const since = performance.now();
-        endpoint = (await next.finished) ?? this.#endpoint;
-        if (next.isOver) this.#enter('reconnecting');
+        due = await next.due.occasion();
+        if (due.why !== 'told') this.#enter('reconnecting');
         await sleep(backoff.nextAfter(performance.now() - since), signal);
       } catch (error) {
         if (signal.aborted) return;
@@ -160,12 +174,23 @@ export class Watching extends Emitter<WatchEvents> {
           return;
         }
         const refusal = error instanceof HttpError ? error : undefined;
-        if (!isPlaying) this.#enter(refusal?.status === 409 ? 'waiting' : this.#current ? 'reconnecting' : 'connecting');
-        // An address that we were sent to may be wrong; the one we began with finds the way.
-        endpoint = this.#endpoint;
+        // Where it is to go, nobody is on air, and neither here: there is nothing to hold on to.
+        if (refusal?.status === 409 && !this.#isOnAir) this.#current?.session.close();
+        if (this.#current?.isOver !== false) {
+          this.#enter(refusal?.status === 409 ? 'waiting' : this.#current ? 'reconnecting' : 'connecting');
+        }
         await sleep(backoff.next(refusal?.retryAfterMs), signal).catch(() => undefined);
+        due = await this.#stillDue();
       }
     }
+  }
+
+  /** Why another attempt is to be made; one that plays again needs none. An address we were sent to may be wrong. */
+  async #stillDue(): Promise<Occasion> {
+    const current = this.#current;
+    if (current?.due.isDue === false) this.#show('connected');
+    const occasion = await current?.due.occasion();
+    return { why: occasion?.why ?? 'over', endpoint: undefined };
   }
 
   /** Shows the new connection; one that still plays ends only when the new one has a picture. */
@@ -173,7 +198,9 @@ export class Watching extends Emitter<WatchEvents> {
     const old = this.#current;
     const isMove = old !== undefined && !old.isOver;
     const saw = () => next.reporter.sawFrame();
-    if (isMove) await ready(next, old, AbortSignal.any([old.session.over, AbortSignal.timeout(MOVE_MS)]), saw);
+    const gap = isMove ? new GapMeter(this.#video) : undefined;
+    // One that fell silent has nothing more to show: there is nothing to be in step with.
+    if (isMove && !old.session.flow.isLost) await ready(next, old, AbortSignal.any([old.session.over, AbortSignal.timeout(MOVE_MS)]), saw);
     this.#stop.signal.throwIfAborted();
     this.#current = next;
     this.#before = undefined;
@@ -191,10 +218,14 @@ export class Watching extends Emitter<WatchEvents> {
     if (this.#video.srcObject !== this.#shown) this.#video.srcObject = this.#shown;
     if ('requestVideoFrameCallback' in this.#video) this.#video.requestVideoFrameCallback(saw);
     old?.session.close();
-    if (isMove) this.emit('moved', next.session.resource.url);
+    if (gap) this.#tellMoved(next, gap);
     // A server admits viewers only while a host is on air.
     this.#isOnAir = true;
     this.#show('connected');
+  }
+
+  #tellMoved({ session }: Viewing, gap: GapMeter): void {
+    setTimeout(() => this.emit('moved', { url: session.resource.url, gapMs: gap.stop() }), AFTERWARDS_MS);
   }
 
   #show(health: Health): void {
@@ -206,6 +237,7 @@ export class Watching extends Emitter<WatchEvents> {
       case 'active':
       case 'inactive':
         this.#isOnAir = event.type === 'active';
+        if (this.#current) this.#current.session.flow.isQuiet = !this.#isOnAir;
         return this.#show('connected');
       case 'layers':
         return this.emit('layers', event.layers);
@@ -214,7 +246,7 @@ export class Watching extends Emitter<WatchEvents> {
       case 'adaptation':
         return this.emit('adaptation', event.adaptation);
       case 'reconnect':
-        return this.#current?.finish(event.url);
+        return this.#current?.due.tell(event.url);
       case 'wanted':
         return; // For hosts.
     }
@@ -230,10 +262,8 @@ export class Watching extends Emitter<WatchEvents> {
 
 /** One connection of a viewer. */
 class Viewing {
-  /** Resolves when another connection is due: with its endpoint, if the server named one. */
-  readonly finished: Promise<string | undefined>;
-  /** Makes `finished` resolve. */
-  finish!: (endpoint: string | undefined) => void;
+  /** Whether another connection is. */
+  readonly due: Due;
 
   private constructor(
     readonly session: Session,
@@ -242,10 +272,7 @@ class Viewing {
     /** What the server was asked for last. */
     private selected: string,
   ) {
-    this.finished = new Promise((resolve) => {
-      this.finish = resolve;
-    });
-    session.over.addEventListener('abort', () => this.finish(undefined), { once: true });
+    this.due = new Due(session);
   }
 
   /** `wishes` says which layer is wanted, by the time that the server can be asked for it. */
@@ -277,7 +304,7 @@ class Viewing {
   }
 
   onEvent(listener: (event: RoomEvent) => void): void {
-    void followEvents(this.session.resource, VIEWER_EVENTS, this.session.over, listener);
+    void followEvents(this.session, VIEWER_EVENTS, listener);
   }
 
   /** Asks for a layer. Throws `HttpError` if the server has no such layer. */

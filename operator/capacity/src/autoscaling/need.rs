@@ -7,6 +7,12 @@ use crate::load::{Load, UNLIMITED};
 
 /// A report that is older says nothing of how a pod is, in seconds.
 const FRESH: u32 = 10;
+/// From how many of the last seconds noise is taken where there is no forecast.
+const TREMBLING: u32 = 30;
+/// So many standard deviations of its noise count as load when pods are to be given up.
+const DEVIATIONS: f64 = 3.0;
+/// Who were on a pod that is to go and does not answer are somewhere else after this, in seconds.
+const MOVED: u32 = 60;
 /// What viewers cost is taken from what is measured once there are this many, as a share of what a pod takes: with
 /// fewer, what a pod does anyway would count as theirs.
 const TELLING: f64 = 0.1;
@@ -22,6 +28,7 @@ pub(super) struct Needs {
     pub(super) cautious: u32,
     /// Pods that serve and don't say how they are.
     pub(super) silent: u32,
+    pub(super) load_percent: Option<u32>,
     /// For the reason.
     pub(super) viewers: f64,
     pub(super) promised: f64,
@@ -74,13 +81,16 @@ impl Needs {
         trend: &mut Trend,
         lead: u32,
     ) -> Needs {
-        let (totals, silent) = measure(seen.pods);
+        let (mut totals, silent) = measure(seen.pods, policy.targets.cpu.is_some());
+        totals.rooms += f64::from(seen.waiting_rooms);
         let viewers = totals.viewers;
         let promised = promised(policy, seen, lead);
-        let growth = policy.forecast_seconds.map_or(0.0, |seconds| {
-            trend.add(seen.now, viewers, seconds);
-            trend.growth(lead)
-        });
+        trend.add(
+            seen.now,
+            viewers,
+            policy.forecast_seconds.unwrap_or(TREMBLING),
+        );
+        let growth = policy.forecast_seconds.map_or(0.0, |_| trend.growth(lead));
         // Those who come now may be those who were announced: the larger counts, not both.
         let (ahead, by) = if promised > 0.0 && promised >= growth {
             (promised, Signal::Expected)
@@ -111,7 +121,8 @@ impl Needs {
             .pods
             .max(policy.min)
             .max(if promised > 0.0 { expected } else { 0 });
-        let more = 1.0 + f64::from(policy.tolerance_percent) / 100.0;
+        let trembling = DEVIATIONS * trend.noise() / viewers.max(1.0);
+        let more = 1.0 + trembling.max(f64::from(policy.tolerance_percent) / 100.0);
         let careful = Scale {
             totals: totals.scaled(more),
             ..scale
@@ -123,6 +134,7 @@ impl Needs {
             planned,
             cautious: cautious.max(most.pods),
             silent,
+            load_percent: scale.load_percent(),
             viewers,
             promised: ahead,
             spare,
@@ -157,63 +169,85 @@ impl Scale<'_> {
     /// What each signal needs, if there will be so many viewers where there are so many now. What viewers cost grows
     /// with them.
     fn needs(&self, viewers: f64, soon: f64, by: Signal) -> [Need; 5] {
-        let (targets, capacity) = (&self.policy.targets, &self.seen.capacity);
-        let is_telling = viewers >= TELLING * capacity.viewers as f64 && viewers > 0.0;
+        let is_telling = viewers >= TELLING * self.seen.capacity.viewers as f64 && viewers > 0.0;
         let growth = if is_telling { soon / viewers } else { 1.0 };
-        let need = |signal, amount: f64, each: f64, target: Option<u32>| Need {
-            signal,
-            pods: target.map_or(0, |target| pods(amount, each, target)),
+        let rooms = self.totals.rooms;
+        let soon = Totals {
+            viewers: soon,
+            rooms: rooms + self.policy.buffer.rooms.of(rooms),
+            ..self.totals.scaled(growth)
         };
-        let limited = |amount: u64| {
-            if amount >= UNLIMITED {
-                f64::INFINITY
+        let parts = self.parts(&soon);
+        parts.map(|(signal, pods)| Need {
+            signal: if signal == Signal::Viewers {
+                by
             } else {
-                amount as f64
-            }
-        };
-        let totals = &self.totals;
-        let rooms = totals.rooms + self.policy.buffer.rooms.of(totals.rooms);
-        [
-            Need {
-                signal: by,
-                pods: self.by_viewers(soon),
+                signal
             },
-            need(Signal::Rooms, rooms, limited(capacity.rooms), targets.rooms),
-            need(
-                Signal::Egress,
-                totals.egress_bps * growth,
-                limited(capacity.egress_bps),
-                targets.egress,
-            ),
-            need(
-                Signal::Packets,
-                totals.packets * growth,
-                limited(capacity.packets),
-                targets.packets,
-            ),
-            need(Signal::Cpu, totals.cpu * growth, 1.0, targets.cpu),
-        ]
+            pods: whole(pods),
+        })
     }
 
     fn by_viewers(&self, viewers: f64) -> u32 {
-        let each = self.seen.capacity.viewers as f64;
-        let target = self.policy.targets.viewers;
-        target.map_or(0, |target| pods(viewers, each, target))
+        whole(part(
+            viewers,
+            self.seen.capacity.viewers,
+            self.policy.targets.viewers,
+        ))
+    }
+
+    fn load_percent(&self) -> Option<u32> {
+        let serving = self.seen.pods.iter();
+        let serving = serving.filter(|pod| pod.stage == Stage::Serving).count();
+        let parts = self.parts(&self.totals);
+        let most = parts.into_iter().map(|(_, pods)| pods).fold(0.0, f64::max);
+        (serving > 0).then(|| (100.0 * most / serving as f64).round() as u32)
+    }
+
+    /// How many pods all this fills as they should be filled, by each signal.
+    fn parts(&self, totals: &Totals) -> [(Signal, f64); 5] {
+        let (targets, capacity) = (&self.policy.targets, &self.seen.capacity);
+        let cpu = targets
+            .cpu
+            .map_or(0.0, |target| 100.0 * totals.cpu / f64::from(target.max(1)));
+        [
+            (
+                Signal::Viewers,
+                part(totals.viewers, capacity.viewers, targets.viewers),
+            ),
+            (
+                Signal::Rooms,
+                part(totals.rooms, capacity.rooms, targets.rooms),
+            ),
+            (
+                Signal::Egress,
+                part(totals.egress_bps, capacity.egress_bps, targets.egress),
+            ),
+            (
+                Signal::Packets,
+                part(totals.packets, capacity.packets, targets.packets),
+            ),
+            (Signal::Cpu, cpu),
+        ]
     }
 }
 
-/// Pods of which each takes so much, for so much of it.
-fn pods(amount: f64, each: f64, target_percent: u32) -> u32 {
-    let full = each * f64::from(target_percent) / 100.0;
-    if amount <= 0.0 || full <= 0.0 {
-        return 0;
+/// Pods of which each takes so much, for so much of it; 0 if there is no limit, or it is not looked at.
+fn part(amount: f64, each: u64, target_percent: Option<u32>) -> f64 {
+    let full = each as f64 * f64::from(target_percent.unwrap_or(0)) / 100.0;
+    if each >= UNLIMITED || full <= 0.0 || amount <= 0.0 {
+        return 0.0;
     }
-    // A float that is too large becomes the largest number; a little less than a whole pod is none more.
-    (amount / full - 1e-9).ceil() as u32
+    amount / full
+}
+
+/// A float that is too large becomes the largest number; a little less than a whole pod is none more.
+fn whole(pods: f64) -> u32 {
+    (pods - 1e-9).ceil() as u32
 }
 
 /// What is on all pods, and how many of those that serve don't say.
-fn measure(pods: &[Pod]) -> (Totals, u32) {
+fn measure(pods: &[Pod], needs_cpu: bool) -> (Totals, u32) {
     let (mut known, mut count) = (Totals::default(), 0.0_f64);
     let (mut cpus, mut cpu_count) = (0.0, 0.0_f64);
     for report in pods.iter().filter_map(fresh) {
@@ -237,7 +271,7 @@ fn measure(pods: &[Pod]) -> (Totals, u32) {
         match (fresh(pod), pod.stage) {
             (Some(report), stage) => {
                 totals.add(&report.load, cpu);
-                if sane(report.cpu).is_none() && stage == Stage::Serving {
+                if needs_cpu && sane(report.cpu).is_none() && stage == Stage::Serving {
                     silent += 1;
                 }
             }
@@ -253,6 +287,7 @@ fn measure(pods: &[Pod]) -> (Totals, u32) {
                 totals.packets += assumed.packets.max(mean.packets);
                 totals.cpu += cpu.max(mean_cpu);
             }
+            (None, Stage::Leaving) if last.age > MOVED => {}
             (None, Stage::Leaving) => totals.add(&last.load, sane(last.cpu).unwrap_or(0.0)),
         }
     }
@@ -281,12 +316,11 @@ fn promised(policy: &Policy, seen: &Observation<'_>, lead: u32) -> f64 {
 
 /// What the schedules that are on want.
 fn scheduled(policy: &Policy, seen: &Observation<'_>, lead: u32) -> (Need, Option<String>) {
-    let each = seen.capacity.viewers as f64;
-    let target = policy.targets.viewers.unwrap_or(100);
+    let target = policy.targets.viewers.or(Some(100));
     let floors = policy.schedules.iter().filter_map(|schedule| {
         let pods = match schedule.floor(seen.now, lead)? {
             Floor::Pods(pods) => pods,
-            Floor::Viewers(viewers) => pods(viewers.into(), each, target),
+            Floor::Viewers(viewers) => whole(part(viewers.into(), seen.capacity.viewers, target)),
         };
         Some((pods, schedule.name.clone()))
     });

@@ -1,4 +1,4 @@
-//! Where the number of viewers is going, by the last minute.
+//! Where the number of viewers is going, by the last minute, and how much it trembles.
 
 use std::collections::VecDeque;
 
@@ -6,6 +6,10 @@ use std::collections::VecDeque;
 const LEAST: usize = 5;
 /// The most looks that are kept.
 const MOST: usize = 600;
+
+/// The standard deviation of what is normally distributed, as a multiple of the median distance of its steps from their
+/// median: 1 / (0.6745 × √2).
+const STEPS_TO_DEVIATION: f64 = 1.0484;
 
 /// The last looks.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +28,21 @@ impl Trend {
         {
             self.0.pop_front();
         }
+    }
+
+    /// How far a look is from where it should be, as a standard deviation in viewers: by how much each differs from the
+    /// one before, but for most of the others. So neither a rush nor a crowd that leaves at once is taken for noise.
+    pub(super) fn noise(&self) -> f64 {
+        if self.0.len() < LEAST {
+            return 0.0;
+        }
+        let looks = self.0.iter().zip(self.0.iter().skip(1));
+        let mut steps: Vec<f64> = looks.map(|((_, one), (_, next))| next - one).collect();
+        let usual = median(&mut steps);
+        steps
+            .iter_mut()
+            .for_each(|step| *step = (*step - usual).abs());
+        median(&mut steps) * STEPS_TO_DEVIATION
     }
 
     /// Viewers who will have come by then if they go on coming: by the slope of the least squares, less its standard
@@ -57,4 +76,10 @@ impl Trend {
         let error = (variance / spread).sqrt();
         ((slope - error) * f64::from(seconds)).max(0.0)
     }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    let middle = values.len() / 2;
+    let (_, median, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    *median
 }

@@ -18,9 +18,10 @@ use kube::{Api, ResourceExt};
 use showrunner_crds::live_room::Phase;
 use showrunner_crds::{LiveRoom, LiveRoomStatus};
 use showrunner_protocol::RoomName;
-use showrunner_protocol::control::RoomStatus;
+use showrunner_protocol::control::{PodStatus, RoomStatus};
 use showrunner_protocol::room::RoomUid;
 
+use self::tell::Told;
 use super::desired::{Look, Part, State, Step, decide, parts};
 use super::ledger::{Plan, Set};
 use super::reach::Unplaceable;
@@ -31,7 +32,7 @@ use crate::clock::now;
 use crate::cluster::write::WriteError;
 use crate::metrics::Metrics;
 use crate::pods::sight::Sight;
-use crate::pods::{PodId, address, is_leaving};
+use crate::pods::{PodId, address};
 use crate::run::back_off;
 use crate::world::World;
 
@@ -39,6 +40,12 @@ use crate::world::World;
 const COUNTS_PER_SECOND: f64 = 40.0;
 /// Rest of a room that no pod takes now. It is also looked at when a pass finds one.
 const WAIT_FOR_PODS: Duration = Duration::from_secs(300);
+/// How long a pod may try to take a room from the origin before it, while the host is there …
+const TAKING: Duration = Duration::from_secs(3);
+/// … and from one that does not answer us: it may only be cut off from us.
+const TAKING_FROM_SILENT: Duration = Duration::from_millis(800);
+/// Rest while that goes on.
+const TAKING_REST: Duration = Duration::from_millis(400);
 /// Rest of a room that no pass has seen yet. It is also looked at when one has.
 const WAIT_FOR_PASS: Duration = Duration::from_secs(2);
 /// Rest until a write of ours is seen.
@@ -59,6 +66,8 @@ struct Memory {
     status_written: Option<Instant>,
     token_due: Option<Instant>,
     failures: u32,
+    /// Since when a pod that is to be the origin takes the room from the one that is.
+    taking: Option<(PodId, Instant)>,
 }
 
 /// A room as it is worked on.
@@ -171,9 +180,7 @@ impl Rooms {
         let Some(sight) = pod.uid().and_then(|uid| self.world.sights.get(id, &uid)) else {
             return;
         };
-        let found = strays::strays(sight.rooms.values(), is_leaving(&pod), |name, uid| {
-            self.known(id, name, uid)
-        });
+        let found = strays::strays(sight.rooms.values(), |name, uid| self.known(id, name, uid));
         for (name, uid) in found {
             if !self.world.hand.may_write() {
                 return;
@@ -255,12 +262,15 @@ impl Rooms {
             return Ok(Next::requeue(WAIT_FOR_PASS));
         };
         let shares = plan.shares.iter().map(|share| &share.pod);
-        let pods = self.find_all(now.parts.iter().map(|part| &part.pod).chain(shares));
-        let next = Set {
+        let with_it = self.world.sights.pods_with(&work.name);
+        let known = now.parts.iter().map(|part| &part.pod);
+        let pods = self.find_all(known.chain(shares).chain(&with_it));
+        let there = pods.all_that_have_it(&now, &with_it, &work);
+        let mut next = Set {
             revision: now.revision,
-            parts: parts(&now.parts, &plan.shares, |id| pods.look(id, &work)),
+            parts: self.parts((&now, &there), &plan, &pods, &work),
         };
-        let next = pods.number(next, &now, &work);
+        next.revision = pods.number(&next, &now, &work);
         let lost: Vec<PodId> = now
             .parts
             .iter()
@@ -279,8 +289,56 @@ impl Rooms {
         if now.origin() != next.origin() {
             self.world.metrics.placed("placed");
         }
-        self.serve(&mut work, (&now, &next), (&pods, &plan), &lost, version)
-            .await
+        let left: Vec<&Known> = there
+            .iter()
+            .filter(|part| pods.is_alive(&part.pod) && !next.has(&part.pod))
+            .filter_map(|part| pods.get(&part.pod))
+            .collect();
+        let told = Told {
+            now: &now,
+            next: &next,
+            plan: &plan,
+            pods: &pods,
+            left,
+            lost,
+        };
+        self.serve(&mut work, &told, version).await
+    }
+
+    /// The pods that the room has next, with the patience that a handover takes.
+    fn parts(
+        &self,
+        (now, there): (&Set, &[Part]),
+        plan: &Plan,
+        pods: &Pods,
+        work: &Work<'_>,
+    ) -> Vec<Part> {
+        let clock = Instant::now();
+        let next = plan.shares.first().map(|share| &share.pod);
+        let next = next.filter(|next| now.origin().is_some_and(|origin| origin != *next));
+        let since = self.remember(&work.uid, |memory| {
+            let known = memory.taking.take();
+            memory.taking = next.map(|next| match known {
+                Some((pod, since)) if pod == *next => (pod, since),
+                _ => (next.clone(), clock),
+            });
+            memory.taking.as_ref().map(|(_, since)| *since)
+        });
+        let is_origin_alive = now.origin().is_some_and(|origin| pods.is_alive(origin));
+        let patience = if is_origin_alive {
+            TAKING
+        } else {
+            TAKING_FROM_SILENT
+        };
+        let gives_up =
+            since.is_some_and(|since| clock.saturating_duration_since(since) >= patience);
+        parts(there, &plan.shares, |id| {
+            let look = pods.look(id, work);
+            Look {
+                is_fed: look.is_fed || (gives_up && Some(id) == next),
+                ..look
+            }
+        })
     }
 
     fn plan(&self, work: &Work<'_>) -> Option<Plan> {
@@ -385,16 +443,36 @@ impl Pods {
         let known = self.get(id);
         let report = known.and_then(|known| known.report(work));
         let source = report.and_then(|report| report.source.as_ref());
+        let status = known.and_then(Known::status);
         Look {
             state: known.map_or(State::Gone, |known| known.state),
             viewers: report.map_or(0, |report| report.viewers),
             has_host: report.is_some_and(|report| report.publishers > 0),
-            is_fed: source.is_some_and(|source| source.connected),
+            may_feed: known.is_some_and(|known| !known.is_gone()),
+            sends_on: status.is_some_and(|status| status.sends_on),
+            is_fed: source.is_some_and(|source| source.connected && source.hops.is_some()),
         }
     }
 
-    /// Gives a set that is another than now a number of its own: above those that any of its pods knows.
-    fn number(&self, mut next: Set, now: &Set, work: &Work<'_>) -> Set {
+    /// All pods that have a room: those of its set, and others that say they have it. They were in an earlier one, and
+    /// did not hear that they are no more.
+    fn all_that_have_it(&self, now: &Set, with_it: &[PodId], work: &Work<'_>) -> Vec<Part> {
+        let others = with_it.iter().filter(|pod| !now.has(pod));
+        let others = others.filter(|pod| {
+            self.get(pod)
+                .is_some_and(|known| known.report(work).is_some())
+        });
+        let others = others.map(|pod| Part {
+            pod: pod.clone(),
+            source: now.origin().cloned(),
+            space: 0,
+            leaves: true,
+        });
+        now.parts.iter().cloned().chain(others).collect()
+    }
+
+    /// The number of a set: one of its own if it is another than now, above those that any of its pods knows.
+    fn number(&self, next: &Set, now: &Set, work: &Work<'_>) -> u64 {
         let of = |part: &Part| (part.pod.clone(), part.source.clone(), part.leaves);
         let is_same = next.parts.len() == now.parts.len()
             && next
@@ -410,10 +488,11 @@ impl Pods {
             .filter_map(|report| report.revision)
             .max()
             .unwrap_or(0);
-        if !is_same || newest > now.revision {
-            next.revision = now.revision.max(newest) + 1;
+        if is_same && newest <= now.revision {
+            now.revision
+        } else {
+            now.revision.max(newest) + 1
         }
-        next
     }
 }
 
@@ -424,9 +503,12 @@ impl Known {
         (report.uid.as_ref() == Some(&work.uid)).then_some(report)
     }
 
-    fn is_lost(&self) -> bool {
-        let sight = self.sight.as_ref();
-        sight.is_none_or(|sight| sight.is_lost(Instant::now()))
+    fn status(&self) -> Option<&PodStatus> {
+        self.sight.as_ref()?.status.as_deref()
+    }
+
+    fn is_gone(&self) -> bool {
+        look::is_gone(self.pod.as_deref(), self.sight.as_deref(), Instant::now())
     }
 }
 

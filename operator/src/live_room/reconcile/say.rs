@@ -38,9 +38,9 @@ impl Rooms {
         let now = Timestamp::now();
         let facts = Facts {
             generation: work.room.metadata.generation,
-            outcome,
             is_early: start.is_some_and(|start| start.0 > now),
             endpoints: self.endpoints(work),
+            outcome,
             host_token_secret: secret.or_else(|| work.old.host_token_secret.clone()),
             now,
         };

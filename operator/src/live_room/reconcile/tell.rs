@@ -8,14 +8,17 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use kube::ResourceExt;
 use kube::runtime::controller::Action as Next;
-use showrunner_crds::live_room::PodReference;
-use showrunner_protocol::control::{PodRole, RelaySource, RoomStatus, SourceStatus};
+use showrunner_crds::live_room::{Phase, PodReference};
+use showrunner_crds::media_node::Drain;
+use showrunner_protocol::control::{
+    MAX_DRAIN_SECONDS, PodRole, RelaySource, RoomStatus, SourceStatus,
+};
 
-use super::{Known, Pods, Rooms, Work};
+use super::{Known, Pods, Rooms, TAKING_REST, Work};
 use crate::cluster::names::label;
 use crate::cluster::write::WriteError;
-use crate::live_room::assignment::{assignment, has_taken};
-use crate::live_room::desired::Part;
+use crate::live_room::assignment::{Orders, assignment, has_taken};
+use crate::live_room::desired::{Part, State};
 use crate::live_room::ledger::{Plan, Set};
 use crate::live_room::status::{Member, OnPod, Outcome, Placed};
 use crate::pods::control::ControlError;
@@ -24,32 +27,43 @@ use crate::pods::{PodId, address, site_of};
 /// Rest until a pod that went in the meantime is seen to be gone.
 const SEE_SOON: Duration = Duration::from_secs(1);
 
+/// What a room's pods are to be told, by what.
+pub(super) struct Told<'a> {
+    /// How they were decided to be.
+    pub(super) now: &'a Set,
+    /// How they are to be.
+    pub(super) next: &'a Set,
+    /// Placement's word.
+    pub(super) plan: &'a Plan,
+    /// All of them.
+    pub(super) pods: &'a Pods,
+    /// Those that have the room and are to have it no more.
+    pub(super) left: Vec<&'a Known>,
+    /// Those that were lost.
+    pub(super) lost: Vec<PodId>,
+}
+
 impl Rooms {
     /// Has a room's pods as they should be, writes the Secret of the host, if it is time, and says how it is.
     pub(super) async fn serve(
         &self,
         work: &mut Work<'_>,
-        (now, next): (&Set, &Set),
-        (pods, plan): (&Pods, &Plan),
-        lost: &[PodId],
-        version: Option<String>,
+        told: &Told<'_>,
+        mut version: Option<String>,
     ) -> Result<Next, WriteError> {
-        let short = plan.why.clone().filter(|_| !plan.shares.is_empty());
+        let Told {
+            now, next, pods, ..
+        } = *told;
+        let was_live = work.old.phase == Some(Phase::Live);
         // Nobody is sent to a room's first pod before the status names it: one more write is spared then.
         let is_first = now.revision == 0 && now.parts.is_empty() && next.parts.len() == 1;
-        let mut version = version;
         if next.revision != now.revision && !is_first {
-            let told = |part: &Part| OnPod::Told(report_of(pods, part, work));
-            let Some(members) = self.members(next, pods, work, told) else {
+            let on = |part: &Part| OnPod::Told(report_of(pods, part, work));
+            let Some(placed) = self.placed(told, work, on) else {
                 return Ok(Next::requeue(SEE_SOON));
             };
-            let placed = Placed {
-                revision: next.revision,
-                members,
-                short: short.clone(),
-            };
             let written = self
-                .say(work, Outcome::On(placed), lost, (None, version))
+                .say(work, Outcome::On(placed), &told.lost, (None, version))
                 .await;
             if let Err(error) = written {
                 // Whoever wrote meanwhile may have decided, too: its word is looked at first.
@@ -58,65 +72,72 @@ impl Rooms {
             }
             version = None;
         }
-        let parts = next.parts.iter();
-        let telling = parts.map(|part| self.tell(work, (part, next), pods));
-        let leaving = now.parts.iter().filter(|part| !next.has(&part.pod));
-        let leaving =
-            leaving.filter_map(|part| pods.get(&part.pod).filter(|known| known.state.is_alive()));
-        let (mut told, secret, ()) = tokio::join!(
-            join_all(telling),
+        let telling = async {
+            // The origin first: those who are sent on come to it.
+            let mut parts = next.parts.iter();
+            let mut answers = Vec::with_capacity(next.parts.len());
+            if let Some(origin) = parts.next() {
+                answers.push(self.tell(work, (origin, next), pods, was_live).await);
+            }
+            let others = parts.map(|part| self.tell(work, (part, next), pods, was_live));
+            answers.extend(join_all(others).await);
+            answers
+        };
+        let (answers, secret, ()) = tokio::join!(
+            telling,
             self.renew_token(work),
-            self.leave(work, leaving)
+            self.leave(work, &told.left)
         );
-        let is_good = told.iter().all(|on| matches!(on, OnPod::Has(_)));
-        let is_refused = |on: Option<&OnPod<'_>>| matches!(on, Some(OnPod::Refused(_)));
-        if is_first
-            && is_refused(told.first())
-            && self.plan(work).is_some_and(|plan| plan.shares.is_empty())
-        {
+        let is_good = answers.iter().all(|on| matches!(on, OnPod::Has(_)));
+        let is_refused = matches!(answers.first(), Some(OnPod::Refused(_)));
+        let is_unplanned = self.plan(work).is_some_and(|plan| plan.shares.is_empty());
+        if is_first && is_refused && is_unplanned {
             // Not said: it is about to be somewhere else.
             self.world.fleet.ledger().book(&work.uid, &work.name, None);
             return Ok(Next::requeue(SEE_SOON));
         }
-        let mut told = told.drain(..);
-        let on = |_: &Part| told.next().unwrap_or(OnPod::Has(None));
-        let Some(members) = self.members(next, pods, work, on) else {
+        let mut answers = answers.into_iter();
+        let on = |_: &Part| answers.next().unwrap_or(OnPod::Has(None));
+        let Some(placed) = self.placed(told, work, on) else {
             return Ok(Next::requeue(SEE_SOON));
         };
-        let placed = Placed {
-            revision: next.revision,
-            members,
-            short,
-        };
         let late = self
-            .say(work, Outcome::On(placed), lost, (secret, version))
+            .say(work, Outcome::On(placed), &told.lost, (secret, version))
             .await?;
+        let is_being_handed_over = self.remember(&work.uid, |memory| memory.taking.is_some());
+        let late = if is_being_handed_over {
+            TAKING_REST.min(late)
+        } else {
+            late
+        };
         if is_good {
             self.remember(&work.uid, |memory| memory.failures = 0);
             return Ok(Next::requeue(self.next_turn(work, late)));
         }
-        let rest = self.back_off(work.room);
+        let rest = self.back_off(work.room).min(late);
         Ok(Next::requeue(self.next_turn(work, rest)))
     }
 
-    /// The pods of a set for its status; none if one of them went in the meantime, and nothing is known of it.
-    fn members<'a>(
+    /// A set for its status; none if one of its pods went in the meantime, and nothing is known of it.
+    fn placed<'a>(
         &self,
-        set: &'a Set,
-        pods: &Pods,
+        told: &Told<'a>,
         work: &Work<'_>,
         mut on: impl FnMut(&Part) -> OnPod<'a>,
-    ) -> Option<Vec<Member<'a>>> {
-        let parts = set.parts.iter();
-        parts
-            .map(|part| {
-                Some(Member {
-                    at: reference(pods.get(&part.pod)?, work)?,
-                    part,
-                    on: on(part),
-                })
+    ) -> Option<Placed<'a>> {
+        let members = told.next.parts.iter().map(|part| {
+            Some(Member {
+                at: reference(told.pods.get(&part.pod)?, work)?,
+                part,
+                on: on(part),
             })
-            .collect()
+        });
+        let is_short = !told.plan.shares.is_empty();
+        Some(Placed {
+            revision: told.next.revision,
+            members: members.collect::<Option<Vec<_>>>()?,
+            short: told.plan.why.clone().filter(|_| is_short),
+        })
     }
 
     /// Tells a pod its part, if it does not say that it knows.
@@ -125,6 +146,7 @@ impl Rooms {
         work: &Work<'_>,
         (part, set): (&Part, &Set),
         pods: &'p Pods,
+        was_live: bool,
     ) -> OnPod<'p> {
         let unreachable = |why: &str| OnPod::Unreachable(why.to_owned());
         let Some(known) = pods.get(&part.pod) else {
@@ -139,9 +161,22 @@ impl Rooms {
                 None => return unreachable("the pod that it takes the room from has no address"),
             },
         };
-        let wanted = assignment(work.room, &work.uid, (set.revision, role));
+        let orders = Orders {
+            revision: set.revision,
+            role,
+            leave: part.leaves.then(|| self.patience(known)),
+            awaits_host: was_live,
+        };
+        let wanted = assignment(work.room, &work.uid, orders);
         let report = known.report(work);
-        if !known.is_lost() && report.is_some_and(|report| has_taken(report, &wanted)) {
+        if known.state == State::Lost {
+            return unreachable("it does not answer");
+        }
+        let is_taken = known
+            .status()
+            .zip(report)
+            .is_some_and(|(status, report)| has_taken(status, report, &wanted));
+        if is_taken {
             return OnPod::Has(report);
         }
         let Some(address) = known.address() else {
@@ -167,6 +202,7 @@ impl Rooms {
                         uid: Some(work.uid.clone()),
                         generation: Some(wanted.generation),
                         revision: Some(wanted.revision),
+                        leaving: wanted.leave.is_some(),
                         source,
                         ..RoomStatus::of(work.name.clone())
                     };
@@ -181,15 +217,29 @@ impl Rooms {
                 }
                 OnPod::Refused(why)
             }
-            Err(ControlError::Unreachable(why) | ControlError::NoKeys(why)) => {
-                OnPod::Unreachable(why)
-            }
+            Err(
+                ControlError::Gone(why)
+                | ControlError::Unreachable(why)
+                | ControlError::NoKeys(why),
+            ) => OnPod::Unreachable(why),
         }
     }
 
+    /// How long a pod keeps clients that don't move, in seconds: if it is to go, its site says.
+    fn patience(&self, known: &Known) -> u32 {
+        if known.state != State::Leaving {
+            return LONG;
+        }
+        let site = known.pod.as_ref().and_then(|pod| site_of(pod));
+        let site = site.and_then(|site| self.world.sites.get(Some(&known.id.namespace), site));
+        site.map_or(Drain::default().deadline_seconds, |site| {
+            site.spec.drain.deadline_seconds
+        })
+    }
+
     /// Ends a room on pods that nobody is on any more. One that does not do so is found again: the room is a stray then.
-    async fn leave(&self, work: &Work<'_>, pods: impl Iterator<Item = &Known>) {
-        let ended = pods.map(async |known| {
+    async fn leave(&self, work: &Work<'_>, pods: &[&Known]) {
+        let ended = pods.iter().map(async |known| {
             if let Err(error) = self.end_on(known, work).await {
                 tracing::warn!(pod = %known.id, "a room that went elsewhere can't be ended: {error}");
             }
@@ -197,6 +247,9 @@ impl Rooms {
         join_all(ended).await;
     }
 }
+
+/// How long a pod that is to stay keeps clients that don't move, in seconds: they are in nobody's way.
+const LONG: u32 = MAX_DRAIN_SECONDS;
 
 impl Known {
     pub(super) fn address(&self) -> Option<std::net::SocketAddr> {
