@@ -59,6 +59,8 @@ pub mod site {
     pub const CRASH_LOOP: &str = "CrashLoop";
     /// No node takes a pod.
     pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// A schedule of its autoscaling can't be used.
+    pub const INVALID_SCHEDULE: &str = "InvalidSchedule";
     /// A pod's public address can't be found.
     pub const NO_ADDRESS: &str = "NoAddress";
 }

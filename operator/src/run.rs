@@ -11,6 +11,7 @@ use kube::runtime::controller::{Action as Next, Config as ControllerConfig, Cont
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
+use showrunner_capacity::autoscaling::Hold;
 use showrunner_crds::live_room::Phase;
 use showrunner_crds::{LiveRoom, MediaNode};
 use showrunner_door::Door;
@@ -25,12 +26,13 @@ use crate::cluster::slim;
 use crate::cluster::watch::{Kind, watch};
 use crate::cluster::write::{Hand, WriteError};
 use crate::config::Config;
-use crate::keys::Keeper;
+use crate::keys::{Keeper, ServingKeys};
 use crate::leader::{Candidate, Leadership};
 use crate::live_room::fleet::Fleet;
 use crate::live_room::reconcile::{Rooms, reference};
 use crate::media_node::reconcile::Sites;
 use crate::metrics::Metrics;
+use crate::metrics_api;
 use crate::pods::control::Control;
 use crate::pods::poll::poll;
 use crate::pods::sight::Sights;
@@ -87,6 +89,14 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
     let lease_client = Client::try_from(impatient(kube, &config)).map_err(|e| cluster(&e))?;
     let listener = TcpListener::bind(config.admin).await;
     let listener = listener.map_err(|e| StartError::Listen(config.admin, e))?;
+    let metrics_listener = match config.metrics_api {
+        Some(at) => Some(
+            TcpListener::bind(at)
+                .await
+                .map_err(|e| StartError::Listen(at, e))?,
+        ),
+        None => None,
+    };
     let metrics = Metrics::new()?;
     let lease = format!("{}-operator", config.name);
     let (candidate, leadership) = Candidate::new(
@@ -97,7 +107,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
     );
     let hand = Hand::new(client.clone(), leadership.clone(), metrics.clone());
     let board = Arc::new(Board::default());
-    let (world, tasks) = build(config, &client, hand, metrics.clone(), &board);
+    let (world, serving, tasks) = build(config, &client, hand, metrics.clone(), &board);
     board.connect(Arc::clone(&world));
     let tasks = tokio::spawn(future::join_all(tasks));
     let admin = Door {
@@ -107,6 +117,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
         max_connections: MAX_ADMIN_CONNECTIONS,
     };
     let (done, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let metrics_done = Arc::new(Notify::new());
+    let metrics_api = metrics_listener.map(|listener| {
+        let (world, done) = (Arc::clone(&world), Arc::clone(&metrics_done));
+        tokio::spawn(async move {
+            metrics_api::run(world, serving, listener, done.notified()).await;
+        })
+    });
     let admin = tokio::spawn({
         let done = Arc::clone(&done);
         async move { admin.serve(done.notified(), GRACE).await }
@@ -124,7 +141,11 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
     let _ = election.await;
     tasks.abort();
     done.notify_one();
+    metrics_done.notify_one();
     let _ = admin.await;
+    if let Some(metrics_api) = metrics_api {
+        let _ = metrics_api.await;
+    }
     Ok(())
 }
 
@@ -147,7 +168,7 @@ fn build(
     hand: Hand,
     metrics: Metrics,
     board: &Arc<Board>,
-) -> (Arc<World>, Vec<Task>) {
+) -> (Arc<World>, ServingKeys, Vec<Task>) {
     let mut tasks: Vec<Task> = Vec::new();
     let all = watcher::Config::default().any_semantic();
     let ours = all
@@ -169,10 +190,12 @@ fn build(
     let services = watched!(Service, ours, slim::service, service);
     let machines = watched!(Node, all, slim::machine, machine);
     let namespaces = watched!(Namespace, all, slim::namespace, namespace);
-    let (keeper, keyring, watches) = Keeper::new(
+    let server_name = metrics_api::server_name(&config.name, &config.namespace);
+    let (keeper, keyring, serving, watches) = Keeper::new(
         hand.clone(),
         metrics.clone(),
         (&config.namespace, &config.name),
+        config.metrics_api.is_some().then_some(server_name),
     );
     tasks.extend(watches);
     tasks.push(keeper.run().boxed());
@@ -208,7 +231,7 @@ fn build(
         untouched: AtomicUsize::new(0),
     });
     tasks.push(count(Arc::clone(&world)).boxed());
-    (world, tasks)
+    (world, serving, tasks)
 }
 
 /// Leads whenever this replica may, for ever.
@@ -416,10 +439,28 @@ async fn count(world: Arc<World>) {
         world
             .metrics
             .pods(&[("ready", ready), ("unready", unready), ("leaving", leaving)]);
+        count_sites(&world);
         world
             .metrics
             .unreadable(world.rooms.unreadable(), world.sites.unreadable());
     }
+}
+
+fn count_sites(world: &World) {
+    let mut held = Hold::ALL.map(|hold| (hold.name(), 0));
+    let (mut desired, mut fullest) = (0, 0);
+    for site in world.sites.all() {
+        desired += u64::from(site.spec.replicas);
+        let status = site.status.as_ref();
+        let Some(scaling) = status.and_then(|status| status.autoscaling.as_ref()) else {
+            continue;
+        };
+        fullest = fullest.max(scaling.load_percent.unwrap_or(0));
+        for (name, count) in &mut held {
+            *count += usize::from(scaling.hold.as_deref() == Some(*name));
+        }
+    }
+    world.metrics.sites(desired, fullest, &held);
 }
 
 #[cfg(test)]
