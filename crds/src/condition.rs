@@ -25,6 +25,8 @@ pub mod room {
     pub const NO_CAPACITY: &str = "NoCapacity";
     /// Its pod has it.
     pub const ASSIGNED: &str = "Assigned";
+    /// Its pod is about to be told of it.
+    pub const ASSIGNING: &str = "Assigning";
     /// Its pod does not answer.
     pub const POD_UNREACHABLE: &str = "PodUnreachable";
     /// Its pod refuses it.
