@@ -123,6 +123,11 @@ bench-sale-day: ## Play a day of a sale through placement and autoscaling, simul
 	@scripts/deps.sh build
 	cargo run --release --locked --package showrunner-saleday -- --docs docs
 
+.PHONY: bench-scale
+bench-scale: build media ## Let a site grow under viewers on a real cluster: refused joins, seconds from need to ask (root, 3 min)
+	@scripts/deps.sh cluster
+	@exec e2e/bench/scale.py
+
 .PHONY: soak
 soak: build media ## 300 viewers who come and go for SOAK_SECONDS (3600); prints the slope of the node's memory (root)
 	@scripts/deps.sh bench

@@ -70,7 +70,10 @@ class Autoscaling(unittest.TestCase):
             with self.live.room("crowd", regions=[SITE_NAME]) as room, self.live.host(room):
                 origin = self.live.origin(room)
                 audience = self.live.audience(room, seconds=20, viewers=VIEWERS)
-                self.await_pods(2)
+                try:
+                    self.await_pods(2)
+                except AssertionError as error:
+                    raise AssertionError(f"{error}\n{self.resource()}\n{audience.communicate()[0]}") from None
                 self.live.content(audience)
                 # They have left, and the room stays where it is: the emptiest pod goes.
                 self.await_pods(1)
@@ -125,10 +128,10 @@ class Autoscaling(unittest.TestCase):
             process = self.live.process(f"{SITE_NAME}-1", "media-node")
             self.cluster.script("exec", "--", "kill", "-STOP", process)
             try:
+                until("it is missed", lambda: self.status().get("silentPods") == 1)
                 self.change(minReplicas=1)
                 until("it is held back", lambda: self.status().get("hold") == "MissingMetrics")
                 until("and told", lambda: self.notes("MissingMetrics"))
-                self.assertEqual(self.status()["silentPods"], 1)
                 self.assertEqual(self.resource()["spec"]["replicas"], 2)
                 self.change(minReplicas=3)
                 until("one more is asked for", lambda: self.resource()["spec"]["replicas"] == 3)

@@ -152,6 +152,8 @@ pub struct Rules {
     /// A pod does not become an edge for fewer viewers than this share of its capacity, in per cent, unless that is all
     /// that is needed.
     pub slice_percent: u32,
+    /// The same where nothing is left up to the target: what is free then is in small parts.
+    pub last_slice_percent: u32,
     /// How much more than needed the rest of a room's pods must have, in per cent, before an edge is given up.
     pub spare_percent: u32,
 }
@@ -167,6 +169,7 @@ impl Default for Rules {
             depth: 3,
             pods: 256,
             slice_percent: 5,
+            last_slice_percent: 1,
             spare_percent: 25,
         }
     }

@@ -252,7 +252,7 @@ impl Pass<'_> {
             let slice = if is_last_resort {
                 1
             } else {
-                self.slice(pod).min(least)
+                self.slice(pod, level).min(least)
             };
             self.books.fits(pod, level, &served(room, slice, 1)) && !is_taken(pod)
         };
@@ -266,9 +266,13 @@ impl Pass<'_> {
     }
 
     /// The fewest viewers for whom a pod becomes an edge.
-    fn slice(&self, pod: PodIndex) -> u32 {
+    fn slice(&self, pod: PodIndex, level: Level) -> u32 {
         let viewers = self.pods[pod.at()].capacity.viewers;
-        let slice = viewers.saturating_mul(self.rules.slice_percent.into()) / 100;
+        let percent = match level {
+            Level::Target => self.rules.slice_percent,
+            Level::Limit | Level::Capacity => self.rules.last_slice_percent,
+        };
+        let slice = viewers.saturating_mul(percent.into()) / 100;
         u32::try_from(slice).unwrap_or(u32::MAX).max(1)
     }
 }

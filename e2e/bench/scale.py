@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""How quick a site grows on a real cluster, and whether anybody is refused meanwhile.
+
+    scale.py [--rooms N] [--viewers N] [--seconds SECONDS]
+
+Boots a cluster of its own with the chart, and a site that begins with one pod. Rooms are made one after the other, and
+in each a host goes on air and viewers come, so that all are there after SECONDS. Prints `name: value` lines:
+
+    scale_viewers              viewers who came
+    scale_refused_joins        of them, those who found no place
+    scale_viewers_flawed       of them, those who missed something
+    scale_pods                 pods in the end
+    scale_need_to_ask_s        from the moment at which pods say more sessions than as many pods should have, until the
+                               API server tells of another pod: the longest
+    scale_need_to_ready_s      the same until that pod is ready
+"""
+
+import argparse
+import contextlib
+import json
+import re
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "e2e/cluster"))
+from local import LocalCluster, opener, until  # noqa: E402
+from showrunner import LOAD, MEDIA, MEDIA_NAMESPACE, SHOP, SITE, Host, Showrunner  # noqa: E402
+
+NAME, NET = "sr-scale", "10.219"
+SITE_NAME = "grow"
+CAPACITY, TARGET_PERCENT, MOST_PODS = 50, 60, 8
+EACH = CAPACITY * TARGET_PERCENT // 100
+
+
+def say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass
+class Witness:
+    """What pods say, and which there are, second by second."""
+
+    live: Showrunner
+    # When so many pods were needed, asked for, and ready, for the first time.
+    needed: dict[int, float] = field(default_factory=dict)
+    asked: dict[int, float] = field(default_factory=dict)
+    ready: dict[int, float] = field(default_factory=dict)
+    pods: dict[str, dict] = field(default_factory=dict)
+    is_over: bool = False
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        threads = [threading.Thread(target=each, daemon=True) for each in (self.watch_pods, self.ask_pods)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self.is_over = True
+
+    def watch_pods(self) -> None:
+        cluster = self.live.cluster
+        path = f"/api/v1/namespaces/{MEDIA_NAMESPACE}/pods?watch=1&labelSelector=showrunner.dev/media-node={SITE_NAME}"
+        with cluster.opener.open(urllib.request.Request(cluster.server + path), timeout=600) as events:
+            for line in events:
+                now = time.monotonic()
+                pod = json.loads(line)["object"]
+                self.pods[pod["metadata"]["name"]] = pod
+                conditions = [each for each in self.pods.values() if is_ready(each)]
+                self.asked.setdefault(len(self.pods), now)
+                self.ready.setdefault(len(conditions), now)
+
+    def ask_pods(self) -> None:
+        while not self.is_over:
+            addresses = [pod["status"].get("podIP") for pod in list(self.pods.values()) if is_ready(pod)]
+            sessions = sum(map(sessions_of, filter(None, addresses)))
+            for pods in range(2, -(-sessions // EACH) + 1):
+                self.needed.setdefault(pods, time.monotonic())
+            time.sleep(0.05)
+
+    def longest(self, until: dict[int, float]) -> float:
+        """From each need until it was met; 0 where it was met before."""
+        return max(max(until[pods] - needed, 0.0) for pods, needed in self.needed.items())
+
+
+def is_ready(pod: dict) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def sessions_of(address: str) -> int:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with opener(context).open(f"https://{address}:8443/metrics", timeout=2) as answer:
+            figures = answer.read().decode()
+    except OSError:
+        return 0
+    return sum(int(count) for count in re.findall(r"(?m)^showrunner_sessions\{.*\} (\d+)$", figures))
+
+
+def audience(base: str, room: str, viewers: int, rate: float, seconds: int, report: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [LOAD, "watch", "--url", base, "--room", f"{SHOP}/{room}", f"--viewers={viewers}", f"--join-rate={rate}",
+         f"--seconds={seconds}", "--threads=1", "--json", report],
+        stdout=subprocess.DEVNULL, stderr=sys.stderr,
+    )  # fmt: skip
+
+
+def make_site(live: Showrunner) -> None:
+    scaling = {
+        "maxReplicas": MOST_PODS,
+        "targets": {"viewersPercent": TARGET_PERCENT, "cpuPercent": 0},
+        # What is announced would have its pods before; this is about what is not.
+        "expectedViewersWindowSeconds": 0,
+    }
+    spec = {**SITE["spec"], "region": SITE_NAME, "replicas": 1, "capacity": {"viewers": CAPACITY}, "autoscaling": scaling}
+    live.create({**SITE, "metadata": {"name": SITE_NAME, "namespace": MEDIA_NAMESPACE}, "spec": spec})
+    live.await_condition("MediaNode", SITE_NAME, "Ready", MEDIA_NAMESPACE)
+
+
+def run(live: Showrunner, rooms: int, viewers: int, seconds: int, reports: Path) -> None:
+    make_site(live)
+    witness = Witness(live)
+    began = time.monotonic()
+    each, turn = viewers // rooms, seconds / rooms
+    with witness.watching(), contextlib.ExitStack() as hosts:
+        until("the watch has begun", lambda: witness.ready.get(1))
+        audiences = []
+        for number in range(rooms):
+            name = f"grow-{number}"
+            schedule = {"expectedViewers": each + 1}
+            hosts.enter_context(live.room(name, regions=[SITE_NAME], schedule=schedule, access={"publish": "Anyone"}))
+            live.await_gateways(name)
+            hosts.enter_context(Host(live.base, f"{SHOP}/{name}", ""))
+            left = began + (number + 1) * turn - time.monotonic()
+            rate = each / max(left, 1.0)
+            stays = round(began + seconds - time.monotonic() - max(left, 1.0)) + 15
+            audiences.append(audience(live.base, name, each, rate, max(stays, 1), reports / f"{name}.json"))
+            time.sleep(max(left, 0.0))
+        for each_audience in audiences:
+            each_audience.wait()
+        pods = live.cluster.get("MediaNode", SITE_NAME, MEDIA_NAMESPACE)["spec"]["replicas"]
+        for event in live.events(SITE_NAME, MEDIA_NAMESPACE):
+            say(f"{event['reason']}: {event['message']}")
+        found = [json.loads((reports / f"grow-{number}.json").read_text()) for number in range(rooms)]
+        figures = {
+            "scale_viewers": sum(each["joined"] for each in found),
+            "scale_refused_joins": sum(each["failed"] for each in found),
+            "scale_viewers_flawed": sum(each["viewers_flawed"] for each in found),
+            "scale_pods": pods,
+            "scale_need_to_ask_s": round(witness.longest(witness.asked), 2),
+            "scale_need_to_ready_s": round(witness.longest(witness.ready), 2),
+        }
+    for name, value in figures.items():
+        print(f"{name}: {value:g}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rooms", type=int, default=6)
+    parser.add_argument("--viewers", type=int, default=120)
+    parser.add_argument("--seconds", type=int, default=60)
+    given = parser.parse_args()
+    reports = ROOT / ".cache/bench/scale"
+    reports.mkdir(parents=True, exist_ok=True)
+    live = Showrunner(LocalCluster(NAME, NET))
+    try:
+        live.boot()
+        run(live, given.rooms, given.viewers, given.seconds, reports)
+    finally:
+        live.cluster.down()
+
+
+if __name__ == "__main__":
+    main()
