@@ -12,10 +12,13 @@ use kube::runtime::controller::Action as Next;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use showrunner_crds::MediaNode;
+use showrunner_crds::autoscaling::AutoscalingStatus;
 use showrunner_crds::condition::site as reasons;
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::autoscaler::Autoscalers;
 use super::desired::{Action, DeleteReason, DrainReason, Plan, Site, plan};
+use super::marks::Marks;
 use super::observe::{self, Trouble};
 use super::status::{self, Facts};
 use super::{address, service, template};
@@ -46,6 +49,8 @@ pub struct Sites {
     world: Arc<World>,
     memory: Mutex<HashMap<String, Memory>>,
     secrets: AsyncMutex<HashMap<String, Written>>,
+    autoscalers: Autoscalers,
+    marks: Marks,
 }
 
 /// What is remembered of a site between two looks: nothing that a new leader would miss.
@@ -78,6 +83,8 @@ impl Sites {
     #[must_use]
     pub fn new(world: Arc<World>) -> Sites {
         Sites {
+            autoscalers: Autoscalers::new(Arc::clone(&world)),
+            marks: Marks::new(Arc::clone(&world)),
             world,
             memory: Mutex::default(),
             secrets: AsyncMutex::default(),
@@ -120,17 +127,23 @@ impl Sites {
             .collect();
         let plan = plan(&wish, &observed, now());
         let refused = self.act(site, &namespace, &plan, &known).await?;
+        let sessions = observed.iter().map(|one| one.sessions);
+        let pods = known.iter().map(|one| &*one.pod).zip(sessions);
+        self.marks.keep(pods, clock).await?;
+        let by_kubernetes = self.autoscalers.keep(site).await?;
         self.keep_services(site, &namespace, &known).await?;
         let unreached = self.tell_addresses(site, &known).await;
         let mut troubles: Vec<Trouble> = refused
             .into_iter()
             .chain(known.iter().filter_map(|one| observe::trouble(&one.pod)))
             .chain(unreached)
+            .chain(by_kubernetes.trouble)
             .collect();
         for trouble in &mut troubles {
             trouble.message = trouble.message.chars().take(MAX_MESSAGE).collect();
         }
-        self.say(site, &namespace, &plan, troubles).await?;
+        self.say(site, &namespace, (&plan, by_kubernetes.status), troubles)
+            .await?;
         Ok(Next::requeue(rest(&plan)))
     }
 
@@ -467,7 +480,7 @@ impl Sites {
         &self,
         site: &MediaNode,
         namespace: &str,
-        plan: &Plan,
+        (plan, autoscaling): (&Plan, Option<AutoscalingStatus>),
         troubles: Vec<Trouble>,
     ) -> Result<(), WriteError> {
         let old = site.status.clone().unwrap_or_default();
@@ -475,6 +488,7 @@ impl Sites {
             generation: site.metadata.generation,
             replicas: site.spec.replicas,
             summary: plan.summary,
+            autoscaling,
             selector: format!("{}={}", label::MEDIA_NODE, site.name_any()),
             troubles,
             now: Timestamp::now(),

@@ -2,6 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 use showrunner_crds::MediaNodeStatus;
+use showrunner_crds::autoscaling::AutoscalingStatus;
 use showrunner_crds::condition::{DEGRADED, PROGRESSING, READY, site};
 
 use super::desired::Summary;
@@ -17,6 +18,8 @@ pub struct Facts {
     pub replicas: u32,
     /// How many there are.
     pub summary: Summary,
+    /// What autoscaling does; none if nobody scales the site.
+    pub autoscaling: Option<AutoscalingStatus>,
     /// Finds them.
     pub selector: String,
     /// What is wrong, the worst first.
@@ -38,7 +41,7 @@ pub fn next(old: &MediaNodeStatus, facts: &Facts) -> MediaNodeStatus {
         selector: facts.selector.clone(),
         sessions: summary.sessions,
         rooms: summary.rooms,
-        autoscaling: old.autoscaling.clone(),
+        autoscaling: facts.autoscaling.clone(),
         conditions: old.conditions.clone(),
     };
     for said in [ready(facts), progressing(facts), degraded(facts)] {
@@ -150,6 +153,7 @@ mod tests {
                 sessions: 5,
                 rooms: 1,
             },
+            autoscaling: None,
             selector: "a=b".into(),
             troubles: trouble
                 .map(|reason| Trouble {
