@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use showrunner_sdp::Publishing;
+use showrunner_sdp::DtlsRole;
 use showrunner_transport::Fingerprint;
-use showrunner_transport::dtls::{Dtls, DtlsEvent, Identity};
+use showrunner_transport::dtls::{Dtls, DtlsError, DtlsEvent, Identity};
 use showrunner_transport::ice::IceLite;
 use showrunner_transport::srtp;
 
+use super::feed::Feed;
+use super::intake::Intake;
 use super::message::{Carries, NewSession, ProgramId, SessionNumber};
 use super::path::Path;
 use super::viewer::Viewer;
@@ -29,6 +31,8 @@ pub(super) struct Publisher {
     /// What it lives through.
     pub(super) lived: Hosting,
     rtt: Option<Duration>,
+    /// It is another pod.
+    pub(super) intake: Option<Box<Intake>>,
 }
 
 impl Publisher {
@@ -52,6 +56,36 @@ impl Publisher {
 pub(super) enum Role {
     Publisher(Box<Publisher>),
     Viewer(Box<Viewer>),
+    /// Another pod takes the room from here.
+    Feed(Box<Feed>),
+}
+
+impl Role {
+    /// What it is more than a publisher, if it is another pod.
+    pub(super) fn intake_mut(&mut self) -> Option<&mut Intake> {
+        match self {
+            Role::Publisher(publisher) => publisher.intake.as_deref_mut(),
+            Role::Viewer(_) | Role::Feed(_) => None,
+        }
+    }
+
+    /// Whether it is an end of a link.
+    pub(super) fn is_link(&self) -> bool {
+        match self {
+            Role::Publisher(publisher) => publisher.intake.is_some(),
+            Role::Viewer(_) => false,
+            Role::Feed(_) => true,
+        }
+    }
+}
+
+/// Random numbers.
+#[derive(Clone, Copy)]
+pub(super) struct Seeds {
+    /// For this session.
+    pub(super) session: [u64; 2],
+    /// The same for all sessions of the shard.
+    pub(super) process: u64,
 }
 
 /// SRTP in both directions.
@@ -72,18 +106,40 @@ pub(super) struct Session {
     pub(super) paths: Vec<Path>,
     pub(super) role: Role,
     pub(super) srtp: Option<Srtp>,
-    /// Made at the first DTLS datagram, so that half-open joins cost little.
+    /// Made when the peer has passed ICE, so that half-open joins cost little.
     dtls: Option<Dtls>,
+    dtls_role: DtlsRole,
+    /// The peer is known to take GCM.
+    knows_gcm: bool,
     fingerprint: Fingerprint,
     created: Instant,
 }
 
 impl Session {
-    /// A session that waits for its peer.
-    pub(super) fn new(new: NewSession, seeds: [u64; 2], now: Instant) -> Self {
+    /// A session that waits for its peer, or looks for it.
+    pub(super) fn new(new: NewSession, seeds: Seeds, now: Instant) -> Self {
+        let (dtls_role, knows_gcm) = match &new.carries {
+            Carries::Publish(publishing) => (publishing.dtls_role(), publishing.remote.knows_gcm),
+            Carries::Watch(watching) => (watching.dtls_role(), watching.remote.knows_gcm),
+            Carries::Feed => (DtlsRole::Server, true),
+            Carries::Take(_) => (DtlsRole::Client, true),
+        };
         let role = match new.carries {
-            Carries::Publish(publishing) => publisher(&publishing, new.number, now),
-            Carries::Watch(watching) => Role::Viewer(Box::new(Viewer::new(watching, seeds, now))),
+            Carries::Publish(publishing) => {
+                publisher(Ingest::new(&publishing, new.number.0, now), None)
+            }
+            Carries::Watch(watching) => {
+                Role::Viewer(Box::new(Viewer::new(watching, seeds.session, now)))
+            }
+            Carries::Feed => {
+                let [seed, _] = seeds.session;
+                Role::Feed(Box::new(Feed::new(seeds.process, seed, now)))
+            }
+            Carries::Take(candidates) => {
+                let (local, remote) = (new.local.clone(), new.remote.clone());
+                let intake = Intake::new(local, remote, candidates, now);
+                publisher(Ingest::of_link(now), Some(Box::new(intake)))
+            }
         };
         Self {
             number: new.number,
@@ -97,9 +153,40 @@ impl Session {
             role,
             srtp: None,
             dtls: None,
+            dtls_role,
+            knows_gcm,
             fingerprint: new.fingerprint,
             created: now,
         }
+    }
+
+    /// Says hello, if that is up to us: the peer has passed ICE. Only who knows the session's
+    /// password is ever sent this, and once (with its few repetitions), so it makes no flood of a
+    /// forged address.
+    ///
+    /// # Errors
+    /// Why the session has to end.
+    pub(super) fn greet(&mut self, now: Instant, identity: &Identity) -> Result<(), EndReason> {
+        if self.dtls.is_some() || self.dtls_role == DtlsRole::Server {
+            return Ok(());
+        }
+        let client = if self.knows_gcm {
+            Dtls::client_with_gcm
+        } else {
+            Dtls::client
+        };
+        match client(identity, self.fingerprint, now) {
+            Ok(dtls) => {
+                self.dtls = Some(dtls);
+                Ok(())
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    fn fail(&self, error: &DtlsError) -> EndReason {
+        tracing::debug!(session = %self.log_id, %error, "DTLS failed");
+        EndReason::TransportFailed
     }
 
     /// When the offer came.
@@ -107,7 +194,7 @@ impl Session {
         self.created
     }
 
-    /// Takes a DTLS datagram from a path that passed ICE. True once, when the session is up.
+    /// Takes a DTLS datagram from a path that passed ICE. True once, when media can flow.
     ///
     /// # Errors
     /// Why the session has to end.
@@ -117,10 +204,12 @@ impl Session {
         datagram: &[u8],
         identity: &Identity,
     ) -> Result<bool, EndReason> {
-        let fingerprint = &self.fingerprint;
-        let dtls = self
-            .dtls
-            .get_or_insert_with(|| Dtls::server(identity, *fingerprint));
+        if self.dtls.is_none() && self.dtls_role == DtlsRole::Server {
+            self.dtls = Some(Dtls::server(identity, self.fingerprint));
+        }
+        let Some(dtls) = &mut self.dtls else {
+            return Ok(false);
+        };
         match dtls.handle(now, datagram) {
             Ok(None) => Ok(false),
             Ok(Some(DtlsEvent::Connected(keys))) => {
@@ -131,10 +220,7 @@ impl Session {
                 Ok(true)
             }
             Ok(Some(DtlsEvent::Closed)) => Err(EndReason::ClosedByPeer),
-            Err(error) => {
-                tracing::debug!(session = %self.log_id, %error, "DTLS failed");
-                Err(EndReason::TransportFailed)
-            }
+            Err(error) => Err(self.fail(&error)),
         }
     }
 
@@ -152,8 +238,7 @@ impl Session {
             && dtls.poll_timeout().is_some_and(|at| at <= now)
             && let Err(error) = dtls.handle_timeout(now)
         {
-            tracing::debug!(session = %self.log_id, %error, "DTLS gave up");
-            return Err(EndReason::TransportFailed);
+            return Err(self.fail(&error));
         }
         let age = now.saturating_duration_since(self.created);
         let silent = now.saturating_duration_since(self.ice.last_consent());
@@ -181,26 +266,28 @@ impl Session {
                 let lived = std::mem::take(&mut viewer.lived);
                 lived.finish(now, self.created, frames, viewer.sent_in_all())
             }
+            Role::Feed(_) => Lived::default(),
         }
     }
 
     /// Whether a handshake is going on.
     pub(super) fn is_handshaking(&self) -> bool {
-        self.srtp.is_none() && self.dtls.is_some()
+        self.dtls.as_ref().is_some_and(Dtls::is_handshaking)
     }
 }
 
-fn publisher(publishing: &Publishing, number: SessionNumber, now: Instant) -> Role {
+fn publisher(ingest: Ingest, intake: Option<Box<Intake>>) -> Role {
     Role::Publisher(Box::new(Publisher {
-        ingest: Ingest::new(publishing, number.0, now),
+        ingest,
         lived: Hosting::default(),
         rtt: None,
+        intake,
     }))
 }
 
 #[cfg(test)]
 mod tests {
-    use showrunner_sdp::{IceParameters, Remote, Watching};
+    use showrunner_sdp::{IceParameters, Remote, Setup, Watching};
     use showrunner_transport::IceCredentials;
     use showrunner_transport::ice::IceClient;
     use showrunner_transport::srtp::{Profile, SrtpKeys};
@@ -232,12 +319,18 @@ mod tests {
                 remote: Remote {
                     ice,
                     fingerprint: fingerprint.0,
+                    setup: Setup::ActPass,
+                    knows_gcm: true,
                 },
                 audio: None,
                 video: None,
             }),
         };
-        (Session::new(new, [0; 2], now), [local, remote])
+        let seeds = Seeds {
+            session: [0; 2],
+            process: 0,
+        };
+        (Session::new(new, seeds, now), [local, remote])
     }
 
     fn connected(now: Instant) -> (Session, [IceCredentials; 2]) {

@@ -27,6 +27,8 @@ pub mod label {
     pub const POD: &str = "showrunner.dev/pod";
     /// A pod without sessions: the site's disruption budget lets it go.
     pub const IDLE: &str = "showrunner.dev/idle";
+    /// The zone of a machine: what fails together, as clouds and administrators label it.
+    pub const ZONE: &str = "topology.kubernetes.io/zone";
     /// The value of [`NAME`].
     pub const SHOWRUNNER: &str = "showrunner";
     /// The value of [`COMPONENT`] that media pods have.

@@ -7,6 +7,7 @@ use showrunner_crds::condition::{DEGRADED, PROGRESSING, READY, site};
 
 use super::desired::Summary;
 use super::observe::Trouble;
+use crate::autoscaling::say::urgent;
 use crate::condition::{Said, say};
 
 /// What is known of a site.
@@ -16,10 +17,10 @@ pub struct Facts {
     pub generation: Option<i64>,
     /// Pods that are wanted.
     pub replicas: u32,
+    /// What autoscaling has decided, if it does.
+    pub autoscaling: Option<AutoscalingStatus>,
     /// How many there are.
     pub summary: Summary,
-    /// What autoscaling does; none if nobody scales the site.
-    pub autoscaling: Option<AutoscalingStatus>,
     /// Finds them.
     pub selector: String,
     /// What is wrong, the worst first.
@@ -50,12 +51,13 @@ pub fn next(old: &MediaNodeStatus, facts: &Facts) -> MediaNodeStatus {
     status
 }
 
-/// Whether a status says something else than how many sessions and rooms there are.
+/// Whether a status says something else than how many sessions and rooms there are, and how full the site is.
 #[must_use]
 pub fn is_urgent(old: &MediaNodeStatus, new: &MediaNodeStatus) -> bool {
     let without_counts = |status: &MediaNodeStatus| MediaNodeStatus {
         sessions: 0,
         rooms: 0,
+        autoscaling: status.autoscaling.as_ref().map(urgent),
         ..status.clone()
     };
     without_counts(old) != without_counts(new)
@@ -145,6 +147,7 @@ mod tests {
         Facts {
             generation: Some(3),
             replicas: 2,
+            autoscaling: None,
             summary: Summary {
                 replicas,
                 ready,
@@ -153,7 +156,6 @@ mod tests {
                 sessions: 5,
                 rooms: 1,
             },
-            autoscaling: None,
             selector: "a=b".into(),
             troubles: trouble
                 .map(|reason| Trouble {
