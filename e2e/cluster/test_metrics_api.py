@@ -7,7 +7,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from local import opener, until
+from local import LIMIT_SECONDS, opener, until
 from showrunner import CHART, MEDIA_NAMESPACE, SHOP, SITE, showrunner
 
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2"
@@ -198,7 +198,8 @@ class MetricsApi(unittest.TestCase):
                 # Three viewers, at two a pod.
                 until("a second pod is made", lambda: self.pods() == 2)
                 self.live.await_condition("MediaNode", "crowd", "Ready", MEDIA_NAMESPACE)
-                self.live.content(audience)
+                said, _ = audience.communicate(timeout=LIMIT_SECONDS)
+                self.assertIn("joined: 3", said)
                 origin = self.live.origin(room)
                 until("the second pod goes", lambda: self.pods() == 1)
                 # The one that nobody was on.
@@ -253,12 +254,12 @@ class MetricsApi(unittest.TestCase):
                         self.cluster.kubectl("create", "--dry-run=server", "--validate=strict", "--filename=-", given=part)
 
     def test_7_a_server_of_somebody_else_is_not_pushed_away(self) -> None:
-        run = self.cluster.run("helm", "template", "other", str(CHART), "--dry-run=server", "--set",
-                               "image.repository=x,metricsApi.enabled=true,crds.install=false")  # fmt: skip
+        install = ["install", "other", str(CHART), "--dry-run=server", "--namespace=other", "--set"]
+        values = "image.repository=x,crds.install=false,metricsApi.enabled=true"
+        run = self.cluster.run("helm", *install, values)
         self.assertNotEqual(run.returncode, 0)
         self.assertIn("is served by the Service showrunner/showrunner-metrics-api already", run.stderr)
-        self.cluster.helm("template", "other", str(CHART), "--dry-run=server", "--set",
-                          "image.repository=x,metricsApi.enabled=true,metricsApi.custom=false,metricsApi.external=false")  # fmt: skip
+        self.cluster.helm(*install, f"{values},metricsApi.custom=false,metricsApi.external=false")
 
 
 def under(key: str, text: str) -> str:
