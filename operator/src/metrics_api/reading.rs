@@ -156,14 +156,13 @@ pub struct Part {
 pub fn of_room(room: &LiveRoom, parts: &[Part], now: Moment) -> Option<Value> {
     let status = room.status.as_ref();
     let origin = status.and_then(|status| status.origin.as_ref());
+    let origin = origin.map(|origin| (&origin.namespace, &origin.pod));
     let edges = status.into_iter().flat_map(|status| &status.edges);
+    let edges = edges.map(|edge| (&edge.namespace, &edge.pod));
     let mut expected = origin.into_iter().chain(edges);
-    let has_it = |part: &Part, namespace: &str, name: &str| {
-        part.pod.namespace == namespace && part.pod.name == name
-    };
-    if !expected.all(|one| {
+    if !expected.all(|(namespace, name)| {
         let mut parts = parts.iter();
-        parts.any(|part| has_it(part, &one.namespace, &one.pod))
+        parts.any(|part| part.pod.namespace == *namespace && part.pod.name == *name)
     }) {
         return None;
     }
