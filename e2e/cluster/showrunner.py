@@ -34,7 +34,7 @@ SITE = {
         "replicas": 2,
         "allowedRooms": {"from": "All"},
         "reach": {"mode": "PodIP", "shards": 1},
-        "drain": {"deadlineSeconds": 20},
+        "drain": {"deadlineSeconds": 60},
     },
 }
 
@@ -42,10 +42,10 @@ SITE = {
 class Host:
     """A test host, on air for as long as the `with` statement lasts."""
 
-    def __init__(self, base: str, room: str, token: str) -> None:
+    def __init__(self, base: str, room: str, token: str, *flags: str) -> None:
         self.said: queue.Queue[str] = queue.Queue()
         self.process = subprocess.Popen(
-            [LOAD, "publish", "--url", base, "--room", room, "--media", MEDIA, "--layers", "q"],
+            [LOAD, "publish", "--url", base, "--room", room, "--media", MEDIA, "--layers", "q", *flags],
             env={**os.environ, "SHOWRUNNER_PUBLISH_TOKEN": token},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

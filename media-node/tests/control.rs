@@ -333,7 +333,7 @@ async fn each_viewer_of_a_draining_node_is_told_to_reconnect() {
 }
 
 /// What a node is told of a room that is to be left.
-fn leave(leave: bool, revision: u64) -> String {
+fn leave(leave: Option<u32>, revision: u64) -> String {
     let role = json!({ "kind": "origin" });
     json!({ "uid": "u-1", "generation": 1, "revision": revision, "role": role, "leave": leave })
         .to_string()
@@ -342,13 +342,13 @@ fn leave(leave: bool, revision: u64) -> String {
 #[tokio::test]
 async fn clients_of_a_room_are_sent_on_when_the_operator_says_so() {
     let (pod, host) = Pod::on_air().await;
-    let (_, mut viewer) = pod.viewer("[\"reconnect\"]").await;
+    let (session, mut viewer) = pod.viewer("[\"reconnect\"]").await;
     let mut hosts = pod
         .events_of(&host, &grant("sale", "u-1", Role::Host))
         .await;
     assert_eq!(pod.status().await["rooms"][0]["leaving"], false);
     assert_eq!(
-        pod.assign("sale", &leave(true, 1)).await.status,
+        pod.assign("sale", &leave(Some(3600), 1)).await.status,
         StatusCode::OK
     );
     for events in [&mut hosts, &mut viewer] {
@@ -356,14 +356,13 @@ async fn clients_of_a_room_are_sent_on_when_the_operator_says_so() {
         assert!(told.contains("event: reconnect"), "{told}");
     }
     assert_eq!(pod.status().await["rooms"][0]["leaving"], true);
-    // Who comes later, as one does whose stream broke, is told as well; and then it is taken back.
-    let (_, mut late) = pod.viewer("[\"reconnect\"]").await;
-    assert!(
-        late.next()
-            .await
-            .is_some_and(|told| told.contains("event: reconnect"))
-    );
-    let stay = pod.assign("sale", &leave(false, 2)).await;
+    // Whose stream breaks is told again by the next; and nobody new comes in.
+    let watcher = grant("sale", "u-1", Role::Viewer);
+    let mut again = pod.events_of(&session, &watcher).await;
+    let told = again.next().await.expect("an event");
+    assert!(told.contains("event: reconnect"), "{told}");
+    pod.watch(&watcher).await.is_problem(503, "another pod");
+    let stay = pod.assign("sale", &leave(None, 2)).await;
     assert_eq!(stay.status, StatusCode::OK);
     assert_eq!(pod.status().await["rooms"][0]["leaving"], false);
 }
@@ -376,7 +375,7 @@ async fn who_is_sent_on_did_not_leave_the_show() {
     pod.harness
         .until(|node| node.status().rooms[0].viewers == 1)
         .await;
-    pod.assign("sale", &leave(true, 1)).await;
+    pod.assign("sale", &leave(Some(3600), 1)).await;
     let token = grant("sale", "u-1", Role::Viewer);
     let request = pod.request("DELETE", viewer.location()).shows(&token);
     assert_eq!(request.send().await.status, StatusCode::OK);
@@ -384,6 +383,20 @@ async fn who_is_sent_on_did_not_leave_the_show() {
     assert_eq!(
         (&retention["left10"], &retention["left30"]),
         (&json!(0), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn who_does_not_go_on_is_cut_off_in_the_end() {
+    let (pod, host) = Pod::on_air().await;
+    let (viewer, _) = pod.viewer("[]").await;
+    pod.assign("sale", &leave(Some(0), 1)).await;
+    pod.until_gone(&host).await;
+    pod.until_gone(&viewer).await;
+    let still = pod.status().await;
+    assert_eq!(
+        still["rooms"][0]["uid"], "u-1",
+        "the room is the operator's to take away"
     );
 }
 

@@ -82,9 +82,10 @@ pub struct RoomAssignment {
     /// What hosts may send.
     #[serde(default)]
     pub video: VideoRules,
-    /// Whether its clients are to go on to another pod that has the room: those who can be told are. The others stay.
-    #[serde(default)]
-    pub leave: bool,
+    /// That its clients are to go on to another pod that has the room. Those who can be told are; the sessions that are
+    /// left after so many seconds end. None: they stay. Told again, the earlier end counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave: Option<u32>,
     /// Whether a host was on air on another pod a moment ago, and is about to come: viewers who are here before wait
     /// for a few seconds rather than being refused.
     #[serde(default)]
@@ -207,6 +208,9 @@ pub struct PodStatus {
     /// Whether it was told to drain.
     #[serde(default)]
     pub draining: bool,
+    /// Whether it knows what `leave` means in an assignment.
+    #[serde(default)]
+    pub sends_on: bool,
     /// Seconds since it started.
     pub uptime_seconds: u64,
     /// How clients reach it; none: nobody has told it yet, so it is not ready.
@@ -354,7 +358,7 @@ impl RoomStatus {
 }
 
 /// What an edge says of its end of a link, to the pod that it wants to take a room from. The edge is the client: it sends
-/// the connectivity checks (it is controlling, RFC 8445) and begins the DTLS handshake.
+/// the connectivity checks (it is controlling, RFC 8445) and begins the DTLS handshake. Either may end the link by DTLS.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkOffer {
@@ -370,7 +374,10 @@ pub struct LinkAnswer {
     /// Its end.
     #[serde(flatten)]
     pub end: LinkEnd,
-    /// Where its media port can be reached by UDP, the best first.
+    /// Its media port for UDP, at the address that the offer was sent to.
+    pub port: u16,
+    /// Where it can be reached besides, the best first.
+    #[serde(default)]
     pub candidates: Vec<SocketAddr>,
 }
 
@@ -384,6 +391,8 @@ pub struct LinkEnd {
     pub pwd: String,
     /// SHA-256 of its DTLS certificate, as `a=fingerprint` writes it (RFC 8122 §5).
     pub fingerprint: String,
+    /// Tells the process at this end from all others.
+    pub process: String,
 }
 
 /// One simulcast layer on air.

@@ -1,13 +1,13 @@
 /**
- * A cluster in small: a media node as its pods are, the gateway before it, and as much of an API server as the gateway
- * watches. The test is the operator: it tells the node of the room and the API server of both.
+ * A cluster in small: media nodes as its pods are, the gateway before them, and as much of an API server as the gateway
+ * watches. The test is the operator: it tells the nodes of the room and the API server of all.
  */
 
 import { execFileSync } from 'node:child_process';
 import { createHmac, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,24 +26,51 @@ export interface Room {
   watch: 'Token' | 'Anyone';
 }
 
+/** What a pod is told of the room, beside which room it is. */
+export interface Part {
+  /** Later orders have larger ones. */
+  revision?: number;
+  /** Its clients are to go on; in seconds until those who don't are cut off. */
+  leave?: number;
+  /** A host is on the way. */
+  awaitsHost?: boolean;
+}
+
+/** A media node as a pod runs it. */
+class Pod {
+  program!: Program;
+  readonly name: string;
+
+  constructor(
+    readonly index: number,
+    readonly port: number,
+  ) {
+    this.name = `site-${index}`;
+  }
+}
+
 export class Cluster {
   readonly #directory = mkdtempSync(join(tmpdir(), 'showrunner-'));
   readonly #key = generateKeyPairSync('ed25519');
   #api: Server | undefined;
   #apiPort = 0;
-  #node!: Program;
-  #nodePort = 0;
+  readonly #pods: Pod[] = [];
+  /** Which pod is the room's, for the gateway. */
+  #origin = 0;
+  #version = 1;
+  readonly #watches = new Set<ServerResponse>();
   gateway!: Program;
   /** The gateway's public address. */
   url = '';
 
   private constructor(readonly room: Room) {}
 
-  static async start(room: Room): Promise<Cluster> {
+  static async start(room: Room, pods = 1): Promise<Cluster> {
     const cluster = new Cluster(room);
     cluster.#writeFiles();
     cluster.#apiPort = await freePort(IP);
-    await cluster.#startNode();
+    for (let index = 0; index < pods; index += 1) await cluster.#startPod(index);
+    await cluster.assign(0);
     await cluster.startApi();
     await cluster.#startGateway();
     return cluster;
@@ -51,7 +78,7 @@ export class Cluster {
 
   async stop(): Promise<void> {
     await this.gateway.stop();
-    await this.#node.stop();
+    for (const { program } of this.#pods) await program.stop();
     this.stopApi();
     rmSync(this.#directory, { recursive: true });
   }
@@ -72,12 +99,14 @@ export class Cluster {
       const url = new URL(incoming.url ?? '/', 'http://api');
       answer.setHeader('Content-Type', 'application/json');
       if (url.searchParams.has('watch')) {
-        // Nothing changes here, so watches stay silent.
         answer.flushHeaders();
+        // Pods don't change here.
+        if (!url.pathname.endsWith('/pods')) this.#watches.add(answer);
         return;
       }
-      const items = url.pathname.endsWith('/pods') ? [this.#pod()] : [this.#liveRoom()];
-      answer.end(JSON.stringify({ kind: 'List', apiVersion: 'v1', metadata: { resourceVersion: '1' }, items }));
+      const items = url.pathname.endsWith('/pods') ? this.#pods.map((pod) => this.#pod(pod)) : [this.#liveRoom()];
+      const metadata = { resourceVersion: String(this.#version) };
+      answer.end(JSON.stringify({ kind: 'List', apiVersion: 'v1', metadata, items }));
     });
     await once(api.listen(this.#apiPort, IP), 'listening');
     this.#api = api;
@@ -87,6 +116,41 @@ export class Cluster {
   stopApi(): void {
     this.#api?.close();
     this.#api?.closeAllConnections();
+    this.#watches.clear();
+  }
+
+  /** The gateway sends whoever comes to this pod from now on. */
+  route(index: number): void {
+    this.#origin = index;
+    this.#version += 1;
+    const event = { type: 'MODIFIED', object: this.#liveRoom() };
+    for (const watch of this.#watches) watch.write(`${JSON.stringify(event)}\n`);
+  }
+
+  /** Tells a pod of the room, as the operator does. */
+  async assign(index: number, part: Part = {}): Promise<void> {
+    const body = { uid: UID, generation: 1, role: { kind: 'origin' }, ...part };
+    const status = await this.#command(index, 'PUT', `/v1/rooms/${this.room.namespace}/${this.room.name}`, body);
+    if (status !== 201 && status !== 200) throw new Error(`the pod does not take the room: ${status}`);
+  }
+
+  /** Hands the room over from one pod to another, as the operator does. */
+  async handOver(from: number, to: number, revision: number): Promise<void> {
+    await this.assign(to, { revision, awaitsHost: true });
+    this.route(to);
+    await this.assign(from, { revision, leave: 60 });
+  }
+
+  /** Sessions on a pod. */
+  async sessions(index: number): Promise<number> {
+    const { sessions } = JSON.parse(await this.#ask(index, 'GET', '/v1/status')) as { sessions: number };
+    return sessions;
+  }
+
+  pod(index: number): Program {
+    const pod = this.#pods[index];
+    if (!pod) throw new Error(`there is no pod ${index}`);
+    return pod.program;
   }
 
   #path(file: string): string {
@@ -106,19 +170,20 @@ export class Cluster {
     openssl('x509', '-req', '-in', 'tls.csr', '-out', 'tls.crt', ...signed);
   }
 
-  async #startNode(): Promise<void> {
-    this.#nodePort = await freePort(IP);
-    this.#node = new Program(
+  async #startPod(index: number): Promise<void> {
+    const pod = new Pod(index, await freePort(IP));
+    this.#pods.push(pod);
+    pod.program = new Program(
       [
         binary('media-node'),
-        ...['--http', `${IP}:${this.#nodePort}`, '--media-bind', IP, '--public-ip', IP],
+        ...['--http', `${IP}:${pod.port}`, '--media-bind', IP, '--public-ip', IP],
         ...['--media-port', String(await freePort(IP)), '--shards', '1'],
         ...['--control-key-file', this.#path('control-keys')],
         ...['--tls-cert-file', this.#path('tls.crt'), '--tls-key-file', this.#path('tls.key')],
       ],
-      () => this.#assign(),
+      async () => (await this.#command(index, 'GET', '/v1/status')) === 200,
     );
-    await this.#node.start();
+    await pod.program.start();
   }
 
   async #startGateway(): Promise<void> {
@@ -145,8 +210,20 @@ export class Cluster {
     await this.gateway.start();
   }
 
-  /** Tells the node of the room, as the operator does. */
-  async #assign(): Promise<boolean> {
+  async #command(index: number, method: string, path: string, body?: object): Promise<number> {
+    const answer = await this.#call(index, method, path, body);
+    answer.resume();
+    return answer.statusCode ?? 0;
+  }
+
+  async #ask(index: number, method: string, path: string): Promise<string> {
+    let text = '';
+    for await (const part of await this.#call(index, method, path)) text += String(part);
+    return text;
+  }
+
+  /** One request of the operator. */
+  async #call(index: number, method: string, path: string, body?: object): Promise<IncomingMessage> {
     const now = Math.floor(Date.now() / 1000);
     const claims = {
       ...{ iss: 'operator', aud: 'showrunner-pod-control', jti: randomUUID() },
@@ -155,32 +232,30 @@ export class Cluster {
     const credential = jwt({ alg: 'HS256', typ: 'JWT' }, claims, (message) =>
       createHmac('sha256', SECRET).update(message).digest(),
     );
-    const put = request({
-      ...{ host: IP, port: this.#nodePort, servername: POD_NAME, rejectUnauthorized: false, method: 'PUT' },
-      path: `/v1/rooms/${this.room.namespace}/${this.room.name}`,
+    const call = request({
+      ...{ host: IP, port: this.#pods[index]?.port, servername: POD_NAME, rejectUnauthorized: false, method, path },
       headers: { Authorization: `Bearer ${credential}`, 'Content-Type': 'application/json' },
     });
-    put.end(JSON.stringify({ uid: UID, generation: 1, role: { kind: 'origin' } }));
-    const [answer] = (await once(put, 'response')) as [{ statusCode?: number; resume(): void }];
-    answer.resume();
-    return answer.statusCode === 201 || answer.statusCode === 200;
+    call.end(body && JSON.stringify(body));
+    const [answer] = (await once(call, 'response')) as [IncomingMessage];
+    return answer;
   }
 
   #liveRoom(): unknown {
     const { namespace, name, watch } = this.room;
     return {
       ...{ apiVersion: 'showrunner.dev/v1alpha1', kind: 'LiveRoom' },
-      metadata: { namespace, name, uid: UID, resourceVersion: '1' },
+      metadata: { namespace, name, uid: UID, resourceVersion: String(this.#version) },
       spec: { access: { publish: 'Token', watch } },
-      status: { origin: { namespace: 'media', mediaNode: 'site', pod: 'site-0', region: 'here' } },
+      status: { origin: { namespace: 'media', mediaNode: 'site', pod: `site-${this.#origin}`, region: 'here' } },
     };
   }
 
-  #pod(): unknown {
-    const ports = [{ name: 'https', containerPort: this.#nodePort }];
+  #pod({ name, port }: Pod): unknown {
+    const ports = [{ name: 'https', containerPort: port }];
     return {
       ...{ apiVersion: 'v1', kind: 'Pod' },
-      metadata: { namespace: 'media', name: 'site-0', uid: 'p-1', resourceVersion: '1' },
+      metadata: { namespace: 'media', name, uid: `uid-of-${name}`, resourceVersion: '1' },
       spec: { containers: [{ name: 'media-node', ports }] },
       status: { podIP: IP, conditions: [{ type: 'Ready', status: 'True' }] },
     };

@@ -43,6 +43,12 @@ export class Program {
     await this.#end('SIGKILL');
   }
 
+  /** Stops its threads, and leaves all that it has open. */
+  freeze(): Promise<void> {
+    this.#process?.kill('SIGSTOP');
+    return Promise.resolve();
+  }
+
   async stop(): Promise<void> {
     await this.#end('SIGTERM');
   }
@@ -64,6 +70,7 @@ export class Program {
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
     child.kill(signal);
+    child.kill('SIGCONT');
     const patience = setTimeout(() => child.kill('SIGKILL'), 10_000);
     await exited;
     clearTimeout(patience);

@@ -53,6 +53,10 @@ pub struct Publish {
         value_name = "RID"
     )]
     pub layers: Vec<String>,
+    /// Go where a node sends hosts, and come back when theirs dies, as pages do.
+    #[arg(long)]
+    pub stay: bool,
+
     /// Write to this file which frame of which layer was sent when, as `RID,FRAME,UNIX_MS`.
     #[arg(long, value_name = "FILE")]
     pub frame_log: Option<PathBuf>,
@@ -201,6 +205,10 @@ pub struct Viewers {
     /// Whose packets are opened and looked into.
     #[arg(long, value_enum, default_value = "all")]
     pub verify: Verify,
+    /// Go where a node sends them, and come back when theirs dies, as pages do.
+    #[arg(long)]
+    pub stay: bool,
+
     /// Threads that receive; by default, as many as there are cores.
     #[arg(long)]
     pub threads: Option<usize>,
@@ -221,6 +229,7 @@ impl Viewers {
             rooms,
             layers: self.layer.clone(),
             verify: self.verify,
+            stay: self.stay,
         }
     }
 }

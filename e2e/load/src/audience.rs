@@ -5,20 +5,25 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Waker;
 use showrunner_transport::dtls::Identity;
 
 use crate::checker::Depth;
+use crate::screen::Screen;
 use crate::sdp::Wish;
 use crate::shard::{Command, Shard};
 use crate::signalling::Http;
 use crate::socket::ClientSocket;
+use crate::stay::{Moves, Person};
 use crate::viewer::Experience;
 
 /// Threads that talk HTTP: enough for hundreds of joins a second, each of some milliseconds.
 pub const HTTP_THREADS: usize = 16;
+
+/// The stack of a thread that mostly waits for HTTP.
+const STACK: usize = 256 << 10;
 
 /// Of how many viewers one is looked at in full, if only some are.
 const SAMPLE: usize = 10;
@@ -83,6 +88,21 @@ pub struct Habits {
     pub layers: Vec<String>,
     /// Whose packets are looked at in full.
     pub verify: Verify,
+    /// They go where they are sent, and come back when their node dies.
+    pub stay: bool,
+}
+
+/// What those saw who stay.
+#[derive(Clone, Debug, Default)]
+pub struct Stayed {
+    /// Of each, the longest time without a new frame; none: it never saw one.
+    pub gaps: Vec<Option<Duration>>,
+    /// How many have no picture now.
+    pub lost: usize,
+    /// Changes to another session.
+    pub moves: usize,
+    /// Attempts that were refused.
+    pub refusals: usize,
 }
 
 /// Sums over all shards.
@@ -110,6 +130,8 @@ pub struct Audience {
     pub asked: usize,
     switches: usize,
     leaves: usize,
+    stayers: Vec<(JoinHandle<()>, Arc<Screen>)>,
+    moved: Arc<Moves>,
 }
 
 struct Shared {
@@ -120,7 +142,7 @@ struct Shared {
     /// Viewers whose offer was posted, and whose shard doesn't know them yet.
     joining: AtomicUsize,
     /// Nobody joins any more.
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
 }
 
 impl Audience {
@@ -142,7 +164,7 @@ impl Audience {
             jobs: Mutex::new(to_do),
             refused: AtomicUsize::new(0),
             joining: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
+            closed: Arc::default(),
         });
         let shards: io::Result<Vec<Shard>> = (0..threads.max(1))
             .map(|_| Shard::start(Arc::clone(&identity), jobs.clone(), tell.clone()))
@@ -164,6 +186,8 @@ impl Audience {
             asked: 0,
             switches: 0,
             leaves: 0,
+            stayers: Vec::new(),
+            moved: Arc::default(),
         })
     }
 
@@ -185,7 +209,50 @@ impl Audience {
             commands,
             waker,
         };
-        let _ = self.jobs.send(Job::Join(join));
+        if self.habits.stay {
+            self.let_stay(join);
+        } else {
+            let _ = self.jobs.send(Job::Join(join));
+        }
+    }
+
+    /// Each on a thread of its own, which mostly waits.
+    fn let_stay(&mut self, join: Join) {
+        let screen = Arc::new(Screen::default());
+        let person = Person {
+            room: join.room,
+            rid: join.rid,
+            depth: join.depth,
+            http: self.shared.http.clone(),
+            identity: Arc::clone(&self.shared.identity),
+            commands: join.commands,
+            waker: join.waker,
+            screen: Arc::clone(&screen),
+            closed: Arc::clone(&self.shared.closed),
+            moved: Arc::clone(&self.moved),
+        };
+        let staying = thread::Builder::new()
+            .name("stays".into())
+            .stack_size(STACK);
+        match staying.spawn(|| person.watch()) {
+            Ok(thread) => self.stayers.push((thread, screen)),
+            Err(_) => drop(self.shared.refused.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// What those who stay saw.
+    pub fn stayed(&self) -> Stayed {
+        let now = Instant::now();
+        let gaps = self
+            .stayers
+            .iter()
+            .map(|(_, screen)| screen.longest_gap(now));
+        Stayed {
+            gaps: gaps.collect(),
+            lost: self.asked - self.stayers.iter().filter(|(_, s)| s.is_on(now)).count(),
+            moves: self.moved.moves.load(Ordering::Relaxed),
+            refusals: self.moved.refusals.load(Ordering::Relaxed),
+        }
     }
 
     /// Sends away the viewer that has been there longest.
@@ -223,6 +290,10 @@ impl Audience {
         self.shared.closed.store(true, Ordering::SeqCst);
         while self.shared.joining.load(Ordering::SeqCst) > 0 {
             thread::sleep(Duration::from_millis(5));
+        }
+        for (stayer, _) in self.stayers {
+            // Its panic was printed.
+            let _ = stayer.join();
         }
         for shard in self.shards {
             shard.end();
@@ -271,7 +342,7 @@ impl Shared {
                 // The shard ends after the last join.
                 let _ = join
                     .commands
-                    .send(Command::Watch(Box::new(joined), join.depth));
+                    .send(Command::Watch(Box::new(joined), join.depth, None));
                 let _ = join.waker.wake();
                 if let Some(rid) = join.rid {
                     self.choose(&url, &rid, outcomes);
@@ -279,7 +350,7 @@ impl Shared {
             }
             Err(refused) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                let _ = outcomes.send(Outcome::Refused(refused));
+                let _ = outcomes.send(Outcome::Refused(refused.into()));
             }
         }
     }

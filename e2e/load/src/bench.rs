@@ -66,9 +66,13 @@ impl Bench<'_> {
         self.fill(&mut audience, total);
         self.wait(SETTLE);
         let measured = self.measure(&mut audience, idle);
-        let asked = audience.asked;
+        let (asked, stayed) = (audience.asked, audience.stayed());
         let outcomes = audience.close();
-        Ok(Report::new(rooms, asked, &measured?, &outcomes))
+        let mut report = Report::new(rooms, asked, &measured?, &outcomes);
+        if self.viewers.stay {
+            report.count_stayed(&stayed);
+        }
+        Ok(report)
     }
 
     /// Sends viewers to join, and waits for them to be up.

@@ -218,6 +218,11 @@ impl Checker {
         self.first_frame
     }
 
+    /// Frames that could be decoded so far.
+    pub fn frames(&self) -> u64 {
+        self.findings.frames
+    }
+
     /// What was found so far.
     pub fn findings(&self) -> Findings {
         let late = self.loss.counters().missing;

@@ -28,12 +28,14 @@ pub struct Hosts {
     shared: Arc<Shared>,
     waker: Waker,
     thread: JoinHandle<Vec<Publisher>>,
+    sessions: Vec<String>,
 }
 
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
     on_air: AtomicUsize,
+    is_silent: AtomicBool,
     failure: Mutex<Option<String>>,
 }
 
@@ -77,11 +79,12 @@ impl Hosts {
             .name("hosts".into())
             .spawn(|| host_loop.run())
             .map_err(failed)?;
-        let hosts = Self {
+        let mut hosts = Self {
             http,
             shared,
             waker,
             thread,
+            sessions: Vec::new(),
         };
         match hosts.go_on_air(rooms, Wish::Publish(&sources), &identity, &joins, stop) {
             Ok(()) => Ok(hosts),
@@ -92,8 +95,13 @@ impl Hosts {
         }
     }
 
+    /// The sessions' URLs.
+    pub fn sessions(&self) -> &[String] {
+        &self.sessions
+    }
+
     fn go_on_air(
-        &self,
+        &mut self,
         rooms: &[String],
         wish: Wish<'_>,
         identity: &Identity,
@@ -102,6 +110,7 @@ impl Hosts {
     ) -> Result<(), String> {
         for room in rooms {
             let joined = self.http.join(wish, room, identity)?;
+            self.sessions.push(joined.url.clone());
             // The thread only ends when it is told to.
             let _ = joins.send(joined);
             let _ = self.waker.wake();
@@ -116,6 +125,11 @@ impl Hosts {
             thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// Whether one of them hears nothing from its node.
+    pub fn is_silent(&self) -> bool {
+        self.shared.is_silent.load(Ordering::Relaxed)
     }
 
     /// Why a host has ended before its time, if one has.
@@ -197,6 +211,8 @@ impl Loop {
             }
             let on_air = self.publishers.iter().filter(|p| p.is_on_air()).count();
             self.shared.on_air.store(on_air, Ordering::Relaxed);
+            let is_silent = self.publishers.iter().any(|p| p.is_silent(now));
+            self.shared.is_silent.store(is_silent, Ordering::Relaxed);
         }
         self.publishers
     }

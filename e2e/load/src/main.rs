@@ -15,6 +15,7 @@ use showrunner_load::frame_log::FrameLog;
 use showrunner_load::hosts::Hosts;
 use showrunner_load::report::{Report, say};
 use showrunner_load::signalling::Http;
+use showrunner_load::stay;
 use showrunner_transport::dtls::Identity;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -71,6 +72,9 @@ fn on_air(publish: &Publish, stop: &AtomicBool) -> Result<(), String> {
         .transpose()
         .map_err(|e| format!("can't write the frame log: {e}"))?;
     let log = log.unwrap_or_default();
+    if publish.stay {
+        return stay::host(http, &publish.room, &program, &identity()?, stop);
+    }
     let hosts = Hosts::start(http, &publish.room, program, identity()?, log, stop)?;
     say(format_args!("on air: {}", publish.room.join(", ")));
     let began = Instant::now();

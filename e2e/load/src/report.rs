@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::audience::{Outcome, Sums};
+use crate::audience::{Outcome, Stayed, Sums};
 use crate::checker::Findings;
 use crate::proc::{self, Usage};
 use crate::viewer::Experience;
@@ -107,6 +107,27 @@ pub struct Report {
     pub rss_kib_per_viewer: Option<f64>,
     /// How fast it grew while the viewers watched.
     pub rss_kib_per_minute: Option<f64>,
+    /// Of those who stay: changes to another session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moves: Option<usize>,
+    /// Attempts of theirs that were refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusals: Option<usize>,
+    /// How many of them have no picture at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<usize>,
+    /// Of each of them the longest time without a new frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap_ms_p50: Option<f64>,
+    /// See above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap_ms_p95: Option<f64>,
+    /// See above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap_ms_p99: Option<f64>,
+    /// See above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap_ms_max: Option<f64>,
     /// Why viewers failed: the first few different reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
@@ -173,6 +194,20 @@ impl Report {
         self.frames_undecodable = findings.undecodable;
         self.time_reversals = findings.time_reversals;
         self.picture_id_gaps = findings.picture_gaps;
+    }
+
+    /// Adds what those saw who stay. A session that they left for another, or that died, is none of a failure.
+    pub fn count_stayed(&mut self, stayed: &Stayed) {
+        let mut gaps: Vec<Duration> = stayed.gaps.iter().copied().flatten().collect();
+        self.moves = Some(stayed.moves);
+        self.refusals = Some(stayed.refusals);
+        self.lost = Some(stayed.lost);
+        self.gap_ms_p50 = percentile_ms(&mut gaps, 50);
+        self.gap_ms_p95 = percentile_ms(&mut gaps, 95);
+        self.gap_ms_p99 = percentile_ms(&mut gaps, 99);
+        self.gap_ms_max = percentile_ms(&mut gaps, 100);
+        self.failed = stayed.lost;
+        self.reasons.clear();
     }
 
     fn count_viewer(&mut self, experience: &Experience) {
@@ -325,6 +360,18 @@ impl Report {
                 "lip sync",
                 format!("at most {skew:.1} ms apart for 99 % of viewers"),
             ));
+        }
+        if let (Some(moves), Some(refusals), Some(lost)) = (self.moves, self.refusals, self.lost) {
+            let gaps = [
+                ("p50", self.gap_ms_p50),
+                ("p95", self.gap_ms_p95),
+                ("p99", self.gap_ms_p99),
+                ("max", self.gap_ms_max),
+            ];
+            let text = format!(
+                "{moves} moves, {refusals} refusals, {lost} lost; longest without a frame: "
+            );
+            rows.push(("stayed", text + &times(&gaps)));
         }
         rows.push(("our load", format!("{:.2} cores", self.load_cpu_cores)));
         if let Some(cores) = self.node_cpu_cores {

@@ -13,6 +13,7 @@ use slab::Slab;
 
 use crate::audience::{Job, Outcome};
 use crate::checker::Depth;
+use crate::screen::{Said, Spectator};
 use crate::signalling::Joined;
 use crate::socket::{Buffers, ClientSocket};
 use crate::viewer::Viewer;
@@ -28,8 +29,10 @@ const GATHER: Duration = Duration::from_millis(1);
 
 /// What a shard is told to do.
 pub enum Command {
-    /// Receive what this session brings.
-    Watch(Box<Joined>, Depth),
+    /// Receive what this session brings; of somebody who stays, with who looks at it for them.
+    Watch(Box<Joined>, Depth, Option<Box<Spectator>>),
+    /// The viewer with this session leaves.
+    Leave(String),
     /// The viewer that has been there longest leaves.
     LeaveOne,
     /// Another viewer's turn to choose this layer.
@@ -197,7 +200,15 @@ impl Loop {
     fn obey(&mut self, command: Command) {
         let now = Instant::now();
         match command {
-            Command::Watch(joined, depth) => self.add(now, *joined, depth),
+            Command::Watch(joined, depth, spectator) => {
+                self.add(now, *joined, depth, spectator);
+            }
+            Command::Leave(url) => {
+                let found = self.viewers.iter().find(|(_, v)| v.url() == url);
+                if let Some(at) = found.map(|(at, _)| at) {
+                    self.remove(at, now);
+                }
+            }
             Command::LeaveOne => {
                 let oldest = self
                     .viewers
@@ -225,16 +236,25 @@ impl Loop {
         }
     }
 
-    fn add(&mut self, now: Instant, joined: Joined, depth: Depth) {
+    fn add(
+        &mut self,
+        now: Instant,
+        joined: Joined,
+        depth: Depth,
+        spectator: Option<Box<Spectator>>,
+    ) {
         let entry = self.viewers.vacant_entry();
         let token = Token(entry.key());
         match ClientSocket::connect(&joined.answer.candidates, self.poll.registry(), token) {
             Ok(socket) => {
-                let viewer = entry.insert(Viewer::new(joined, socket, depth));
+                let viewer = entry.insert(Viewer::new(joined, socket, depth, spectator));
                 viewer.on_time(now);
                 self.totals.present.fetch_add(1, Ordering::Relaxed);
             }
             Err(e) => {
+                if let Some(spectator) = spectator {
+                    spectator.say(Said::Over);
+                }
                 let refused = format!("can't open a socket to the node: {e}");
                 let _ = self.outcomes.send(Outcome::Refused(refused));
                 let _ = self.jobs.send(Job::Leave {

@@ -1,5 +1,6 @@
 //! WHIP and WHEP over HTTP.
 
+use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use showrunner_transport::IceCredentials;
@@ -24,6 +25,44 @@ pub struct Joined {
     /// The session's URL, to end it.
     pub url: String,
 }
+
+/// Somebody was not let in.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Why.
+    pub reason: String,
+    /// When to come back, if the node said so.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Refused {
+        Refused {
+            reason,
+            retry_after: None,
+        }
+    }
+}
+
+impl From<Refused> for String {
+    fn from(refused: Refused) -> String {
+        refused.reason
+    }
+}
+
+/// What a node says of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum There {
+    /// It is there.
+    Yes,
+    /// It is over.
+    No,
+    /// Nothing of use.
+    Unknown,
+}
+
+/// How long a node may take to say whether a session is there, as for pages.
+const ANSWER: Duration = Duration::from_millis(500);
 
 /// Talks HTTP to one node, in one role.
 #[derive(Clone)]
@@ -53,7 +92,7 @@ impl Http {
     ///
     /// # Errors
     /// What the node answered.
-    pub fn join(&self, wish: Wish<'_>, room: &str, identity: &Identity) -> Result<Joined, String> {
+    pub fn join(&self, wish: Wish<'_>, room: &str, identity: &Identity) -> Result<Joined, Refused> {
         let ice = IceCredentials::generate();
         let offer = sdp::offer(wish, &ice, identity.fingerprint());
         let protocol = if matches!(wish, Wish::Watch) {
@@ -72,7 +111,12 @@ impl Http {
             .read_to_string()
             .map_err(|e| format!("{url}: {e}"))?;
         if response.status() != 201 {
-            return Err(format!("{url}: {} {}", response.status(), text.trim()));
+            let retry_after = response.headers().get("retry-after");
+            let seconds = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+            return Err(Refused {
+                reason: format!("{url}: {} {}", response.status(), text.trim()),
+                retry_after: seconds.map(Duration::from_secs),
+            });
         }
         let location = response
             .headers()
@@ -81,7 +125,7 @@ impl Http {
         let session = match location {
             Some(path) if path.starts_with('/') => format!("{}{path}", self.base),
             Some(full) => full.to_owned(),
-            None => return Err(format!("{url}: the answer has no Location")),
+            None => return Err(format!("{url}: the answer has no Location").into()),
         };
         Ok(Joined {
             since,
@@ -107,6 +151,51 @@ impl Http {
             return Ok(());
         }
         Err(format!("{url}: {} {}", response.status(), text.trim()))
+    }
+
+    /// Whether a session is still there.
+    pub fn ask(&self, session: &str) -> There {
+        let request = self.agent.get(session).config();
+        let mut request = request.timeout_global(Some(ANSWER)).build();
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        match request.call() {
+            Ok(answer) if matches!(answer.status().as_u16(), 404 | 410) => There::No,
+            Ok(answer) if answer.status().as_u16() < 500 => There::Yes,
+            Ok(_) | Err(_) => There::Unknown,
+        }
+    }
+
+    /// The lines of a session's event stream, of the event types in a JSON array, until it ends; none if there is no
+    /// such stream.
+    pub fn events(
+        &self,
+        session: &str,
+        types: &str,
+    ) -> Option<impl Iterator<Item = String> + use<>> {
+        let url = format!("{session}/events");
+        let request = self
+            .authorized(self.agent.post(&url))
+            .content_type("application/json");
+        let made = request.send(types).ok()?;
+        let location = made.headers().get("location")?.to_str().ok()?;
+        let stream = format!("{}{location}", self.base);
+        let mut request = self
+            .agent
+            .get(&stream)
+            .config()
+            .timeout_global(None)
+            .build();
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = request
+            .call()
+            .ok()
+            .filter(|answer| answer.status() == 200)?;
+        let lines = BufReader::new(answer.into_body().into_reader()).lines();
+        Some(lines.map_while(Result::ok))
     }
 
     /// Ends a session. One that has ended by itself is as good.

@@ -12,6 +12,7 @@ use showrunner_transport::dtls::Identity;
 use showrunner_transport::srtp::{MAX_OVERHEAD, Receiver, SrtpError, StreamState};
 
 use crate::checker::{Checker, Depth, Findings, Seen};
+use crate::screen::{Said, Spectator};
 use crate::sdp::{self, codec_of};
 use crate::session::Session;
 use crate::signalling::Joined;
@@ -208,6 +209,7 @@ pub struct Viewer {
     last_pli: Option<Instant>,
     /// Sum and count of what sound was behind the picture, in seconds.
     skews: (f64, u32),
+    spectator: Option<Box<Spectator>>,
 }
 
 /// What a viewer lived through.
@@ -243,7 +245,12 @@ impl Experience {
 
 impl Viewer {
     /// A viewer that was let in.
-    pub fn new(joined: Joined, socket: ClientSocket, depth: Depth) -> Self {
+    pub fn new(
+        joined: Joined,
+        socket: ClientSocket,
+        depth: Depth,
+        spectator: Option<Box<Spectator>>,
+    ) -> Self {
         let answer = joined.answer;
         let kinds = [Kind::Audio, Kind::Video];
         let streams = kinds
@@ -261,6 +268,7 @@ impl Viewer {
             next_report: None,
             last_pli: None,
             skews: (0.0, 0),
+            spectator,
         }
     }
 
@@ -299,6 +307,7 @@ impl Viewer {
             bytes,
             unauthentic,
             arrivals,
+            spectator,
             ..
         } = self;
         socket.receive(buffers, |arrival, datagram| {
@@ -326,10 +335,17 @@ impl Viewer {
                 return;
             };
             arrivals.record(&header, datagram, arrival);
+            let frames = stream.checker.frames();
             match stream.on_packet(now, &header, datagram, &srtp.receiver) {
                 Ok(()) => {}
                 Err(SrtpError::Replay) => stream.checker.on_replay(),
                 Err(_) => *unauthentic += 1,
+            }
+            if let Some(spectator) = spectator
+                && stream.kind == Kind::Video
+                && stream.checker.frames() > frames
+            {
+                spectator.on_frame(now);
             }
         });
         self.on_time(now);
@@ -337,6 +353,9 @@ impl Viewer {
 
     /// Does what is due by the clock; call it some times a second.
     pub fn on_time(&mut self, now: Instant) {
+        if let Some(spectator) = &mut self.spectator {
+            spectator.on_time(now);
+        }
         let socket = &self.socket;
         self.session
             .poll(now, |datagram| socket.send(datagram, None));
@@ -401,6 +420,9 @@ impl Viewer {
     /// Ends the viewer: its session's URL, its socket (to be kept open until the node knows), and
     /// what it lived through.
     pub fn leave(self, now: Instant) -> (String, ClientSocket, Experience) {
+        if let Some(spectator) = &self.spectator {
+            spectator.say(Said::Over);
+        }
         let mut findings = Findings::default();
         for stream in &self.streams {
             findings.add(&stream.checker.findings());

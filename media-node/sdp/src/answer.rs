@@ -6,7 +6,7 @@ use showrunner_rtp::codec::Codec;
 
 use crate::codec::Feedback;
 use crate::negotiate::name;
-use crate::offer::Section;
+use crate::offer::{MIXED, Section};
 use crate::{
     Candidate, DtlsRole, ExtensionIds, IceParameters, NegotiatedCodec, Offer, Publishing,
     RecvTrack, SendTrack, Watching,
@@ -99,7 +99,7 @@ impl Answer {
         for section in &offer.sections {
             match find(&section.mid) {
                 Some(track) => {
-                    self.transport(section, track, local, candidates);
+                    self.transport(section, track, local, candidates, offer.mixed_extensions);
                     self.media(section, track);
                     // The others are bundled with the first.
                     candidates = &[];
@@ -131,7 +131,9 @@ impl Answer {
             self.line(format_args!("a=group:BUNDLE {}", bundled.join(" ")));
         }
         self.line(format_args!("a=ice-lite"));
-        self.line(format_args!("a=extmap-allow-mixed"));
+        if offer.mixed_extensions {
+            self.line(format_args!("a={MIXED}"));
+        }
         self.line(format_args!("a=msid-semantic: WMS *"));
     }
 
@@ -142,6 +144,7 @@ impl Answer {
         track: Track<'_>,
         local: &Local,
         candidates: &[Candidate],
+        is_mixed: bool,
     ) {
         let payload_types = track.codecs().iter().flat_map(|c| {
             let own = Some(c.payload_type);
@@ -181,6 +184,9 @@ impl Answer {
         self.line(format_args!("a=rtcp-mux-only"));
         if section.rtcp_rsize {
             self.line(format_args!("a=rtcp-rsize"));
+        }
+        if section.mixed_extensions && !is_mixed {
+            self.line(format_args!("a={MIXED}"));
         }
         if section.receiver_rtt {
             self.line(format_args!("a=rtcp-xr:rcvr-rtt=all"));

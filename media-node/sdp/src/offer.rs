@@ -20,6 +20,8 @@ pub(crate) const MAX_BYTES: usize = 64 * 1024;
 pub(crate) const MAX_SECTIONS: usize = 16;
 /// Most simulcast layers that are taken.
 pub(crate) const MAX_RIDS: usize = 4;
+/// RFC 8285 §6.
+pub(crate) const MIXED: &str = "extmap-allow-mixed";
 /// Longest a=mid.
 const MAX_MID: usize = 64;
 
@@ -34,6 +36,8 @@ pub struct Offer {
     pub(crate) sections: Vec<Section>,
     /// Mids of the first BUNDLE group, in its order.
     pub(crate) bundle: Vec<String>,
+    /// Extensions of both forms may stand in one packet, for all m-sections (RFC 8285 §6).
+    pub(crate) mixed_extensions: bool,
     pub(crate) remote: Remote,
 }
 
@@ -53,6 +57,8 @@ pub(crate) struct Section {
     pub(crate) receiver_rtt: bool,
     pub(crate) codecs: Vec<OfferedCodec>,
     pub(crate) extensions: ExtensionIds,
+    /// Extensions of both forms may stand in one stream (RFC 8285 §6), by this section or the session.
+    pub(crate) mixed_extensions: bool,
     /// RIDs to be sent, in the order of `a=simulcast`.
     pub(crate) rids: Vec<String>,
 }
@@ -109,6 +115,7 @@ impl Offer {
         Ok(Offer {
             sections,
             bundle,
+            mixed_extensions: session.has(MIXED),
             remote,
         })
     }
@@ -163,6 +170,7 @@ impl Section {
                 .any(|format| format == "rcvr-rtt=all"),
             codecs: offered_codecs(&name.formats, own),
             extensions,
+            mixed_extensions: own.has(MIXED) || session.has(MIXED),
             rids: read_rids(own)?,
         })
     }

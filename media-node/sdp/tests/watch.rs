@@ -235,6 +235,24 @@ fn header_extensions_that_the_node_could_not_write_are_left_out() {
 }
 
 #[test]
+fn dependency_descriptors_are_sent_to_those_who_take_extensions_of_both_forms() {
+    const EXTMAP: &str = "a=extmap:12 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+    let offered = bent(CHROMIUM_WHEP, "a=mid:1", &format!("a=mid:1\r\n{EXTMAP}"));
+    let on_air = program(Codec::Av1, "");
+    let (watching, answer) = watch(&offered, &on_air);
+    let video = watching.video.expect("video");
+    assert_eq!(video.extensions.dependency_descriptor, Some(12));
+    assert!(section(&answer, "video").contains(&EXTMAP));
+    assert!(answer.contains("\r\na=extmap-allow-mixed\r\n"));
+
+    let one_form = bent(&offered, "a=extmap-allow-mixed", "a=x-other");
+    let (watching, answer) = watch(&one_form, &on_air);
+    let video = watching.video.expect("video");
+    assert_eq!(video.extensions.dependency_descriptor, None);
+    assert!(!answer.contains("extmap-allow-mixed"));
+}
+
+#[test]
 fn the_node_is_the_dtls_client_of_viewers_unless_they_are() {
     for (offered, role, answered) in [
         ("actpass", DtlsRole::Client, "active"),

@@ -5,12 +5,16 @@
 //! the sequence number and timestamp that one viewer expects next, [`writer`] makes the bytes.
 
 pub mod allocation;
+#[cfg(test)]
+mod behind;
 pub mod deadline;
 pub mod forwarder;
 pub mod hiding;
 pub mod ingest;
 pub mod keyframes;
 pub mod layer;
+pub mod link;
+pub mod notes;
 pub mod pacer;
 pub mod packet;
 pub mod playout;

@@ -145,7 +145,7 @@ mod tests {
             title: Title::default(),
             role: PodRole::Origin,
             limits: RoomLimits::default(),
-            leave: false,
+            leave: None,
             awaits_host: false,
             video: VideoRules::default(),
         }

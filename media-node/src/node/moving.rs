@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Node;
-use super::session::RoomEvent;
+use super::session::{EndReason, RoomEvent};
 use super::state::State;
 use crate::room::RoomName;
 
@@ -23,13 +23,44 @@ const HOST_PATIENCE: Duration = Duration::from_secs(3);
 /// … at most so long after the node was told of the room.
 const HOST_EXPECTED: Duration = Duration::from_secs(10);
 
+/// When the clients of a room go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    /// Until then all are told.
+    told: Instant,
+    /// Who is left then is cut off; none: nobody, but for the end of the node's drain.
+    ends: Option<Instant>,
+}
+
 impl Node {
     /// Does for a room what its assignment says of leaving.
-    pub(super) fn heed(&self, state: &mut State, name: &RoomName, leave: bool) {
-        if leave {
-            self.send_on(state, name);
-        } else if !self.is_draining() {
-            state.leaving.remove(name);
+    pub(super) fn heed(&self, state: &mut State, name: &RoomName, leave: Option<u32>) {
+        match leave {
+            Some(seconds) => {
+                self.send_on(state, name);
+                let ends = Instant::now() + Duration::from_secs(seconds.into());
+                if let Some(leaving) = state.leaving.get_mut(name) {
+                    leaving.ends = Some(leaving.ends.map_or(ends, |known| known.min(ends)));
+                }
+            }
+            None if self.is_draining() => {}
+            None => drop(state.leaving.remove(name)),
+        }
+    }
+
+    /// Cuts off those whose time is over.
+    pub(super) fn end_left(&self, state: &State) {
+        let now = Instant::now();
+        let is_over = |room: &RoomName| {
+            let leaving = state.leaving.get(room);
+            leaving
+                .and_then(|leaving| leaving.ends)
+                .is_some_and(|ends| ends <= now)
+        };
+        let left = state.sessions.values().filter(|s| is_over(&s.who.room));
+        let left: Vec<_> = left.map(|s| (s.number, s.shard)).collect();
+        if !left.is_empty() {
+            tokio::spawn(self.clone().end_all(left, EndReason::Shutdown));
         }
     }
 
@@ -64,11 +95,13 @@ impl Node {
             .borrow()
             .map(|until| until - Instant::now());
         let spread = left.map_or(spread, |left| spread.min(left / 2));
-        let until = Instant::now() + spread;
-        state.leaving.insert(name.clone(), until);
+        let told = Instant::now() + spread;
+        state
+            .leaving
+            .insert(name.clone(), Leaving { told, ends: None });
         tracing::info!(room = %name, seconds = spread.as_secs_f32(), "the clients of a room are sent on");
         if let Some(room) = state.rooms.get(name) {
-            room.tell(reconnect(until));
+            room.tell(reconnect(told));
         }
     }
 
@@ -78,7 +111,7 @@ impl Node {
         let Some((mut came, until)) = self.expected(name) else {
             return;
         };
-        let here = async { while !self.has_host(name) && came.changed().await.is_ok() {} };
+        let here = async { while !self.is_on_air(name) && came.changed().await.is_ok() {} };
         // If it does not come, the join is refused as any other.
         let _ = timeout_at(until, here).await;
     }
@@ -90,24 +123,26 @@ impl Node {
         (now < over).then(|| (state.came.subscribe(), over.min(now + HOST_PATIENCE)))
     }
 
-    fn has_host(&self, name: &RoomName) -> bool {
+    fn is_on_air(&self, name: &RoomName) -> bool {
         let state = self.state();
         let room = state.rooms.get(name);
-        room.is_some_and(|room| room.host.is_some())
+        room.is_some_and(|room| room.on_air().is_some())
     }
 }
 
 impl State {
     /// What clients of a room are told who come, or come back, while it is left.
     pub(super) fn reconnect(&self, name: &RoomName) -> Option<RoomEvent> {
-        self.leaving.get(name).map(|until| reconnect(*until))
+        self.leaving
+            .get(name)
+            .map(|leaving| reconnect(leaving.told))
     }
 }
 
 /// To whom they came from, who knows where else the room is.
-fn reconnect(until: Instant) -> RoomEvent {
+fn reconnect(told: Instant) -> RoomEvent {
     RoomEvent::Reconnect {
         url: None,
-        within: until - Instant::now(),
+        within: told - Instant::now(),
     }
 }

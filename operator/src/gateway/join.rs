@@ -85,8 +85,13 @@ impl Join<'_> {
             };
             tried.insert(address);
             self.gateway.view().note(|view| view.sent_to(&pod));
-            match self.gateway.call(&pod, address, &self.request).await {
-                Err(CallError::Unreachable(_)) => {}
+            let answer = tokio::select! {
+                answer = self.gateway.call(&pod, address, &self.request) => answer,
+                // Whatever it did with the offer: the room is on another pod, and nobody comes to this one.
+                () = self.moved_off(address) => continue,
+            };
+            match answer {
+                Err(CallError::Refused(_) | CallError::Unreachable(_)) => {}
                 Err(CallError::Silent) => return Attempt::Silent,
                 // It restarted and has not been told of its rooms yet.
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {
@@ -102,19 +107,37 @@ impl Join<'_> {
         }
     }
 
+    /// Waits until a pod is none of the room's any more: one that hangs is left as soon as that is known.
+    async fn moved_off(&self, address: SocketAddr) {
+        let mut changes = self.gateway.view().changes();
+        loop {
+            // With none at all it is better to wait for this one.
+            let candidates = self.candidates().unwrap_or_default();
+            if !candidates.is_empty() && candidates.iter().all(|c| c.address != address) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// The best pod that was not tried, by what is known now, and whether it is the last.
     fn next(&self, tried: &HashSet<SocketAddr>) -> Result<Option<(Candidate, bool)>, Problem> {
-        let Endpoint { protocol, room } = self.endpoint;
-        let room = self.gateway.room(room)?;
-        let view = self.gateway.view();
-        let candidates = view
-            .read(|view| view.candidates(&room, *protocol, self.region))
-            .map_err(|reason| Problem::unavailable(reason.to_string(), RETRY_SOON))?;
-        let mut untried = candidates
+        let mut untried = self
+            .candidates()?
             .into_iter()
             .filter(|c| !tried.contains(&c.address));
         let best = untried.next();
         Ok(best.map(|best| (best, untried.next().is_none())))
+    }
+
+    fn candidates(&self) -> Result<Vec<Candidate>, Problem> {
+        let Endpoint { protocol, room } = self.endpoint;
+        let room = self.gateway.room(room)?;
+        let view = self.gateway.view();
+        view.read(|view| view.candidates(&room, *protocol, self.region))
+            .map_err(|reason| Problem::unavailable(reason.to_string(), RETRY_SOON))
     }
 }
 

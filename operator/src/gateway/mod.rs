@@ -206,7 +206,7 @@ impl Gateway {
         if let Err(error) = &answer {
             tracing::warn!(%pod, %address, "a pod does not answer: {error}");
             self.metrics().pod_failed(match error {
-                CallError::Unreachable(_) => "unreachable",
+                CallError::Refused(_) | CallError::Unreachable(_) => "unreachable",
                 CallError::Silent => "silent",
             });
         }

@@ -21,7 +21,7 @@ pub(super) async fn forward(
     request: PodRequest,
 ) -> Result<Response, Problem> {
     let mut answer = call(gateway, session, &request).await?;
-    if let Err(CallError::Unreachable(_)) = answer {
+    if let Err(CallError::Refused(_) | CallError::Unreachable(_)) = answer {
         tokio::time::sleep(REST).await;
         gateway.metrics().retried();
         answer = call(gateway, session, &request).await?;
@@ -32,7 +32,7 @@ pub(super) async fn forward(
     };
     match answer {
         Ok(answer) => forward::answer(gateway, &source, answer).await,
-        Err(CallError::Unreachable(_)) => Err(Problem::unavailable(
+        Err(CallError::Refused(_) | CallError::Unreachable(_)) => Err(Problem::unavailable(
             "the session's media pod can't be reached",
             RETRY_SOON,
         )),

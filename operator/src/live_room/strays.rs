@@ -15,18 +15,17 @@ pub enum Known {
     Here,
 }
 
-/// The rooms that a pod is to end. Those that went elsewhere from a pod that is to go stay as long as somebody is in
-/// them: the pod has sent its viewers on, and they follow in their own time.
+/// The rooms that a pod is to end. Those that went elsewhere stay as long as somebody is in them: the pod sends its
+/// clients on, and they follow in their own time.
 pub fn strays<'a>(
     rooms: impl Iterator<Item = &'a RoomStatus>,
-    is_leaving: bool,
     known: impl Fn(&RoomName, &RoomUid) -> Known,
 ) -> Vec<(RoomName, RoomUid)> {
     let stray = |room: &&RoomStatus| {
         let uid = room.uid.as_ref()?;
         let is_stray = match known(&room.name, uid) {
             Known::Gone => true,
-            Known::Elsewhere => !is_leaving || room.publishers + room.viewers == 0,
+            Known::Elsewhere => room.publishers == 0 && room.viewers == 0,
             Known::Here => false,
         };
         is_stray.then(|| (room.name.clone(), uid.clone()))
@@ -45,27 +44,21 @@ mod tests {
             viewers,
             ..RoomStatus::of(RoomName::new("shop", "sale").unwrap())
         };
-        for (known, is_leaving, viewers, expected) in [
-            (Known::Gone, false, 5, true),
-            (Known::Gone, true, 5, true),
-            (Known::Elsewhere, false, 5, true),
-            (Known::Elsewhere, true, 5, false),
-            (Known::Elsewhere, true, 0, true),
-            (Known::Here, false, 0, false),
+        for (known, viewers, expected) in [
+            (Known::Gone, 5, true),
+            (Known::Elsewhere, 5, false),
+            (Known::Elsewhere, 0, true),
+            (Known::Here, 0, false),
         ] {
-            let found = strays([room(viewers)].iter(), is_leaving, |_, _| known);
-            assert_eq!(
-                !found.is_empty(),
-                expected,
-                "{known:?} {is_leaving} {viewers}"
-            );
+            let found = strays([room(viewers)].iter(), |_, _| known);
+            assert_eq!(!found.is_empty(), expected, "{known:?} {viewers}");
         }
         let any = RoomStatus {
             uid: None,
             ..room(0)
         };
         assert!(
-            strays([any].iter(), false, |_, _| Known::Gone).is_empty(),
+            strays([any].iter(), |_, _| Known::Gone).is_empty(),
             "of a pod that takes any room"
         );
     }

@@ -28,15 +28,7 @@ pub fn pod(
     machine: Option<&Node>,
     now: Instant,
 ) -> Option<desired::Pod> {
-    // One on a machine that is to go is replaced like one of an older template: another first, then its drain.
-    let template = if machine.is_some_and(|machine| is_to_go(machine, pod)) {
-        String::new()
-    } else {
-        pod.annotations()
-            .get(annotation::TEMPLATE)
-            .cloned()
-            .unwrap_or_default()
-    };
+    let template = template_of(pod, machine).unwrap_or_default().to_owned();
     let created = pod
         .creation_timestamp()
         .map_or(0, |time| time.0.as_second());
@@ -50,6 +42,23 @@ pub fn pod(
             u32::try_from(sight.rooms.len()).unwrap_or(u32::MAX)
         }),
     })
+}
+
+/// What a pod was made from. One on a machine that is to go is replaced like one of an older template: another first,
+/// then its drain.
+fn template_of<'a>(pod: &'a Pod, machine: Option<&Node>) -> Option<&'a str> {
+    if machine.is_some_and(|machine| is_to_go(machine, pod)) {
+        return None;
+    }
+    pod.annotations()
+        .get(annotation::TEMPLATE)
+        .map(String::as_str)
+}
+
+/// Whether a pod is to stay: made from this template, and on a machine that isn't to go.
+#[must_use]
+pub fn is_current(pod: &Pod, machine: Option<&Node>, template: &str) -> bool {
+    template_of(pod, machine) == Some(template)
 }
 
 fn stage(pod: &Pod, sight: Option<&Sight>) -> Stage {

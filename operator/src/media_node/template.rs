@@ -15,6 +15,7 @@ use showrunner_crds::MediaNode;
 use showrunner_crds::media_node::{ImagePullPolicy, Mode};
 
 use crate::cluster::names::{MANAGER, POD_HTTPS, POD_HTTPS_PORT, PODS_SECRET, annotation, label};
+use crate::keys::material::CA_CERTIFICATE;
 
 /// The user that media-node runs as: `nonroot`, as most images have it.
 const USER: i64 = 65532;
@@ -169,9 +170,10 @@ fn container(site: &MediaNode, defaults: &PodDefaults) -> Container {
         args: Some(arguments(site, defaults)),
         ports: Some(ports(site)),
         resources: template.resources.clone(),
-        readiness_probe: Some(probe("/readyz", 1, 3)),
-        liveness_probe: Some(probe("/healthz", 10, 3)),
-        startup_probe: Some(probe("/healthz", 1, 60)),
+        // A pod that hangs is to be known within two seconds: its rooms go elsewhere then.
+        readiness_probe: Some(probe("/readyz", 1, 1, 1)),
+        liveness_probe: Some(probe("/healthz", 10, 2, 3)),
+        startup_probe: Some(probe("/healthz", 1, 2, 60)),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
@@ -210,6 +212,7 @@ fn arguments(site: &MediaNode, defaults: &PodDefaults) -> Vec<String> {
         ("--tls-cert-file", format!("{KEYS_DIR}/tls.crt")),
         ("--tls-key-file", format!("{KEYS_DIR}/tls.key")),
         ("--control-key-file", format!("{KEYS_DIR}/control-keys")),
+        ("--control-ca-file", format!("{KEYS_DIR}/{CA_CERTIFICATE}")),
         ("--media-port", reach.media_port.to_string()),
         ("--shards", reach.shards.to_string()),
         ("--max-sessions", sessions.to_string()),
@@ -249,7 +252,7 @@ pub(super) fn media_ports(first: u16, shards: u16) -> impl Iterator<Item = (u16,
     (0..shards).map(move |shard| (shard, first.saturating_add(shard)))
 }
 
-fn probe(path: &str, period: i32, failures: i32) -> Probe {
+fn probe(path: &str, period: i32, timeout: i32, failures: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
@@ -258,7 +261,7 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
             ..HTTPGetAction::default()
         }),
         period_seconds: Some(period),
-        timeout_seconds: Some(2),
+        timeout_seconds: Some(timeout),
         failure_threshold: Some(failures),
         ..Probe::default()
     }

@@ -20,10 +20,14 @@ use showrunner_protocol::token::{CREDENTIAL_SECONDS, Caller};
 use crate::clock::now;
 use crate::keys::{Keyring, Keys};
 use crate::metrics::Metrics;
-use crate::pod_client::{PodRequest, Pods};
+use crate::pod_client::{CallError, PodRequest, Pods};
 
 /// How long a pod may take for all of an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take to say that it is there.
+const QUICK: Duration = Duration::from_millis(700);
+/// Where it says so. Its kubelet asks the same.
+const HEALTH_PATH: &str = "/healthz";
 /// The most that is read of an answer that says what is wrong, in bytes.
 const MAX_PROBLEM: usize = 4 << 10;
 /// A credential is used for this long, in seconds: a good part of its life.
@@ -49,6 +53,9 @@ struct Client {
 /// A pod did not do as it was told.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ControlError {
+    /// Nobody listens there, or who did ended before it answered.
+    #[error("it takes no connections: {0}")]
+    Gone(String),
     /// It gave no answer.
     #[error("it does not answer: {0}")]
     Unreachable(String),
@@ -141,6 +148,20 @@ impl Control {
             .map(drop)
     }
 
+    /// Asks whether it is there.
+    ///
+    /// # Errors
+    /// If it does not say so at once.
+    pub async fn is_there(&self, pod: SocketAddr) -> Result<(), ControlError> {
+        let path = HEALTH_PATH.to_owned();
+        let answer = self.call_within(QUICK, "health", pod, Method::GET, path, Bytes::new());
+        match answer.await {
+            // Whatever it says.
+            Ok(_) | Err(ControlError::Refused(..)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Asks how it is.
     ///
     /// # Errors
@@ -167,8 +188,21 @@ impl Control {
         path: String,
         body: Bytes,
     ) -> Result<Bytes, ControlError> {
+        self.call_within(PATIENCE, what, pod, method, path, body)
+            .await
+    }
+
+    async fn call_within(
+        &self,
+        patience: Duration,
+        what: &'static str,
+        pod: SocketAddr,
+        method: Method,
+        path: String,
+        body: Bytes,
+    ) -> Result<Bytes, ControlError> {
         let client = self.client()?;
-        let answer = tokio::time::timeout(PATIENCE, client.call(pod, method, path, body)).await;
+        let answer = tokio::time::timeout(patience, client.call(pod, method, path, body)).await;
         let answer = answer
             .unwrap_or_else(|_| Err(ControlError::Unreachable("it takes too long".to_owned())));
         self.metrics.called(what, answer.is_ok());
@@ -232,7 +266,12 @@ impl Client {
             body,
         };
         let answer = self.pods.call(pod, &request).await;
-        let answer = answer.map_err(|error| ControlError::Unreachable(error.to_string()))?;
+        let answer = answer.map_err(|error| match error {
+            CallError::Refused(why) => ControlError::Gone(why),
+            CallError::Unreachable(_) | CallError::Silent => {
+                ControlError::Unreachable(error.to_string())
+            }
+        })?;
         let status = answer.status();
         let limit = if status == StatusCode::OK {
             MAX_STATUS

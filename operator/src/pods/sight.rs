@@ -1,7 +1,7 @@
 //! What pods last said, and for how long those that don't answer have not.
 
-use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use showrunner_protocol::RoomName;
@@ -9,12 +9,32 @@ use showrunner_protocol::control::{PodStatus, RoomStatus};
 
 use super::PodId;
 
-/// A pod that has not answered for this long may be gone.
-pub const LOST_AFTER: Duration = Duration::from_secs(5);
+/// A pod that has been silent for this long may be gone: one question, which it has 700 ms to answer …
+pub const LOST_AFTER: Duration = Duration::from_millis(650);
+/// … one that has been for this long is, whatever its kubelet says, which may be dead with it; …
+pub const DEAD_AFTER: Duration = Duration::from_millis(2500);
+/// … and one that takes no connections for this long is, or its program is.
+pub const GONE_AFTER: Duration = Duration::from_millis(200);
 
 /// What all pods last said.
 #[derive(Debug, Default)]
-pub struct Sights(RwLock<HashMap<PodId, Arc<Sight>>>);
+pub struct Sights(RwLock<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    pods: HashMap<PodId, Arc<Sight>>,
+    /// The pods that said they have a room.
+    by_room: HashMap<RoomName, HashSet<PodId>>,
+}
+
+/// How a pod does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// Its machine says that nobody listens there: its program has ended.
+    Refused,
+    /// Nothing comes back.
+    Silent,
+}
 
 /// What one pod last said.
 #[derive(Clone, Debug)]
@@ -29,8 +49,10 @@ pub struct Sight {
     pub heard_at: Option<Instant>,
     /// Since when it gives no answer; none if it did the last time.
     pub silent_since: Option<Instant>,
-    /// Whether it was given up.
-    is_given_up: bool,
+    /// Since when it takes no connections; none if it did the last time.
+    pub refused_since: Option<Instant>,
+    /// Whether it was said that it is lost, and that it is dead.
+    is_said: (bool, bool),
 }
 
 /// What is new of a pod.
@@ -42,7 +64,7 @@ pub struct Changes {
     pub is_other: bool,
     /// Whether it has other numbers of sessions or rooms.
     pub has_other_counts: bool,
-    /// Whether it has just been silent for [`LOST_AFTER`].
+    /// Whether it has just been silent for [`LOST_AFTER`], or for [`DEAD_AFTER`], or is gone.
     pub is_lost: bool,
 }
 
@@ -62,7 +84,8 @@ impl Sight {
             rooms: Arc::default(),
             heard_at: None,
             silent_since: None,
-            is_given_up: false,
+            refused_since: None,
+            is_said: (false, false),
         }
     }
 
@@ -72,23 +95,64 @@ impl Sight {
         self.status.is_some() && self.silent_since.is_none()
     }
 
-    /// Whether it has been silent for [`LOST_AFTER`].
+    /// Whether it has been silent for [`LOST_AFTER`], or is gone.
     #[must_use]
     pub fn is_lost(&self, now: Instant) -> bool {
-        self.silent_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= LOST_AFTER)
+        is_past(self.silent_since, LOST_AFTER, now) || self.is_gone(now)
     }
+
+    /// Whether it has been silent for [`DEAD_AFTER`], or is gone.
+    #[must_use]
+    pub fn is_dead(&self, now: Instant) -> bool {
+        is_past(self.silent_since, DEAD_AFTER, now) || self.is_gone(now)
+    }
+
+    /// Whether it has taken no connections for [`GONE_AFTER`]. One that is only cut off from us refuses none.
+    #[must_use]
+    pub fn is_gone(&self, now: Instant) -> bool {
+        is_past(self.refused_since, GONE_AFTER, now)
+    }
+}
+
+fn is_past(since: Option<Instant>, patience: Duration, now: Instant) -> bool {
+    since.is_some_and(|since| now.saturating_duration_since(since) >= patience)
 }
 
 impl Sights {
     /// What a pod last said; none of another pod of that name.
     #[must_use]
     pub fn get(&self, pod: &PodId, uid: &str) -> Option<Arc<Sight>> {
-        let sights = self
-            .0
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        sights.get(pod).filter(|sight| sight.uid == uid).cloned()
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.pods.get(pod).filter(|sight| sight.uid == uid).cloned()
+    }
+
+    /// The pods that last said they have a room of this name.
+    #[must_use]
+    pub fn pods_with(&self, room: &RoomName) -> Vec<PodId> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let pods = all.by_room.get(room);
+        pods.into_iter().flatten().cloned().collect()
+    }
+
+    /// A pod answered that it is there, and no more.
+    pub fn is_there(&self, pod: &PodId, uid: &str) -> Changes {
+        let known = self.get(pod, uid);
+        if known.is_none_or(|sight| sight.silent_since.is_none()) {
+            return Changes::default();
+        }
+        self.change(pod, uid, |old| {
+            let new = Sight {
+                silent_since: None,
+                refused_since: None,
+                is_said: (false, false),
+                ..old.clone()
+            };
+            let changes = Changes {
+                is_other: true,
+                ..Changes::default()
+            };
+            (new, changes)
+        })
     }
 
     /// A pod answered.
@@ -118,24 +182,34 @@ impl Sights {
                 },
                 heard_at: Some(now),
                 silent_since: None,
-                is_given_up: false,
+                refused_since: None,
+                is_said: (false, false),
             };
             (new, changes)
         })
     }
 
-    /// A pod did not answer. Once it is lost, its rooms are news.
-    pub fn silent(&self, pod: &PodId, uid: &str, now: Instant) -> Changes {
+    /// A pod did not answer. Once it is lost, its rooms are news. `since` is when it was asked.
+    pub fn silent(
+        &self,
+        pod: &PodId,
+        uid: &str,
+        how: Silence,
+        since: Instant,
+        now: Instant,
+    ) -> Changes {
         self.change(pod, uid, |old| {
-            let since = old.silent_since.unwrap_or(now);
+            let refused = (how == Silence::Refused).then_some(since);
             let new = Sight {
-                silent_since: Some(since),
+                silent_since: Some(old.silent_since.unwrap_or(since)),
+                refused_since: refused.map(|since| old.refused_since.unwrap_or(since)),
                 ..old.clone()
             };
-            // Said only once.
-            let is_lost = new.is_lost(now) && !old.is_given_up;
+            // Each said only once.
+            let is_now = (new.is_lost(now), new.is_dead(now));
+            let is_lost = (is_now.0 && !old.is_said.0) || (is_now.1 && !old.is_said.1);
             let new = Sight {
-                is_given_up: old.is_given_up || is_lost,
+                is_said: (old.is_said.0 || is_now.0, old.is_said.1 || is_now.1),
                 ..new
             };
             let changes = Changes {
@@ -156,6 +230,12 @@ impl Sights {
                 .and_modify(|known| {
                     known.uid.clone_from(&room.uid);
                     known.generation = room.generation;
+                    known.revision = room.revision;
+                    known.leaving = room.leaving;
+                    let address = |of: &RoomStatus| of.source.as_ref().map(|source| source.address);
+                    if address(known) != address(&room) {
+                        known.source.clone_from(&room.source);
+                    }
                 })
                 .or_insert(room);
             let new = Sight {
@@ -168,11 +248,12 @@ impl Sights {
 
     /// Forgets all but these.
     pub fn retain(&self, is_there: impl Fn(&PodId) -> bool) {
-        let mut sights = self
-            .0
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        sights.retain(|pod, _| is_there(pod));
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.pods.retain(|pod, _| is_there(pod));
+        all.by_room.retain(|_, pods| {
+            pods.retain(&is_there);
+            !pods.is_empty()
+        });
     }
 
     fn change(
@@ -181,15 +262,40 @@ impl Sights {
         uid: &str,
         how: impl FnOnce(&Sight) -> (Sight, Changes),
     ) -> Changes {
-        let mut sights = self
-            .0
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let old = sights.get(pod).filter(|sight| sight.uid == uid).cloned();
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let known = all.pods.get(pod).cloned();
+        let old = known.clone().filter(|sight| sight.uid == uid);
         let old = old.unwrap_or_else(|| Arc::new(Sight::unknown(uid)));
         let (new, changes) = how(&old);
-        sights.insert(pod.clone(), Arc::new(new));
+        let before = known.map(|sight| Arc::clone(&sight.rooms));
+        all.note_rooms(pod, &before.unwrap_or_default(), &new.rooms);
+        all.pods.insert(pod.clone(), Arc::new(new));
         changes
+    }
+}
+
+impl All {
+    fn note_rooms(
+        &mut self,
+        pod: &PodId,
+        before: &Arc<HashMap<RoomName, RoomStatus>>,
+        now: &Arc<HashMap<RoomName, RoomStatus>>,
+    ) {
+        if Arc::ptr_eq(before, now) {
+            return;
+        }
+        for room in before.keys().filter(|room| !now.contains_key(room)) {
+            if let Some(pods) = self.by_room.get_mut(room) {
+                pods.remove(pod);
+                if pods.is_empty() {
+                    self.by_room.remove(room);
+                }
+            }
+        }
+        for room in now.keys().filter(|room| !before.contains_key(room)) {
+            let pods = self.by_room.entry(room.clone()).or_default();
+            pods.insert(pod.clone());
+        }
     }
 }
 
@@ -214,6 +320,9 @@ fn is_news(old: &RoomStatus, new: &RoomStatus) -> bool {
             room.publishers,
             room.viewers,
             room.retention,
+            room.revision,
+            room.leaving,
+            room.source.clone(),
         )
     };
     of(old) != of(new)
@@ -295,17 +404,19 @@ mod tests {
     fn a_pod_is_lost_once_when_it_was_silent_for_long() {
         let (sights, start) = (Sights::default(), Instant::now());
         sights.answered(&pod(), "1", status(&[("a", 1)]), Instant::now());
-        let after = |seconds| sights.silent(&pod(), "1", start + Duration::from_secs(seconds));
+        let after = |milliseconds| {
+            let now = start + Duration::from_millis(milliseconds);
+            sights.silent(&pod(), "1", Silence::Silent, start, now)
+        };
         assert!(after(0).is_other);
-        assert!(!after(4).is_some());
-        assert!(after(5).is_lost);
-        assert!(!after(6).is_some());
-        assert!(
-            sights
-                .get(&pod(), "1")
-                .unwrap()
-                .is_lost(start + Duration::from_secs(6))
-        );
+        assert!(!after(600).is_some());
+        assert!(after(700).is_lost);
+        assert!(!after(900).is_some());
+        assert!(after(2600).is_lost, "whatever else is said of it");
+        assert!(!after(2700).is_some());
+        let sight = sights.get(&pod(), "1").unwrap();
+        assert!(sight.is_lost(start + LOST_AFTER));
+        assert!(!sight.is_gone(start + LOST_AFTER), "it refused nobody");
         assert!(
             sights
                 .answered(&pod(), "1", status(&[("a", 1)]), Instant::now())
@@ -313,6 +424,40 @@ mod tests {
             "and is back"
         );
         assert!(sights.get(&pod(), "1").unwrap().answers());
+    }
+
+    #[test]
+    fn a_pod_that_refuses_connections_is_gone_sooner() {
+        let (sights, start) = (Sights::default(), Instant::now());
+        sights.answered(&pod(), "1", status(&[("a", 1)]), Instant::now());
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let refused = |asked, now| sights.silent(&pod(), "1", Silence::Refused, at(asked), at(now));
+        assert!(!refused(0, 5).is_lost);
+        assert!(refused(250, 255).is_lost);
+        assert!(sights.get(&pod(), "1").unwrap().is_gone(at(255)));
+        assert!(sights.is_there(&pod(), "1").is_other, "and is back");
+        assert!(!sights.is_there(&pod(), "1").is_some());
+    }
+
+    #[test]
+    fn the_pods_of_a_room_are_those_that_say_so() {
+        let sights = Sights::default();
+        let other = PodId {
+            name: "eu-1".into(),
+            ..pod()
+        };
+        sights.answered(&pod(), "1", status(&[("a", 0), ("b", 0)]), Instant::now());
+        sights.answered(&other, "2", status(&[("a", 0)]), Instant::now());
+        let mut both = sights.pods_with(&name("a"));
+        both.sort();
+        assert_eq!(both, [pod(), other.clone()]);
+        sights.answered(&pod(), "1", status(&[("b", 0)]), Instant::now());
+        assert_eq!(sights.pods_with(&name("a")), std::slice::from_ref(&other));
+        // Another pod of the name has nothing of the one before.
+        sights.answered(&other, "3", status(&[]), Instant::now());
+        assert!(sights.pods_with(&name("a")).is_empty());
+        sights.retain(|_| false);
+        assert!(sights.pods_with(&name("b")).is_empty());
     }
 
     #[test]

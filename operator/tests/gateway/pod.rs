@@ -62,7 +62,7 @@ impl Pod {
             title: Title::default(),
             role: PodRole::Origin,
             limits: RoomLimits::default(),
-            leave: false,
+            leave: None,
             awaits_host: false,
             video: VideoRules::default(),
         };

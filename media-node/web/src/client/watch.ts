@@ -2,6 +2,7 @@
 
 import { Backoff, sleep } from './backoff';
 import { watchBound, type Bound } from './bound';
+import { offerDependencies } from './dependencies';
 import { Due, type Occasion } from './due';
 import { Emitter } from './emitter';
 import { followEvents, VIEWER_EVENTS, type Adaptation, type RoomEvent } from './events';
@@ -316,7 +317,7 @@ class Viewing {
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     const tracks: MediaStreamTrack[] = [];
     pc.addEventListener('track', ({ track }) => tracks.push(track));
-    pc.addTransceiver('video', { direction: 'recvonly' });
+    offerDependencies(pc.addTransceiver('video', { direction: 'recvonly' }));
     pc.addTransceiver('audio', { direction: 'recvonly' });
     let selected = NOTHING;
     // Before the connection is up, so that the first picture has the right size.

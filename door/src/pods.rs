@@ -1,4 +1,5 @@
-//! Calls to pods: over TLS with the chart's certificate, from a pool of connections, with a time limit.
+//! Calls to media pods: over TLS with the certificate of their own authority, from a pool of connections, with a time
+//! limit.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -51,6 +52,9 @@ pub struct PodRequest {
 /// A pod gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
+    /// Its machine says that nobody listens there.
+    #[error("no connection: {0}")]
+    Refused(String),
     /// There was no connection, or it broke before the answer. If the pod took the request, it is gone with it.
     #[error("no connection: {0}")]
     Unreachable(String),
@@ -133,6 +137,7 @@ impl Pods {
         let request = to(pod, request)?;
         match tokio::time::timeout(ANSWER_PATIENCE, self.client.request(request)).await {
             Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) if is_refusal(&error) => Err(CallError::Refused(with_causes(&error))),
             Ok(Err(error)) => Err(CallError::Unreachable(with_causes(&error))),
             Err(_) => Err(CallError::Silent),
         }
@@ -162,6 +167,13 @@ fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(config)
+}
+
+fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |e| e.source());
+    let mut kinds =
+        causes.filter_map(|e| e.downcast_ref::<std::io::Error>().map(std::io::Error::kind));
+    kinds.any(|kind| kind == std::io::ErrorKind::ConnectionRefused)
 }
 
 /// An error in full: the client's own says no more than "client error (Connect)".
