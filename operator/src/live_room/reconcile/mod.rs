@@ -274,7 +274,7 @@ impl Rooms {
         let is_confirmed = is_being_deleted || !is_ready(pod) || is_dead(origin);
         if is_lost(origin) && was_asked && is_confirmed {
             State::Lost
-        } else if is_leaving(pod) || !self.is_wanted(work, pod) {
+        } else if is_leaving(pod) || drains(origin) || !self.is_wanted(work, pod) {
             State::Leaving
         } else {
             State::Serving
@@ -584,6 +584,13 @@ fn waits_for(unplaceable: &Unplaceable) -> For {
         Unplaceable::NoSuchRegion(_) | Unplaceable::NotAllowed => For::Sites,
         Unplaceable::NoneReady | Unplaceable::Full => For::Pods,
     }
+}
+
+/// Whether it says that it is to go: a machine that shuts down ends its pods without a word to the API server.
+fn drains(origin: &Origin) -> bool {
+    let sight = origin.sight.as_ref();
+    let status = sight.and_then(|sight| sight.status.as_ref());
+    status.is_some_and(|status| status.draining)
 }
 
 fn is_dead(origin: &Origin) -> bool {
