@@ -129,7 +129,11 @@ struct Connection {
 
 impl Connection {
     async fn serve_tls(self, stream: TcpStream, tls: &Tls) {
-        match tokio::time::timeout(PATIENCE, tls.acceptor().accept(stream)).await {
+        let Some(acceptor) = tls.acceptor() else {
+            tracing::debug!("a connection came before there was a certificate");
+            return;
+        };
+        match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
                 let chain = session.peer_certificates();

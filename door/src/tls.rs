@@ -27,7 +27,7 @@ enum Source {
         certificate: Files<CertifiedKey>,
         config: Arc<ServerConfig>,
     },
-    Kept(watch::Receiver<Arc<ServerConfig>>),
+    Kept(watch::Receiver<Option<Arc<ServerConfig>>>),
 }
 
 impl Tls {
@@ -55,10 +55,10 @@ impl Tls {
         }))
     }
 
-    /// New connections get what somebody else keeps. It should offer [`PROTOCOLS`]. If it asks clients for certificates,
-    /// handlers find them as [`Shown`](crate::Shown).
+    /// New connections get what somebody else keeps, and are closed as long as there is none. It should offer
+    /// [`PROTOCOLS`]. If it asks clients for certificates, handlers find them as [`Shown`](crate::Shown).
     #[must_use]
-    pub fn kept(config: watch::Receiver<Arc<ServerConfig>>) -> Tls {
+    pub fn kept(config: watch::Receiver<Option<Arc<ServerConfig>>>) -> Tls {
         Tls(Source::Kept(config))
     }
 
@@ -69,11 +69,12 @@ impl Tls {
         }
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(match &self.0 {
-            Source::Files { config, .. } => Arc::clone(config),
-            Source::Kept(config) => Arc::clone(&config.borrow()),
-        })
+    pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
+        let config = match &self.0 {
+            Source::Files { config, .. } => Some(Arc::clone(config)),
+            Source::Kept(config) => config.borrow().clone(),
+        };
+        config.map(TlsAcceptor::from)
     }
 }
 

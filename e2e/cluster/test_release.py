@@ -103,6 +103,7 @@ class Release(unittest.TestCase):
         for account, verb, resource in [
             ("operator", "watch", "liverooms"),
             ("operator", "patch", "liverooms --subresource=status"),
+            ("operator", "patch", "medianodes --subresource=scale"),
             ("operator", "create", "pods"),
             ("operator", "patch", "secrets"),
             ("gateway", "watch", "liverooms"),

@@ -5,7 +5,7 @@ mod peer;
 mod support;
 
 use axum::http::StatusCode;
-use peer::show::{Show, until_ended, until_on_air};
+use peer::show::{Show, until_on_air};
 use peer::{Peer, Stranger, Who, client_hello, sdp};
 use showrunner_rtp::packet::is_rtcp;
 use showrunner_transport::IceCredentials;
@@ -113,8 +113,7 @@ async fn a_client_with_another_certificate_than_it_announced_ends_alone() {
         ..Who::anyone()
     };
     let mut impostor = Peer::viewer(&show.harness, impostor).await;
-    impostor.be_refused().await;
-    until_ended(&show.harness, &impostor).await;
+    impostor.be_ended(&show.harness).await;
     let session = show.harness.request("GET", &impostor.url).send().await;
     assert_eq!(session.status, StatusCode::NOT_FOUND);
     show.carry(5).await;
@@ -127,7 +126,7 @@ async fn aes_gcm_is_preferred_and_clients_without_it_get_aes_cm() {
         for viewer in profiles {
             let offers = |profile| match profile {
                 Profile::AeadAes128Gcm => Identity::generate(),
-                cm => Identity::generate_offering(&[cm]),
+                cm => Identity::generate_knowing(cm),
             };
             let who = |profile| Who::honest(offers(profile).expect("a certificate"));
             let mut show = Show::on(Harness::new(), who(host), who(viewer)).await;
@@ -136,6 +135,20 @@ async fn aes_gcm_is_preferred_and_clients_without_it_get_aes_cm() {
             show.carry(5).await;
         }
     }
+}
+
+/// As ffmpeg's WHIP muxer offers.
+#[tokio::test]
+async fn a_host_may_be_the_dtls_server() {
+    let mut show = Show::begin().await;
+    let room = "/whip/shop/passive";
+    let mut host = Peer::with_offer(&show.harness, room, Who::anyone(), |ice, fingerprint| {
+        sdp::publish(ice, fingerprint).replace("setup:actpass", "setup:passive")
+    })
+    .await;
+    assert!(host.answer.is_dtls_client);
+    host.connect().await;
+    show.carry(5).await;
 }
 
 #[tokio::test]

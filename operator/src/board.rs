@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use showrunner_crds::{LiveRoom, MediaNode};
-use tokio::sync::Notify;
 
 use crate::cluster::names::label;
 use crate::cluster::watch::News;
@@ -25,10 +24,6 @@ pub struct Board {
     pub rooms: Bell<LiveRoom>,
     /// Sites to look at.
     pub sites: Bell<MediaNode>,
-    /// Rung when rooms that wait for a pod may find one.
-    pub pods: Notify,
-    /// Rung when rooms that wait for a site may find one.
-    pub sites_changed: Notify,
     keeper: Mutex<Option<Arc<Rooms>>>,
     generations: Mutex<HashMap<String, i64>>,
 }
@@ -56,7 +51,6 @@ impl Board {
                 if let Some(keeper) = self.kept() {
                     keeper.forget(room);
                 }
-                self.pods.notify_one();
             }
             News::All => {
                 let rooms = world.rooms.all();
@@ -109,8 +103,7 @@ impl Board {
                 }
             }
         }
-        self.sites_changed.notify_one();
-        self.pods_changed(world);
+        world.fleet.changed();
     }
 
     /// Of a pod, by the API server.
@@ -121,11 +114,9 @@ impl Board {
         match news {
             News::Changed(pod) => {
                 self.ring_site_of(pod);
+                world.fleet.changed();
                 if is_leaving(pod) || is_ended(pod) || !is_ready(pod) {
-                    world.fleet.changed();
                     self.ring_rooms_on(world, &PodId::of(pod));
-                } else {
-                    self.pods_changed(world);
                 }
             }
             News::Gone(pod) => {
@@ -135,7 +126,7 @@ impl Board {
             }
             News::All => {
                 self.ring_all(world);
-                self.pods_changed(world);
+                world.fleet.changed();
             }
         }
     }
@@ -193,8 +184,7 @@ impl Board {
                 self.rooms.ring(ObjectRef::from_obj(&**room));
             }
         }
-        self.sites_changed.notify_one();
-        self.pods_changed(world);
+        world.fleet.changed();
     }
 
     /// Of a pod, by itself.
@@ -207,7 +197,7 @@ impl Board {
         }
         if changes.is_other || changes.is_lost {
             self.ring_rooms_on(world, pod);
-            self.pods_changed(world);
+            world.fleet.changed();
         }
         // Who counts sessions can wait, but not who waits for the last one to go.
         if let Some(pod) = world.pods.get(Some(&pod.namespace), &pod.name)
@@ -222,11 +212,6 @@ impl Board {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    fn pods_changed(&self, world: &World) {
-        world.fleet.changed();
-        self.pods.notify_one();
     }
 
     fn ring_site_of(&self, pod: &Pod) {

@@ -57,6 +57,11 @@ pub struct Config {
     )]
     pub admin: SocketAddr,
 
+    /// Where metrics are served to autoscalers (custom.metrics.k8s.io and external.metrics.k8s.io), for the API server;
+    /// without it they are not. APIServices lead there by the Service NAME-metrics-api.
+    #[arg(long, env = "SHOWRUNNER_METRICS_API", value_name = "ADDR")]
+    pub metrics_api: Option<SocketAddr>,
+
     /// How long a replica that is gone holds the others up, in seconds.
     #[arg(
         long,

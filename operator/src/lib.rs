@@ -4,6 +4,7 @@
 //! ([`media_node::desired`], [`live_room::desired`]); what is around it only watches and writes.
 
 pub mod admin;
+pub mod autoscaling;
 pub mod board;
 pub mod clock;
 pub mod cluster;
@@ -16,6 +17,7 @@ pub mod live_room;
 pub mod logging;
 pub mod media_node;
 pub mod metrics;
+pub mod metrics_api;
 pub mod patch;
 pub mod pods;
 pub mod run;

@@ -11,6 +11,7 @@ use kube::runtime::controller::{Action as Next, Config as ControllerConfig, Cont
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
+use showrunner_capacity::autoscaling::Hold;
 use showrunner_crds::live_room::Phase;
 use showrunner_crds::{LiveRoom, MediaNode};
 use showrunner_door::Door;
@@ -25,12 +26,13 @@ use crate::cluster::slim;
 use crate::cluster::watch::{Kind, watch};
 use crate::cluster::write::{Hand, WriteError};
 use crate::config::Config;
-use crate::keys::Keeper;
+use crate::keys::{Keeper, ServingKeys};
 use crate::leader::{Candidate, Leadership};
 use crate::live_room::fleet::Fleet;
-use crate::live_room::reconcile::{For, Rooms, reference};
+use crate::live_room::reconcile::{Rooms, reference};
 use crate::media_node::reconcile::Sites;
 use crate::metrics::Metrics;
+use crate::metrics_api;
 use crate::pods::control::Control;
 use crate::pods::poll::poll;
 use crate::pods::sight::Sights;
@@ -41,10 +43,11 @@ use crate::world::World;
 const SITES_AT_A_TIME: u16 = 8;
 /// How often pods are searched for rooms that should not be there.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// Rooms that wait are not looked at more often than this, however much happens.
-const RETRY_EVERY: Duration = Duration::from_millis(500);
-/// Nor than this for each of them.
-const RETRY_REST: Duration = Duration::from_micros(500);
+/// How often rooms are placed if nothing is heard: loads change all the time.
+const PLACE_EVERY: Duration = Duration::from_secs(1);
+/// The least rest between two passes, however much happens, and as a multiple of the time that the last one took.
+const PLACE_REST: Duration = Duration::from_millis(20);
+const PLACE_REST_TIMES: u32 = 3;
 /// How often it is looked whether all pods were asked how they are, and for how long at most.
 const ASK_REST: Duration = Duration::from_millis(50);
 const ASK_PATIENCE: Duration = Duration::from_secs(4);
@@ -86,6 +89,14 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
     let lease_client = Client::try_from(impatient(kube, &config)).map_err(|e| cluster(&e))?;
     let listener = TcpListener::bind(config.admin).await;
     let listener = listener.map_err(|e| StartError::Listen(config.admin, e))?;
+    let metrics_listener = match config.metrics_api {
+        Some(at) => Some(
+            TcpListener::bind(at)
+                .await
+                .map_err(|e| StartError::Listen(at, e))?,
+        ),
+        None => None,
+    };
     let metrics = Metrics::new()?;
     let lease = format!("{}-operator", config.name);
     let (candidate, leadership) = Candidate::new(
@@ -96,7 +107,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
     );
     let hand = Hand::new(client.clone(), leadership.clone(), metrics.clone());
     let board = Arc::new(Board::default());
-    let (world, tasks) = build(config, &client, hand, metrics.clone(), &board);
+    let (world, serving, tasks) = build(config, &client, hand, metrics.clone(), &board);
     board.connect(Arc::clone(&world));
     let tasks = tokio::spawn(future::join_all(tasks));
     let admin = Door {
@@ -106,6 +117,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
         max_connections: MAX_ADMIN_CONNECTIONS,
     };
     let (done, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let metrics_done = Arc::new(Notify::new());
+    let metrics_api = metrics_listener.map(|listener| {
+        let (world, done) = (Arc::clone(&world), Arc::clone(&metrics_done));
+        tokio::spawn(async move {
+            metrics_api::run(world, serving, listener, done.notified()).await;
+        })
+    });
     let admin = tokio::spawn({
         let done = Arc::clone(&done);
         async move { admin.serve(done.notified(), GRACE).await }
@@ -123,7 +141,11 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
     let _ = election.await;
     tasks.abort();
     done.notify_one();
+    metrics_done.notify_one();
     let _ = admin.await;
+    if let Some(metrics_api) = metrics_api {
+        let _ = metrics_api.await;
+    }
     Ok(())
 }
 
@@ -146,7 +168,7 @@ fn build(
     hand: Hand,
     metrics: Metrics,
     board: &Arc<Board>,
-) -> (Arc<World>, Vec<Task>) {
+) -> (Arc<World>, ServingKeys, Vec<Task>) {
     let mut tasks: Vec<Task> = Vec::new();
     let all = watcher::Config::default().any_semantic();
     let ours = all
@@ -168,10 +190,12 @@ fn build(
     let services = watched!(Service, ours, slim::service, service);
     let machines = watched!(Node, all, slim::machine, machine);
     let namespaces = watched!(Namespace, all, slim::namespace, namespace);
-    let (keeper, keyring, watches) = Keeper::new(
+    let server_name = metrics_api::server_name(&config.name, &config.namespace);
+    let (keeper, keyring, serving, watches) = Keeper::new(
         hand.clone(),
         metrics.clone(),
         (&config.namespace, &config.name),
+        config.metrics_api.is_some().then_some(server_name),
     );
     tasks.extend(watches);
     tasks.push(keeper.run().boxed());
@@ -207,7 +231,7 @@ fn build(
         untouched: AtomicUsize::new(0),
     });
     tasks.push(count(Arc::clone(&world)).boxed());
-    (world, tasks)
+    (world, serving, tasks)
 }
 
 /// Leads whenever this replica may, for ever.
@@ -256,7 +280,7 @@ async fn control(world: &Arc<World>, board: &Board) {
     future::join4(
         room_controller.for_each(|_| future::ready(())),
         site_controller.for_each(|_| future::ready(())),
-        retry(world, board, &rooms),
+        place(world, board),
         sweep(world, &rooms),
     )
     .await;
@@ -345,20 +369,24 @@ fn complain<K: Kind>(kind: &str, object: &K, done: &Result<Next, WriteError>) {
     }
 }
 
-/// Has rooms that wait looked at when they may find what they wait for.
-async fn retry(world: &World, board: &Board, rooms: &Rooms) {
+/// Finds places for all rooms, again and again, and has those looked at for which something is to be done.
+async fn place(world: &Arc<World>, board: &Board) {
     loop {
-        let what = tokio::select! {
-            () = board.sites_changed.notified() => For::Sites,
-            () = board.pods.notified() => For::Pods,
-            () = world.fleet.freed() => For::Pods,
-        };
-        let waiting = rooms.waiting(what);
-        let many = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-        for name in waiting {
-            board.rooms.ring(reference(&name));
+        let began = Instant::now();
+        let passing = Arc::clone(world);
+        let pass = tokio::task::spawn_blocking(move || passing.fleet.pass(&passing));
+        let found = pass.await;
+        let took = began.elapsed();
+        world.metrics.reconciled("placement", took, found.is_ok());
+        match found {
+            Ok(rooms) => rooms
+                .iter()
+                .for_each(|name| board.rooms.ring(reference(name))),
+            Err(error) => tracing::error!("a pass of placement broke off: {error}"),
         }
-        tokio::time::sleep(RETRY_EVERY.max(RETRY_REST.saturating_mul(many))).await;
+        tokio::time::sleep(PLACE_REST.max(took * PLACE_REST_TIMES)).await;
+        // Either is a reason for the next pass.
+        let _ = tokio::time::timeout(PLACE_EVERY, world.fleet.due()).await;
     }
 }
 
@@ -411,10 +439,28 @@ async fn count(world: Arc<World>) {
         world
             .metrics
             .pods(&[("ready", ready), ("unready", unready), ("leaving", leaving)]);
+        count_sites(&world);
         world
             .metrics
             .unreadable(world.rooms.unreadable(), world.sites.unreadable());
     }
+}
+
+fn count_sites(world: &World) {
+    let mut held = Hold::ALL.map(|hold| (hold.name(), 0));
+    let (mut desired, mut fullest) = (0, 0);
+    for site in world.sites.all() {
+        desired += u64::from(site.spec.replicas);
+        let status = site.status.as_ref();
+        let Some(scaling) = status.and_then(|status| status.autoscaling.as_ref()) else {
+            continue;
+        };
+        fullest = fullest.max(scaling.load_percent.unwrap_or(0));
+        for (name, count) in &mut held {
+            *count += usize::from(scaling.hold.as_deref() == Some(*name));
+        }
+    }
+    world.metrics.sites(desired, fullest, &held);
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ Medians of the runs: {runs}. The load is the machine's average before the first 
 
 Host, server and viewer are in three network namespaces on one machine; between each two is a link of `e2e/impair` with a scenario of `e2e/bench/network/links` (the host's is `way.yaml` unless the scenario says more): 100 ms there and back where nothing else is said. The host is `showrunner-load`, for LiveKit its own Go SDK, and sends the same VP8 files: 480×270 at 0.25 Mbit/s, 1280×720 at 1.1 and 1920×1080 at 2.4, with a keyframe each two seconds and, when asked for one, at once (not twice within half a second). The middle layer is 720p and fits twice into 3 Mbit/s, the top one fits once. Sound is Opus at 48 kbit/s.
 
-The viewer is the same headless Chromium for both, with a window of 1920×1080: our page client, and `livekit-client` with its default options. The page has a connection to the server already when it begins to watch, as one that was loaded from there has.
+The viewer is the same headless Chromium for both, with a window of 1920×1080: our page client, and `livekit-client` with its default options. The page has a connection to the server already when it begins to watch, as one that was loaded from there has, and both clients were told before that they will (`prepare`, `prepareConnection`).
 
 - **freeze**: `totalFreezesDuration` of the browser's statistics, and a gap that is open at the end, as a share of the time since the first frame.
 - **longest gap**: the longest time that one picture stood, as `requestVideoFrameCallback` saw it.

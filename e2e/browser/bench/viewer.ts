@@ -58,6 +58,8 @@ async function main(order: Order): Promise<void> {
     await page.goto(order.url);
     await page.setContent(PAGE);
     await page.addScriptTag({ content: script });
+    // As LiveKit's is told by `prepareConnection` below.
+    if (order.client === 'showrunner') await page.evaluate(prepareOurs);
     await page.evaluate(record, { selector: '#program', readsNumbers: order.readsNumbers });
     pages.push({ page, errors });
   }
@@ -77,6 +79,12 @@ async function main(order: Order): Promise<void> {
 function join(order: Order, page: Page, token: string): Promise<number> {
   if (order.client === 'showrunner') return page.evaluate(watchOurs, order.room);
   return page.evaluate(watchLiveKit, { url: order.url, token });
+}
+
+/** Runs in the page. */
+function prepareOurs(): void {
+  const { showrunner } = window as unknown as { showrunner: { prepare: () => void } };
+  showrunner.prepare();
 }
 
 /** Runs in the page. */

@@ -110,12 +110,12 @@ export function keepConnections(): void {
   Object.assign(window, { keptConnections: kept });
 }
 
-/** The statistics of one type and media kind on the page's open connections. */
+/** The statistics of one type, and of one media kind where they are of any, on the page's open connections. */
 export async function connectionStats({ type, kind }: { type: string; kind: string }): Promise<Record<string, unknown>[]> {
   const { keptConnections } = window as unknown as { keptConnections: RTCPeerConnection[] };
   const open = keptConnections.filter((pc) => pc.connectionState !== 'closed');
   const reports = await Promise.all(open.map((pc) => pc.getStats()));
   return reports
     .flatMap((report) => [...report.values()] as Record<string, unknown>[])
-    .filter((entry) => entry['type'] === type && entry['kind'] === kind);
+    .filter((entry) => entry['type'] === type && (entry['kind'] ?? kind) === kind);
 }

@@ -101,6 +101,18 @@ export async function goLive(host: Page): Promise<void> {
   await expect(host.locator('#badge')).toBeVisible();
 }
 
+/** Goes live with this format of the picture; skips the test where the browser has no encoder for it. */
+export async function goLiveWith(host: Page, codec: string): Promise<void> {
+  const canSend = await host.evaluate(
+    (name) => RTCRtpSender.getCapabilities('video')?.codecs.some(({ mimeType }) => mimeType === `video/${name}`),
+    codec,
+  );
+  test.skip(!canSend, `this browser has no ${codec} encoder`);
+  await host.getByText('More settings').click();
+  await host.getByLabel('Video format').selectOption(codec);
+  await goLive(host);
+}
+
 /** The next frames that the viewer sees; waits for them. */
 export function seenFrames(viewer: Page, count: number): Promise<SeenFrame[]> {
   return viewer.evaluate(readFrames, { selector: '#program', count });

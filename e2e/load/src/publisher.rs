@@ -76,7 +76,7 @@ impl Publisher {
         }
         Ok(Self {
             url: joined.url,
-            session: Session::new(joined.ice, answer.ice, answer.fingerprint, joined.since),
+            session: Session::new(joined.ice, &answer, joined.since),
             socket,
             tracks,
             transport_seq: 0,

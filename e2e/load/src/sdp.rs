@@ -253,6 +253,8 @@ pub struct Answer {
     pub ice: IceCredentials,
     /// Its certificate.
     pub fingerprint: Fingerprint,
+    /// It begins the DTLS handshake.
+    pub is_dtls_client: bool,
     /// Its UDP addresses, best first.
     pub candidates: Vec<SocketAddr>,
     /// What became of the audio section.
@@ -334,6 +336,7 @@ impl Answer {
                 pwd: value("ice-pwd:")?.into(),
             },
             fingerprint,
+            is_dtls_client: value("setup:")? == "active",
             candidates,
             audio: Section::parse(text, "audio"),
             video: Section::parse(text, "video"),
@@ -372,7 +375,7 @@ mod tests {
     const ANSWER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n\
         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:abcd\r\na=ice-pwd:secretsecretsecretsecret\r\n\
         a=fingerprint:sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F\r\n\
-        a=candidate:1 1 udp 2130706431 192.0.2.1 7000 typ host\r\n\
+        a=setup:active\r\na=candidate:1 1 udp 2130706431 192.0.2.1 7000 typ host\r\n\
         a=candidate:2 1 tcp 1671430143 192.0.2.1 7000 typ host tcptype passive\r\n\
         a=candidate:3 1 UDP 2130706430 2001:db8::1 7000 typ host\r\n\
         a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=ssrc:7 cname:x\r\n\

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use showrunner_transport::dtls::{Dtls, DtlsEvent, Identity};
 use showrunner_transport::ice::IceClient;
-use showrunner_transport::srtp::{Receiver, Sender};
+use showrunner_transport::srtp::{Receiver, Sender, SrtpKeys};
 use showrunner_transport::{Fingerprint, IceCredentials, stun};
+
+use crate::sdp::Answer;
 
 /// SRTP of a connected session.
 pub struct Srtp {
@@ -20,6 +22,10 @@ pub struct Session {
     ice: IceClient,
     dtls: Option<Dtls>,
     peer: Fingerprint,
+    /// The node says hello.
+    is_dtls_server: bool,
+    /// Until the handshake is over.
+    keys: Option<Box<SrtpKeys>>,
     /// Once it is up.
     pub srtp: Option<Srtp>,
     since: Instant,
@@ -34,17 +40,14 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const CONSENT_LIMIT: Duration = Duration::from_secs(30);
 
 impl Session {
-    /// A session whose offer was posted at `since`, with a node of these credentials and certificate.
-    pub fn new(
-        local: IceCredentials,
-        remote: IceCredentials,
-        peer: Fingerprint,
-        since: Instant,
-    ) -> Self {
+    /// A session whose offer was posted at `since`, with a node that answered this.
+    pub fn new(local: IceCredentials, answer: &Answer, since: Instant) -> Self {
         Self {
-            ice: IceClient::new(local, remote),
+            ice: IceClient::new(local, answer.ice.clone()),
             dtls: None,
-            peer,
+            peer: answer.fingerprint,
+            is_dtls_server: answer.is_dtls_client,
+            keys: None,
             srtp: None,
             since,
             connected: None,
@@ -89,7 +92,7 @@ impl Session {
             // RFC 7983: RTP and RTCP, which are most of what comes.
             Some(128..=191) => false,
             Some(20..=63) => {
-                self.handle_dtls(now, datagram);
+                self.handle_dtls(now, datagram, identity);
                 true
             }
             _ => {
@@ -100,7 +103,8 @@ impl Session {
     }
 
     fn handle_stun(&mut self, now: Instant, datagram: &[u8], identity: &Identity) {
-        if stun::is_stun(datagram) && self.ice.handle(now, datagram) && self.dtls.is_none() {
+        let is_answer = stun::is_stun(datagram) && self.ice.handle(now, datagram);
+        if is_answer && self.dtls.is_none() && !self.is_dtls_server {
             match Dtls::client(identity, self.peer, now) {
                 Ok(dtls) => self.dtls = Some(dtls),
                 Err(e) => self.failure = Some(e.to_string()),
@@ -108,20 +112,28 @@ impl Session {
         }
     }
 
-    fn handle_dtls(&mut self, now: Instant, datagram: &[u8]) {
-        match self.dtls.as_mut().map(|dtls| dtls.handle(now, datagram)) {
-            Some(Ok(Some(DtlsEvent::Connected(keys)))) => {
-                self.srtp = Some(Srtp {
-                    sender: Sender::new(&keys),
-                    receiver: Receiver::new(&keys),
-                });
-                self.connected = Some(now);
-            }
-            Some(Ok(Some(DtlsEvent::Closed))) => {
-                self.failure = Some("the node said goodbye".into())
-            }
-            Some(Err(e)) => self.failure = Some(e.to_string()),
-            Some(Ok(None)) | None => {}
+    fn handle_dtls(&mut self, now: Instant, datagram: &[u8], identity: &Identity) {
+        if self.dtls.is_none() && self.is_dtls_server {
+            self.dtls = Some(Dtls::server(identity, self.peer));
+        }
+        let Some(dtls) = &mut self.dtls else {
+            return;
+        };
+        match dtls.handle(now, datagram) {
+            Ok(Some(DtlsEvent::Connected(keys))) => self.keys = Some(keys),
+            Ok(Some(DtlsEvent::Closed)) => self.failure = Some("the node said goodbye".into()),
+            Err(e) => self.failure = Some(e.to_string()),
+            Ok(None) => {}
+        }
+        // What is sent to the node before it has the keys as well is lost.
+        if !dtls.is_handshaking()
+            && let Some(keys) = self.keys.take()
+        {
+            self.srtp = Some(Srtp {
+                sender: Sender::new(&keys),
+                receiver: Receiver::new(&keys),
+            });
+            self.connected = Some(now);
         }
     }
 

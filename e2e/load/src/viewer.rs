@@ -259,7 +259,7 @@ impl Viewer {
         Self {
             url: joined.url,
             streams: streams.collect(),
-            session: Session::new(joined.ice, answer.ice, answer.fingerprint, joined.since),
+            session: Session::new(joined.ice, &answer, joined.since),
             socket,
             packets: 0,
             bytes: 0,

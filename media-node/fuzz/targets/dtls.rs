@@ -1,5 +1,5 @@
-//! Datagrams to a DTLS server whose peer has passed ICE: whatever they are, no keys come of them
-//! without the peer's certificate.
+//! Datagrams to either side of a DTLS handshake, of a peer that has passed ICE: whatever they are, no
+//! keys come of them without the peer's certificate.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -58,17 +58,25 @@ fn record(content_type: u8, epoch: u8, number: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fuzz_target!(|datagrams: Vec<Datagram<'_>>| {
-    let mut now = Instant::now();
-    let mut server = Dtls::server(&IDENTITY, Fingerprint([0; 32]));
+    let begun = Instant::now();
+    let peer = Fingerprint([0; 32]);
+    let client = Dtls::client(&IDENTITY, peer, begun).expect("a hello can be made");
+    for mut side in [Dtls::server(&IDENTITY, peer), client] {
+        talk_to(&mut side, begun, &datagrams);
+    }
+});
+
+fn talk_to(side: &mut Dtls, begun: Instant, datagrams: &[Datagram<'_>]) {
+    let mut now = begun;
     for (number, datagram) in datagrams.iter().enumerate() {
-        match server.handle(now, &datagram.bytes(number as u8)) {
+        match side.handle(now, &datagram.bytes(number as u8)) {
             Ok(event) => assert!(!matches!(event, Some(DtlsEvent::Connected(_)))),
             Err(_) => return,
         }
-        while server.poll_transmit().is_some() {}
+        while side.poll_transmit().is_some() {}
         now += Duration::from_millis(100);
-        if server.handle_timeout(now).is_err() {
+        if side.handle_timeout(now).is_err() {
             return;
         }
     }
-});
+}

@@ -6,10 +6,10 @@ use showrunner_rtp::codec::Codec;
 
 use crate::codec::Feedback;
 use crate::negotiate::name;
-use crate::offer::Section;
+use crate::offer::{MIXED, Section};
 use crate::{
-    Candidate, ExtensionIds, IceParameters, NegotiatedCodec, Offer, Publishing, RecvTrack,
-    SendTrack, Watching,
+    Candidate, DtlsRole, ExtensionIds, IceParameters, NegotiatedCodec, Offer, Publishing,
+    RecvTrack, SendTrack, Watching,
 };
 
 /// Canonical name of everything that the node sends (RFC 3550 §6.5.1): one clock for sound and picture.
@@ -38,7 +38,7 @@ pub fn answer_publish(offer: &Offer, publishing: &Publishing, local: &Local) -> 
         let track = tracks.into_iter().flatten().find(|t| t.mid == mid)?;
         Some(Track::Receives(track))
     };
-    Answer::default().write(offer, local, find)
+    Answer::of(publishing.dtls_role()).write(offer, local, find)
 }
 
 /// The answer to a viewer's offer.
@@ -49,7 +49,7 @@ pub fn answer_watch(offer: &Offer, watching: &Watching, local: &Local) -> String
         let track = tracks.into_iter().flatten().find(|t| t.mid == mid)?;
         Some(Track::Sends(track))
     };
-    Answer::default().write(offer, local, find)
+    Answer::of(watching.dtls_role()).write(offer, local, find)
 }
 
 /// A negotiated m-section, as the node sees it.
@@ -75,10 +75,19 @@ impl<'a> Track<'a> {
     }
 }
 
-#[derive(Default)]
-struct Answer(String);
+struct Answer {
+    text: String,
+    role: DtlsRole,
+}
 
 impl Answer {
+    fn of(role: DtlsRole) -> Self {
+        Self {
+            text: String::new(),
+            role,
+        }
+    }
+
     fn write<'a>(
         mut self,
         offer: &Offer,
@@ -90,7 +99,7 @@ impl Answer {
         for section in &offer.sections {
             match find(&section.mid) {
                 Some(track) => {
-                    self.transport(section, track, local, candidates);
+                    self.transport(section, track, local, candidates, offer.mixed_extensions);
                     self.media(section, track);
                     // The others are bundled with the first.
                     candidates = &[];
@@ -98,13 +107,13 @@ impl Answer {
                 None => self.rejected(section),
             }
         }
-        self.0
+        self.text
     }
 
     fn line(&mut self, line: fmt::Arguments<'_>) {
         // Writing to a String can't fail.
-        let _ = self.0.write_fmt(line);
-        self.0.push_str("\r\n");
+        let _ = self.text.write_fmt(line);
+        self.text.push_str("\r\n");
     }
 
     fn session(&mut self, offer: &Offer, local: &Local, is_taken: impl Fn(&str) -> bool) {
@@ -122,7 +131,9 @@ impl Answer {
             self.line(format_args!("a=group:BUNDLE {}", bundled.join(" ")));
         }
         self.line(format_args!("a=ice-lite"));
-        self.line(format_args!("a=extmap-allow-mixed"));
+        if offer.mixed_extensions {
+            self.line(format_args!("a={MIXED}"));
+        }
         self.line(format_args!("a=msid-semantic: WMS *"));
     }
 
@@ -133,6 +144,7 @@ impl Answer {
         track: Track<'_>,
         local: &Local,
         candidates: &[Candidate],
+        is_mixed: bool,
     ) {
         let payload_types = track.codecs().iter().flat_map(|c| {
             let own = Some(c.payload_type);
@@ -161,7 +173,7 @@ impl Answer {
             "a=fingerprint:sha-256 {}",
             Hex(&local.fingerprint)
         ));
-        self.line(format_args!("a=setup:passive"));
+        self.line(format_args!("a=setup:{}", self.role.setup()));
         for (rank, candidate) in candidates.iter().enumerate() {
             self.line(format_args!("a={}", candidate.attribute(rank)));
         }
@@ -172,6 +184,9 @@ impl Answer {
         self.line(format_args!("a=rtcp-mux-only"));
         if section.rtcp_rsize {
             self.line(format_args!("a=rtcp-rsize"));
+        }
+        if section.mixed_extensions && !is_mixed {
+            self.line(format_args!("a={MIXED}"));
         }
         if section.receiver_rtt {
             self.line(format_args!("a=rtcp-xr:rcvr-rtt=all"));

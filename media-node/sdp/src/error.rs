@@ -83,9 +83,9 @@ pub enum OfferError {
     /// A sha-256 fingerprint that is not 32 bytes in hex.
     #[error("the sha-256 fingerprint for m-section {0:?} is not 32 colon-separated hex bytes")]
     BadFingerprint(String),
-    /// The client wants to be DTLS server only.
+    /// The client wants no DTLS handshake now.
     #[error(
-        "the offer says a=setup:{0}; this node is the DTLS server, so offer a=setup:actpass or a=setup:active"
+        "the offer says a=setup:{0}; offer a=setup:actpass, or the side of the DTLS handshake that the client can be on (active, passive)"
     )]
     Setup(String),
     /// WHIP, but the client does not send.

@@ -86,15 +86,16 @@ impl ExtensionIds {
     }
 
     /// What is agreed on with a viewer: what the node can write, without simulcast; transport-wide numbers only with
-    /// their feedback.
-    pub(crate) fn sendable(self, mid: &str, transport_cc: bool) -> ExtensionIds {
+    /// their feedback; dependency descriptors, which with a keyframe are too long for the one-byte form, only if the
+    /// forms may be `mixed`.
+    pub(crate) fn sendable(self, mid: &str, transport_cc: bool, mixed: bool) -> ExtensionIds {
         let writable = |id: Option<u8>| id.filter(|id| *id <= MAX_ONE_BYTE_ID);
         ExtensionIds {
             mid: writable(self.mid).filter(|_| mid.len() <= MAX_ONE_BYTE_LEN),
             transport_cc: writable(self.transport_cc).filter(|_| transport_cc),
             audio_level: writable(self.audio_level),
             orientation: writable(self.orientation),
-            dependency_descriptor: writable(self.dependency_descriptor),
+            dependency_descriptor: writable(self.dependency_descriptor).filter(|_| mixed),
             abs_capture_time: writable(self.abs_capture_time),
             playout_delay: writable(self.playout_delay),
             ..ExtensionIds::default()

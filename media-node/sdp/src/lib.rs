@@ -26,5 +26,6 @@ pub use negotiate::{Program, PublishRules, accept_publish, accept_watch};
 pub use offer::Offer;
 pub use showrunner_rtp::codec::Codec;
 pub use track::{
-    IceParameters, NegotiatedCodec, Publishing, RecvTrack, Remote, SendTrack, Watching,
+    DtlsRole, IceParameters, NegotiatedCodec, Publishing, RecvTrack, Remote, SendTrack, Setup,
+    Watching,
 };

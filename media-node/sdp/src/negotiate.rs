@@ -188,7 +188,11 @@ fn send(
             .iter()
             .map(|c| c.agreed(|fmtp| fmtp.to_viewer(c.codec)))
             .collect(),
-        extensions: section.extensions.sendable(&section.mid, transport_cc),
+        extensions: section.extensions.sendable(
+            &section.mid,
+            transport_cc,
+            section.mixed_extensions,
+        ),
         ssrc: ssrc(),
         rtx_ssrc: has_rtx.then(ssrc),
     })

@@ -1,7 +1,7 @@
 //! Reads an offer: SDP text in, the m-sections that matter and the client's transport out.
 //!
 //! What holds for every offer is checked here (RFC 9725 §4.4, RFC 9429): one bundle, RTP over DTLS-SRTP with RTCP
-//! multiplexed, full ICE, a sha-256 fingerprint, a client that can be DTLS client. What depends on the purpose
+//! multiplexed, full ICE, a sha-256 fingerprint, a DTLS handshake. What depends on the purpose
 //! (direction, codecs) is judged by [`crate::accept_publish`] and [`crate::accept_watch`].
 
 use std::io::Cursor;
@@ -12,7 +12,7 @@ use rtc_sdp::description::session::SessionDescription;
 
 use crate::codec::{OfferedCodec, offered_codecs};
 use crate::error::{Direction, MediaKind};
-use crate::{ExtensionIds, IceParameters, OfferError, Remote};
+use crate::{ExtensionIds, IceParameters, OfferError, Remote, Setup};
 
 /// Longest offer that is read. Browsers send less than 10 KiB.
 pub(crate) const MAX_BYTES: usize = 64 * 1024;
@@ -20,8 +20,15 @@ pub(crate) const MAX_BYTES: usize = 64 * 1024;
 pub(crate) const MAX_SECTIONS: usize = 16;
 /// Most simulcast layers that are taken.
 pub(crate) const MAX_RIDS: usize = 4;
+/// RFC 8285 §6.
+pub(crate) const MIXED: &str = "extmap-allow-mixed";
 /// Longest a=mid.
 const MAX_MID: usize = 64;
+
+/// A session attribute of this project: the names of the SRTP profiles that the client is sure to know, by spaces.
+const SRTP_PROFILES: &str = "showrunner-srtp-profiles";
+/// The one that matters (RFC 7714 §14.2).
+const GCM: &str = "AEAD_AES_128_GCM";
 
 /// A client's offer, read and found to be one that the node's transport can serve.
 #[derive(Clone, Debug)]
@@ -29,6 +36,8 @@ pub struct Offer {
     pub(crate) sections: Vec<Section>,
     /// Mids of the first BUNDLE group, in its order.
     pub(crate) bundle: Vec<String>,
+    /// Extensions of both forms may stand in one packet, for all m-sections (RFC 8285 §6).
+    pub(crate) mixed_extensions: bool,
     pub(crate) remote: Remote,
 }
 
@@ -48,6 +57,8 @@ pub(crate) struct Section {
     pub(crate) receiver_rtt: bool,
     pub(crate) codecs: Vec<OfferedCodec>,
     pub(crate) extensions: ExtensionIds,
+    /// Extensions of both forms may stand in one stream (RFC 8285 §6), by this section or the session.
+    pub(crate) mixed_extensions: bool,
     /// RIDs to be sent, in the order of `a=simulcast`.
     pub(crate) rids: Vec<String>,
 }
@@ -104,6 +115,7 @@ impl Offer {
         Ok(Offer {
             sections,
             bundle,
+            mixed_extensions: session.has(MIXED),
             remote,
         })
     }
@@ -158,6 +170,7 @@ impl Section {
                 .any(|format| format == "rcvr-rtt=all"),
             codecs: offered_codecs(&name.formats, own),
             extensions,
+            mixed_extensions: own.has(MIXED) || session.has(MIXED),
             rids: read_rids(own)?,
         })
     }
@@ -257,16 +270,27 @@ fn read_remote(
         .first("setup")
         .or_else(|| session.first("setup"))
         .unwrap_or("actpass");
-    if !matches!(setup, "actpass" | "active") {
-        return Err(OfferError::Setup(setup.to_owned()));
-    }
+    let setup = match setup {
+        "actpass" => Setup::ActPass,
+        "active" => Setup::Active,
+        "passive" => Setup::Passive,
+        _ => return Err(OfferError::Setup(setup.to_owned())),
+    };
     let either = |key| own.first(key).or_else(|| session.first(key));
     let (Some(ufrag), Some(pwd)) = (either("ice-ufrag"), either("ice-pwd")) else {
         return Err(OfferError::NoIce(mid.to_owned()));
     };
     let ice = IceParameters::new(ufrag, pwd).ok_or_else(|| OfferError::BadIce(mid.to_owned()))?;
     let fingerprint = read_fingerprint(session, own, mid)?;
-    Ok(Remote { ice, fingerprint })
+    let knows_gcm = session
+        .all(SRTP_PROFILES)
+        .any(|names| names.split_ascii_whitespace().any(|name| name == GCM));
+    Ok(Remote {
+        ice,
+        fingerprint,
+        setup,
+        knows_gcm,
+    })
 }
 
 /// RFC 8122 §5: there may be several; one by SHA-256 is enough, and the node asks for it.

@@ -46,6 +46,41 @@ pub struct Remote {
     pub ice: IceParameters,
     /// SHA-256 of its DTLS certificate (RFC 8122 §5).
     pub fingerprint: [u8; 32],
+    /// The sides of the DTLS handshake that it can be on.
+    pub setup: Setup,
+    /// It has said that it knows SRTP's AEAD_AES_128_GCM (RFC 7714), as this project's page client does. A DTLS client
+    /// needs to know that beforehand: who offers another profile beside it gets the other one from browsers.
+    pub knows_gcm: bool,
+}
+
+/// What an offer says of the DTLS handshake (RFC 8842 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setup {
+    /// Either side will do.
+    ActPass,
+    /// It is the DTLS client.
+    Active,
+    /// It is the DTLS server.
+    Passive,
+}
+
+/// A side of the DTLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DtlsRole {
+    /// Says hello first.
+    Client,
+    /// Waits for that.
+    Server,
+}
+
+impl DtlsRole {
+    /// The value of `a=setup` that says so in an answer.
+    pub(crate) fn setup(self) -> &'static str {
+        match self {
+            Self::Client => "active",
+            Self::Server => "passive",
+        }
+    }
 }
 
 /// A codec that both sides speak, under the payload type that the offer gave it.
@@ -102,6 +137,17 @@ pub struct Publishing {
     pub video: Option<RecvTrack>,
 }
 
+impl Publishing {
+    /// Which side the node is on: the server where it has the choice, as WHIP has it (RFC 9725 §4.4).
+    #[must_use]
+    pub fn dtls_role(&self) -> DtlsRole {
+        match self.remote.setup {
+            Setup::ActPass | Setup::Active => DtlsRole::Server,
+            Setup::Passive => DtlsRole::Client,
+        }
+    }
+}
+
 /// An accepted offer to watch (WHEP).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watching {
@@ -111,4 +157,16 @@ pub struct Watching {
     pub audio: Option<SendTrack>,
     /// Picture, where offered.
     pub video: Option<SendTrack>,
+}
+
+impl Watching {
+    /// Which side the node is on: the client where it has the choice. That saves the viewer the round trip in which a
+    /// server asks who is there, and one more, as a client can send media a round trip before a server.
+    #[must_use]
+    pub fn dtls_role(&self) -> DtlsRole {
+        match self.remote.setup {
+            Setup::ActPass | Setup::Passive => DtlsRole::Client,
+            Setup::Active => DtlsRole::Server,
+        }
+    }
 }

@@ -4,7 +4,8 @@ mod common;
 
 use common::{CHROMIUM_WHEP, SESSION_LEVEL, bent, local, m_lines, parse, section};
 use showrunner_sdp::{
-    CNAME, Codec, Direction, MediaKind, OfferError, Program, Watching, accept_watch, answer_watch,
+    CNAME, Codec, Direction, DtlsRole, MediaKind, OfferError, Program, Watching, accept_watch,
+    answer_watch,
 };
 
 fn program(codec: Codec, fmtp: &str) -> Program {
@@ -231,4 +232,57 @@ fn header_extensions_that_the_node_could_not_write_are_left_out() {
     );
     let (watching, _) = watch(&long_mid, &program(Codec::Vp8, ""));
     assert_eq!(watching.video.expect("video").extensions.mid, None);
+}
+
+#[test]
+fn dependency_descriptors_are_sent_to_those_who_take_extensions_of_both_forms() {
+    const EXTMAP: &str = "a=extmap:12 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+    let offered = bent(CHROMIUM_WHEP, "a=mid:1", &format!("a=mid:1\r\n{EXTMAP}"));
+    let on_air = program(Codec::Av1, "");
+    let (watching, answer) = watch(&offered, &on_air);
+    let video = watching.video.expect("video");
+    assert_eq!(video.extensions.dependency_descriptor, Some(12));
+    assert!(section(&answer, "video").contains(&EXTMAP));
+    assert!(answer.contains("\r\na=extmap-allow-mixed\r\n"));
+
+    let one_form = bent(&offered, "a=extmap-allow-mixed", "a=x-other");
+    let (watching, answer) = watch(&one_form, &on_air);
+    let video = watching.video.expect("video");
+    assert_eq!(video.extensions.dependency_descriptor, None);
+    assert!(!answer.contains("extmap-allow-mixed"));
+}
+
+#[test]
+fn the_node_is_the_dtls_client_of_viewers_unless_they_are() {
+    for (offered, role, answered) in [
+        ("actpass", DtlsRole::Client, "active"),
+        ("passive", DtlsRole::Client, "active"),
+        ("active", DtlsRole::Server, "passive"),
+    ] {
+        let offer = bent(CHROMIUM_WHEP, "setup:actpass", &format!("setup:{offered}"));
+        let (watching, answer) = watch(&offer, &program(Codec::Vp8, ""));
+        assert_eq!(watching.dtls_role(), role);
+        let setup = format!("a=setup:{answered}\r\n");
+        assert_eq!(answer.matches(&setup).count(), 2, "{answer}");
+    }
+}
+
+#[test]
+fn a_viewer_can_say_that_it_knows_aes_gcm() {
+    for (stated, knows) in [
+        ("", false),
+        (
+            "a=showrunner-srtp-profiles:AES128_CM_HMAC_SHA1_80\r\n",
+            false,
+        ),
+        (
+            "a=showrunner-srtp-profiles:AEAD_AES_256_GCM AEAD_AES_128_GCM\r\n",
+            true,
+        ),
+    ] {
+        let offer = CHROMIUM_WHEP.replacen("m=audio", &format!("{stated}m=audio"), 1);
+        let (watching, answer) = watch(&offer, &program(Codec::Vp8, ""));
+        assert_eq!(watching.remote.knows_gcm, knows, "{stated}");
+        assert!(!answer.contains("showrunner-srtp"));
+    }
 }

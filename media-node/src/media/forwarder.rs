@@ -1,5 +1,5 @@
 //! One outgoing track of one viewer: which packet of which source gets which sequence number,
-//! timestamp and VP8 picture id, so that the viewer sees one unbroken stream whatever the source,
+//! timestamp, VP8 picture id and AV1 frame number, so that the viewer sees one unbroken stream whatever the source,
 //! and whichever of its layers are left out.
 //!
 //! A run of packets from one source is a *segment*: within it the outgoing number is the incoming
@@ -37,6 +37,17 @@ pub struct Outgoing {
     pub picture_id: Option<u16>,
     /// See `picture_id`.
     pub tl0_picture_index: Option<u8>,
+    /// Frame number and active decode targets, if the packet has a dependency descriptor.
+    pub dependencies: Option<Numbered>,
+}
+
+/// What a viewer's copy of a dependency descriptor says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    /// The frame's number in the viewer's stream.
+    pub frame_number: u16,
+    /// The decode targets that the viewer gets all frames of, by bit.
+    pub active_targets: u32,
 }
 
 /// What goes out for a packet.
@@ -92,6 +103,7 @@ struct Segment {
     since: u32,
     picture_id_offset: u16,
     tl0_offset: u8,
+    frame_number_offset: u16,
 }
 
 impl Segment {
@@ -121,6 +133,12 @@ impl Segment {
             tl0_picture_index: vp8
                 .and_then(|d| d.tl0)
                 .map(|(_, index)| index.wrapping_add(self.tl0_offset)),
+            dependencies: packet.dependencies().map(|(dependencies, _)| Numbered {
+                frame_number: dependencies
+                    .frame_number
+                    .wrapping_add(self.frame_number_offset),
+                active_targets: dependencies.targets_up_to(sublayers.spatial, sublayers.temporal),
+            }),
         }
     }
 }
@@ -164,6 +182,7 @@ struct Newest {
     timestamp: u32,
     picture_id: Option<u16>,
     tl0_picture_index: Option<u8>,
+    frame_number: Option<u16>,
 }
 
 impl Forwarder {
@@ -232,6 +251,13 @@ impl Forwarder {
             (Some(last), Some((_, first))) => last.wrapping_add(1).wrapping_sub(first),
             _ => 0,
         };
+        let frame_number_offset = match (
+            self.newest.and_then(|n| n.frame_number),
+            packet.dependencies(),
+        ) {
+            (Some(last), Some((first, _))) => last.wrapping_add(1).wrapping_sub(first.frame_number),
+            _ => 0,
+        };
         self.picture = packet.timestamp;
         self.left_out = None;
         self.open(Segment {
@@ -243,6 +269,7 @@ impl Forwarder {
             since: packet.timestamp,
             picture_id_offset,
             tl0_offset,
+            frame_number_offset,
         });
     }
 
@@ -266,12 +293,15 @@ impl Forwarder {
             && out.index >= self.next_index
         {
             self.next_index = out.index + 1;
+            let before = self.newest;
+            let frame_number = out.dependencies.map(|numbered| numbered.frame_number);
             self.newest = Some(Newest {
                 timestamp: out.timestamp,
-                picture_id: out.picture_id.or(self.newest.and_then(|n| n.picture_id)),
+                picture_id: out.picture_id.or(before.and_then(|n| n.picture_id)),
                 tl0_picture_index: out
                     .tl0_picture_index
-                    .or(self.newest.and_then(|n| n.tl0_picture_index)),
+                    .or(before.and_then(|n| n.tl0_picture_index)),
+                frame_number: frame_number.or(before.and_then(|n| n.frame_number)),
             });
         }
         Some(copied)

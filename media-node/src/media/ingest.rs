@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use showrunner_rtp::codec::dependency::{Dependencies, MAX_GROWTH};
 use showrunner_rtp::codec::layering::{LayerTracker, Layering, SpatialSizes};
 use showrunner_rtp::codec::{self, Codec, PayloadInfo, opus};
 use showrunner_rtp::loss::LossTracker;
@@ -68,6 +69,10 @@ pub enum Dropped {
 
 /// What a packet turned out to be.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all is media, and a box would allocate for each packet"
+)]
 pub enum Ingested<'a> {
     /// Media, to be stored and forwarded.
     Media(Media<'a>),
@@ -105,6 +110,8 @@ pub struct Media<'a> {
     pub layering: Layering,
     /// Picture sizes of the spatial layers, where they are told here.
     pub spatial_sizes: Option<SpatialSizes>,
+    /// Its dependency descriptor, as it came, and what of it is rewritten.
+    pub dependencies: Option<(Dependencies, &'a [u8])>,
     /// The payload.
     pub payload: &'a [u8],
 }
@@ -269,6 +276,7 @@ impl Ingest {
             info: PayloadInfo::default(),
             layering: Layering::default(),
             spatial_sizes: None,
+            dependencies: None,
             payload,
         })
     }
@@ -627,6 +635,7 @@ impl Ingest {
             orientation,
             info,
             layering: marked.mark.layering,
+            dependencies: None,
             spatial_sizes: marked.spatial_sizes,
             payload,
         }))
@@ -639,7 +648,7 @@ impl Ingest {
         at: usize,
         codec: Codec,
         header: &Header,
-        packet: &[u8],
+        packet: &'a [u8],
         seq: u64,
         payload: &'a [u8],
     ) -> Result<Ingested<'a>, Dropped> {
@@ -650,9 +659,6 @@ impl Ingest {
             let source = self.streams[at].source;
             return Ok(Ingested::Padding { source, seq });
         }
-        if payload.len() > MAX_PAYLOAD {
-            return Err(Dropped::TooLarge);
-        }
         let info = codec::inspect(codec, payload);
         let extensions = self.negotiated(self.streams[at].track);
         let extensions = extensions.map(|t| t.extensions).unwrap_or_default();
@@ -662,8 +668,12 @@ impl Ingest {
         };
         let orientation = value(extensions.orientation).and_then(|v| v.first().copied());
         let dependencies = value(extensions.dependency_descriptor);
+        let stored = dependencies.map_or(0, |value| value.len() + MAX_GROWTH);
+        if payload.len() + stored > MAX_PAYLOAD {
+            return Err(Dropped::TooLarge);
+        }
         let tracker = &mut self.streams[at].layers;
-        let (layering, spatial_sizes) = tracker.place(&info, dependencies, header.timestamp);
+        let placed = tracker.place(&info, dependencies, header.timestamp);
         let timestamp = self.common_timestamp(at, header.timestamp, arrival, info.starts_keyframe);
         let stream = &self.streams[at];
         Ok(Ingested::Media(Media {
@@ -676,8 +686,13 @@ impl Ingest {
             marker: header.marker,
             orientation,
             info,
-            layering,
-            spatial_sizes,
+            layering: placed.layering,
+            spatial_sizes: placed.sizes,
+            // Of other codecs the payload says enough.
+            dependencies: placed
+                .dependencies
+                .zip(dependencies)
+                .filter(|_| codec == Codec::Av1),
             payload,
         }))
     }

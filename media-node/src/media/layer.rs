@@ -241,16 +241,9 @@ impl Layer {
 
     /// What can be sent of it, each with all that it builds on: one for every spatial and temporal
     /// layer that came in lately. A layer that isn't scalable has one part, itself.
-    ///
-    /// Of AV1 that is the smallest picture: browsers put a larger one together only by the
-    /// dependency descriptor, which viewers are not sent.
     pub fn parts(&self) -> impl Iterator<Item = Part> {
         let highest = self.rate.highest_spatial();
-        let pictures = match self.codec {
-            Codec::Av1 => 1,
-            _ => MAX_SPATIAL,
-        };
-        (0..pictures).flat_map(move |spatial| {
+        (0..MAX_SPATIAL).flat_map(move |spatial| {
             (0..MAX_TEMPORAL)
                 .filter(move |temporal| {
                     (spatial, *temporal) == (0, 0) || self.rate.bps[spatial][*temporal] > 0

@@ -5,6 +5,8 @@
 //! the sequence number and timestamp that one viewer expects next, [`writer`] makes the bytes.
 
 pub mod allocation;
+#[cfg(test)]
+mod behind;
 pub mod deadline;
 pub mod forwarder;
 pub mod hiding;

@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use showrunner_rtp::codec::dependency::Dependencies;
 use showrunner_rtp::codec::layering::{Layering, SpatialSizes};
 use showrunner_rtp::codec::{Codec, vp8};
 
-/// The largest RTP payload the node takes, in bytes: an Ethernet frame's worth.
+/// The largest RTP payload the node takes, with its dependency descriptor, in bytes: an Ethernet
+/// frame's worth.
 pub const MAX_PAYLOAD: usize = 1460;
 
 /// Names the stream that a packet came in on: one SSRC of one publisher session. Never reused.
@@ -35,7 +37,10 @@ pub struct StoredPacket {
     pub vp8: Option<vp8::Descriptor>,
     /// Coordination of video orientation (3GPP TS 26.114 §7.4.5), as received.
     pub orientation: Option<u8>,
+    dependencies: Option<Dependencies>,
+    dependencies_len: u8,
     len: u16,
+    /// The payload, and after it the dependency descriptor.
     data: [u8; MAX_PAYLOAD],
 }
 
@@ -53,6 +58,8 @@ impl StoredPacket {
             spatial_sizes: None,
             vp8: None,
             orientation: None,
+            dependencies: None,
+            dependencies_len: 0,
             len: 0,
             data: [0; MAX_PAYLOAD],
         }
@@ -63,7 +70,18 @@ impl StoredPacket {
         &self.data[..usize::from(self.len)]
     }
 
-    /// Takes a copy of `payload`; false (and unchanged) if it is over [`MAX_PAYLOAD`].
+    /// What to rewrite of the dependency descriptor, and its value; none if the packet has none.
+    #[inline]
+    pub fn dependencies(&self) -> Option<(&Dependencies, &[u8])> {
+        let from = usize::from(self.len);
+        let value = self
+            .data
+            .get(from..from + usize::from(self.dependencies_len))?;
+        Some((self.dependencies.as_ref()?, value))
+    }
+
+    /// Takes a copy of `payload`, without a dependency descriptor; false (and unchanged) if it is
+    /// over [`MAX_PAYLOAD`].
     #[must_use]
     pub fn set_payload(&mut self, payload: &[u8]) -> bool {
         let Some(room) = self.data.get_mut(..payload.len()) else {
@@ -71,6 +89,22 @@ impl StoredPacket {
         };
         room.copy_from_slice(payload);
         self.len = payload.len() as u16;
+        self.dependencies = None;
+        self.dependencies_len = 0;
+        true
+    }
+
+    /// Takes a copy of a dependency descriptor beside the payload that was set; false (and
+    /// unchanged) if both together are over [`MAX_PAYLOAD`].
+    #[must_use]
+    pub fn set_dependencies(&mut self, dependencies: Dependencies, value: &[u8]) -> bool {
+        let room = self.data.get_mut(usize::from(self.len)..);
+        let stored = room.and_then(|room| dependencies.store(value, room));
+        let Some(Ok(len)) = stored.map(u8::try_from) else {
+            return false;
+        };
+        self.dependencies = Some(dependencies);
+        self.dependencies_len = len;
         true
     }
 }

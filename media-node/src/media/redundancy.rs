@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use showrunner_rtp::codec::layering::Layering;
+
 use super::quality::Quality;
 
 /// The most earlier frames in a packet of sound. Each has to wait one packet longer, and browsers
@@ -33,15 +35,28 @@ pub fn audio_depth(loss: f32) -> usize {
     depth
 }
 
-/// What hangs on a frame of video.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What hangs on a frame of video, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
-    /// Everything until the next keyframe.
-    Keyframe,
+    /// Nothing, or a frame or two of higher temporal layers: the next one of the base does without.
+    Discardable,
     /// The frames after it.
     Base,
-    /// Nothing.
-    Discardable,
+    /// Everything until the next keyframe.
+    Keyframe,
+}
+
+impl Weight {
+    /// Of a frame in this place of its stream.
+    pub fn of(layering: &Layering, is_of_keyframe: bool) -> Self {
+        if is_of_keyframe {
+            Self::Keyframe
+        } else if layering.temporal > 0 {
+            Self::Discardable
+        } else {
+            Self::Base
+        }
+    }
 }
 
 /// How often more than once a frame of video is sent, unasked. `headroom` is what the path carries,
@@ -186,6 +201,20 @@ mod tests {
         assert_eq!(of(0.05, 50), [1, 1, 0]);
         assert_eq!(of(0.1, 50), [1, 1, 1]);
         assert_eq!(of(0.3, 50), [2, 1, 1]);
+    }
+
+    #[test]
+    fn little_hangs_on_a_higher_temporal_layer() {
+        let of = |temporal, is_of_keyframe| {
+            let layering = Layering {
+                temporal,
+                ..Layering::default()
+            };
+            Weight::of(&layering, is_of_keyframe)
+        };
+        assert_eq!(of(0, true), Weight::Keyframe);
+        assert_eq!(of(0, false), Weight::Base);
+        assert_eq!([of(1, false), of(2, false)], [Weight::Discardable; 2]);
     }
 
     #[test]

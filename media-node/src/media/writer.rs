@@ -1,6 +1,7 @@
-//! Makes one viewer's copy of a packet: header, payload, the viewer's VP8 ids, and the seal.
+//! Makes one viewer's copy of a packet: header, payload, the viewer's VP8 ids and AV1 frame numbers,
+//! and the seal.
 
-use showrunner_rtp::codec::vp8;
+use showrunner_rtp::codec::{dependency, vp8};
 use showrunner_rtp::packet::HeaderWriter;
 use showrunner_rtp::red;
 use showrunner_transport::srtp::{MAX_OVERHEAD, Sender, SrtpError};
@@ -9,8 +10,9 @@ use super::forwarder::{Copied, Outgoing};
 use super::packet::{MAX_PAYLOAD, StoredPacket};
 
 /// Room that any packet of ours fits into: header, extensions (transport-wide number, orientation,
-/// playout delay), original sequence number of RTX, payload, SRTP tag.
-pub const MAX_PACKET: usize = 12 + 16 + 2 + MAX_PAYLOAD + MAX_OVERHEAD;
+/// playout delay, and what a dependency descriptor needs beside itself), original sequence number
+/// of RTX, payload with dependency descriptor, SRTP tag.
+pub const MAX_PACKET: usize = 12 + 24 + 2 + MAX_PAYLOAD + MAX_OVERHEAD;
 
 /// What stays the same in all packets of one outgoing stream.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,8 @@ pub struct StreamHeader {
     pub payload_type: u8,
     /// Id of the orientation extension, if the viewer knows it.
     pub orientation_id: Option<u8>,
+    /// Id of the dependency descriptor, if the viewer knows it.
+    pub dependencies_id: Option<u8>,
     /// Id of the transport-wide sequence number, if the viewer reports on it.
     pub transport_cc_id: Option<u8>,
     /// The next packet's transport-wide sequence number; without an id for it, nothing.
@@ -31,7 +35,11 @@ pub struct StreamHeader {
 
 impl StreamHeader {
     fn has_extensions(&self) -> bool {
-        let ids = [self.transport_cc_id, self.orientation_id];
+        let ids = [
+            self.transport_cc_id,
+            self.orientation_id,
+            self.dependencies_id,
+        ];
         ids.iter().any(Option::is_some) || self.playout_delay.is_some()
     }
 }
@@ -199,12 +207,25 @@ fn header(
         let orientation = stream.orientation_id.zip(packet.orientation);
         let (orientation_id, orientation) = orientation.unwrap_or_default();
         let (playout_id, bounds) = stream.playout_delay.unwrap_or_default();
+        let mut copy;
+        let described = numbers.dependencies.zip(packet.dependencies());
+        let (dependencies_id, dependencies) = match stream.dependencies_id.zip(described) {
+            Some((id, (numbered, (dependencies, value)))) => {
+                copy = [0; dependency::MAX_LEN];
+                let copy = copy.get_mut(..value.len()).ok_or(SrtpError::TooShort)?;
+                copy.copy_from_slice(value);
+                dependencies.rewrite(copy, numbered.frame_number, numbered.active_targets);
+                (id, &*copy)
+            }
+            None => (0, &[][..]),
+        };
         writer.write_with(
             out,
             &[
                 (stream.transport_cc_id.unwrap_or(0), &transport_number),
                 (orientation_id, &[orientation]),
                 (playout_id, &bounds),
+                (dependencies_id, dependencies),
             ],
         )
     } else {
@@ -233,4 +254,69 @@ fn payload(
         );
     }
     Ok(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use showrunner_rtp::codec::PayloadInfo;
+    use showrunner_rtp::codec::layering::LayerTracker;
+    use showrunner_rtp::packet::Header;
+
+    use super::*;
+    use crate::media::forwarder::Numbered;
+
+    #[test]
+    fn a_viewer_gets_its_own_dependency_descriptor() {
+        // Of a keyframe with one spatial and three temporal layers: too long for the one-byte form.
+        let value = [
+            0x80, 0, 1, 0x80, 0x02, 0x14, 0xea, 0xa8, 0x60, 0x41, 0x4d, 0x14, 0x10, 0x20, 0x84,
+            0x27, 0x01, 0x3f, 0x00, 0xb3,
+        ];
+        let placed = LayerTracker::default().place(&PayloadInfo::default(), Some(&value), 0);
+        let mut packet = StoredPacket::empty(Instant::now());
+        assert!(packet.set_payload(&[7; 100]));
+        assert!(packet.set_dependencies(placed.dependencies.unwrap(), &value));
+        let stream = StreamHeader {
+            ssrc: 1,
+            payload_type: 96,
+            orientation_id: None,
+            dependencies_id: Some(13),
+            transport_cc_id: Some(4),
+            transport_number: 0x0102,
+            playout_delay: None,
+        };
+        let numbers = Outgoing {
+            index: 5,
+            timestamp: 9,
+            marker: true,
+            picture_id: None,
+            tl0_picture_index: None,
+            dependencies: Some(Numbered {
+                frame_number: 0x0304,
+                active_targets: 0b001,
+            }),
+        };
+        let mut out = [0; MAX_PACKET];
+        let header_len = header(&mut out, stream, &packet, 5, numbers).unwrap();
+        let header = Header::parse(&out).unwrap();
+        assert_eq!(header.len, header_len);
+        let elements: Vec<_> = header.extensions(&out).collect();
+        let (id, written) = elements[1];
+        assert_eq!((elements[0], id), ((4, &[1, 2][..]), 13));
+        assert_eq!(written[..3], [0x80, 3, 4]);
+        let (dependencies, stored) = packet.dependencies().unwrap();
+        let mut expected = stored.to_vec();
+        dependencies.rewrite(&mut expected, 0x0304, 0b001);
+        assert_eq!(written, expected);
+        let knows_none = StreamHeader {
+            dependencies_id: None,
+            ..stream
+        };
+        assert_eq!(
+            super::header(&mut out, knows_none, &packet, 5, numbers),
+            Ok(20)
+        );
+    }
 }

@@ -80,10 +80,7 @@ impl Core {
             return;
         };
         session.ice.answered(now, path);
-        if session.begin_dtls(now, &self.identity) {
-            self.handshaking.push(key);
-            self.send_dtls(key, Some(path));
-        }
+        self.greet(now, key, path);
     }
 
     /// A link is up that brings this pod a room.

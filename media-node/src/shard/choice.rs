@@ -100,13 +100,17 @@ impl Viewer {
             let is_there = program.rungs.iter().any(|r| r.source == layer.source);
             is_there.then_some(layer.source)
         });
+        let able = program
+            .video
+            .first()
+            .and_then(|l| self.max_spatial(l.codec));
         // What is picked by hand goes before what fits the window.
         let bound = |max: Option<u16>| max.filter(|_| chosen.is_none());
         let limits = Limits {
             max_width: bound(self.asked.max_width),
             max_height: bound(self.asked.max_height),
             max_lines: program.max_lines,
-            max_spatial: self.asked.max_spatial,
+            max_spatial: [self.asked.max_spatial, able].into_iter().flatten().min(),
             max_temporal: self.asked.max_temporal,
             chosen,
             ..Limits::default()

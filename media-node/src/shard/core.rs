@@ -289,18 +289,39 @@ impl Core {
                     if let Path::Tcp { connection, .. } = path {
                         self.connections.keep(connection);
                     }
+                    self.greet(now, key, path);
                 }
             }
             Err(_) => self.metrics.dropped.unauthentic += 1,
         }
     }
 
+    /// A peer has passed ICE on a path: where the handshake begins with us, it begins now.
+    pub(super) fn greet(&mut self, now: Instant, key: Key, path: Path) {
+        self.shake_hands(now, key, path, |session, identity| {
+            session.greet(now, identity).map(|()| false)
+        });
+    }
+
     fn on_dtls(&mut self, now: Instant, key: Key, path: Path, datagram: &[u8]) {
+        self.shake_hands(now, key, path, |session, identity| {
+            session.on_dtls(now, datagram, identity)
+        });
+    }
+
+    /// A step of a session's handshake. It says whether media can flow from now on.
+    fn shake_hands(
+        &mut self,
+        now: Instant,
+        key: Key,
+        path: Path,
+        step: impl FnOnce(&mut Session, &Identity) -> Result<bool, EndReason>,
+    ) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         let was_handshaking = session.is_handshaking();
-        let result = session.on_dtls(now, datagram, &self.identity);
+        let result = step(session, &self.identity);
         if session.is_handshaking() && !was_handshaking {
             self.handshaking.push(key);
         }
@@ -607,6 +628,9 @@ fn store(
         stored.orientation = media.orientation;
         // The ingest has refused larger ones.
         let _fits = stored.set_payload(media.payload);
+        if let Some((dependencies, value)) = media.dependencies {
+            let _fits = stored.set_dependencies(dependencies, value);
+        }
     }
     packet
 }

@@ -13,7 +13,7 @@ use super::outbox::{Links, Outbox};
 use super::path::Path;
 use super::way::Way;
 use crate::lived::stalls::Source;
-use crate::media::forwarder::{Copied, Forwarder, Outgoing};
+use crate::media::forwarder::{Copied, Forwarder, Numbered, Outgoing};
 use crate::media::hiding::Hiding;
 use crate::media::layer::Layer;
 use crate::media::packet::{SourceId, StoredPacket};
@@ -63,6 +63,7 @@ enum Form {
     NotSent,
     Media {
         marker: bool,
+        dependencies: Option<Numbered>,
     },
     Filler,
 }
@@ -70,7 +71,14 @@ enum Form {
 impl Form {
     fn of(copied: Copied) -> Self {
         match copied {
-            Copied::Media(Outgoing { marker, .. }) => Self::Media { marker },
+            Copied::Media(Outgoing {
+                marker,
+                dependencies,
+                ..
+            }) => Self::Media {
+                marker,
+                dependencies,
+            },
             Copied::Filler(_) => Self::Filler,
         }
     }
@@ -114,6 +122,7 @@ impl Outlet {
             ssrc: self.track.ssrc,
             payload_type: negotiated.payload_type,
             orientation_id: self.track.extensions.orientation,
+            dependencies_id: self.track.extensions.dependency_descriptor,
             transport_cc_id: self.track.extensions.transport_cc,
             transport_number: 0,
             playout_delay: None,
@@ -256,6 +265,12 @@ impl Outlet {
         let len = written.ok()?;
         self.count(len);
         Some(len)
+    }
+
+    /// Whether the viewer can put together pictures of several layers whose payload does not say
+    /// what builds on what (AV1).
+    pub(super) fn knows_dependencies(&self) -> bool {
+        self.track.extensions.dependency_descriptor.is_some()
     }
 
     /// Whether the viewer can take packets that repair nothing.

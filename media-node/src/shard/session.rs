@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use showrunner_sdp::DtlsRole;
 use showrunner_transport::Fingerprint;
-use showrunner_transport::dtls::{Dtls, DtlsEvent, Identity};
+use showrunner_transport::dtls::{Dtls, DtlsError, DtlsEvent, Identity};
 use showrunner_transport::ice::IceLite;
 use showrunner_transport::srtp;
 
@@ -105,8 +106,11 @@ pub(super) struct Session {
     pub(super) paths: Vec<Path>,
     pub(super) role: Role,
     pub(super) srtp: Option<Srtp>,
-    /// Made at the first DTLS datagram, so that half-open joins cost little.
+    /// Made when the peer has passed ICE, so that half-open joins cost little.
     dtls: Option<Dtls>,
+    dtls_role: DtlsRole,
+    /// The peer is known to take GCM.
+    knows_gcm: bool,
     fingerprint: Fingerprint,
     created: Instant,
 }
@@ -114,6 +118,12 @@ pub(super) struct Session {
 impl Session {
     /// A session that waits for its peer, or looks for it.
     pub(super) fn new(new: NewSession, seeds: Seeds, now: Instant) -> Self {
+        let (dtls_role, knows_gcm) = match &new.carries {
+            Carries::Publish(publishing) => (publishing.dtls_role(), publishing.remote.knows_gcm),
+            Carries::Watch(watching) => (watching.dtls_role(), watching.remote.knows_gcm),
+            Carries::Feed => (DtlsRole::Server, true),
+            Carries::Take(_) => (DtlsRole::Client, true),
+        };
         let role = match new.carries {
             Carries::Publish(publishing) => {
                 publisher(Ingest::new(&publishing, new.number.0, now), None)
@@ -143,9 +153,40 @@ impl Session {
             role,
             srtp: None,
             dtls: None,
+            dtls_role,
+            knows_gcm,
             fingerprint: new.fingerprint,
             created: now,
         }
+    }
+
+    /// Says hello, if that is up to us: the peer has passed ICE. Only who knows the session's
+    /// password is ever sent this, and once (with its few repetitions), so it makes no flood of a
+    /// forged address.
+    ///
+    /// # Errors
+    /// Why the session has to end.
+    pub(super) fn greet(&mut self, now: Instant, identity: &Identity) -> Result<(), EndReason> {
+        if self.dtls.is_some() || self.dtls_role == DtlsRole::Server {
+            return Ok(());
+        }
+        let client = if self.knows_gcm {
+            Dtls::client_with_gcm
+        } else {
+            Dtls::client
+        };
+        match client(identity, self.fingerprint, now) {
+            Ok(dtls) => {
+                self.dtls = Some(dtls);
+                Ok(())
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    fn fail(&self, error: &DtlsError) -> EndReason {
+        tracing::debug!(session = %self.log_id, %error, "DTLS failed");
+        EndReason::TransportFailed
     }
 
     /// When the offer came.
@@ -153,7 +194,7 @@ impl Session {
         self.created
     }
 
-    /// Takes a DTLS datagram from a path that passed ICE. True once, when the session is up.
+    /// Takes a DTLS datagram from a path that passed ICE. True once, when media can flow.
     ///
     /// # Errors
     /// Why the session has to end.
@@ -163,10 +204,12 @@ impl Session {
         datagram: &[u8],
         identity: &Identity,
     ) -> Result<bool, EndReason> {
-        let fingerprint = &self.fingerprint;
-        let dtls = self
-            .dtls
-            .get_or_insert_with(|| Dtls::server(identity, *fingerprint));
+        if self.dtls.is_none() && self.dtls_role == DtlsRole::Server {
+            self.dtls = Some(Dtls::server(identity, self.fingerprint));
+        }
+        let Some(dtls) = &mut self.dtls else {
+            return Ok(false);
+        };
         match dtls.handle(now, datagram) {
             Ok(None) => Ok(false),
             Ok(Some(DtlsEvent::Connected(keys))) => {
@@ -177,24 +220,8 @@ impl Session {
                 Ok(true)
             }
             Ok(Some(DtlsEvent::Closed)) => Err(EndReason::ClosedByPeer),
-            Err(error) => {
-                tracing::debug!(session = %self.log_id, %error, "DTLS failed");
-                Err(EndReason::TransportFailed)
-            }
+            Err(error) => Err(self.fail(&error)),
         }
-    }
-
-    /// Begins the handshake, as the client. True if it had not begun before.
-    pub(super) fn begin_dtls(&mut self, now: Instant, identity: &Identity) -> bool {
-        if self.dtls.is_some() {
-            return false;
-        }
-        match Dtls::client(identity, self.fingerprint, now) {
-            Ok(dtls) => self.dtls = Some(dtls),
-            // It is tried again with the next answer, until the time for it is over.
-            Err(error) => tracing::debug!(session = %self.log_id, %error, "no DTLS"),
-        }
-        self.dtls.is_some()
     }
 
     /// The next DTLS datagram to send.
@@ -211,8 +238,7 @@ impl Session {
             && dtls.poll_timeout().is_some_and(|at| at <= now)
             && let Err(error) = dtls.handle_timeout(now)
         {
-            tracing::debug!(session = %self.log_id, %error, "DTLS gave up");
-            return Err(EndReason::TransportFailed);
+            return Err(self.fail(&error));
         }
         let age = now.saturating_duration_since(self.created);
         let silent = now.saturating_duration_since(self.ice.last_consent());
@@ -246,7 +272,7 @@ impl Session {
 
     /// Whether a handshake is going on.
     pub(super) fn is_handshaking(&self) -> bool {
-        self.srtp.is_none() && self.dtls.is_some()
+        self.dtls.as_ref().is_some_and(Dtls::is_handshaking)
     }
 }
 
@@ -261,7 +287,7 @@ fn publisher(ingest: Ingest, intake: Option<Box<Intake>>) -> Role {
 
 #[cfg(test)]
 mod tests {
-    use showrunner_sdp::{IceParameters, Remote, Watching};
+    use showrunner_sdp::{IceParameters, Remote, Setup, Watching};
     use showrunner_transport::IceCredentials;
     use showrunner_transport::ice::IceClient;
     use showrunner_transport::srtp::{Profile, SrtpKeys};
@@ -293,6 +319,8 @@ mod tests {
                 remote: Remote {
                     ice,
                     fingerprint: fingerprint.0,
+                    setup: Setup::ActPass,
+                    knows_gcm: true,
                 },
                 audio: None,
                 video: None,

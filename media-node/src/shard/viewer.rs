@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use showrunner_rtp::bwe::Sent;
+use showrunner_rtp::codec::Codec;
 use showrunner_rtp::reports::{NtpTime, round_trip};
 use showrunner_rtp::rtcp::{self, BufferFull, ReportBlock};
 use showrunner_sdp::Watching;
@@ -37,14 +38,15 @@ enum Fed {
     Lost,
 }
 
-/// Numbers that went out together: the first and the last.
+/// Numbers that went out together: the first and the last, and what hangs on the most important of
+/// their frames.
 #[derive(Clone, Copy, Default)]
-struct Run(Option<(u64, u64)>);
+struct Run(Option<(u64, u64, Weight)>);
 
 impl Run {
-    fn add(&mut self, index: u64) {
-        let (first, last) = self.0.unwrap_or((index, index));
-        self.0 = Some((first.min(index), last.max(index)));
+    fn add(&mut self, index: u64, weight: Weight) {
+        let (first, last, heaviest) = self.0.unwrap_or((index, index, weight));
+        self.0 = Some((first.min(index), last.max(index), heaviest.max(weight)));
     }
 }
 
@@ -126,6 +128,12 @@ impl Viewer {
         self.video.is_some()
     }
 
+    /// The highest spatial layer that it can put together of a stream of this codec.
+    pub(super) fn max_spatial(&self, codec: Codec) -> Option<u8> {
+        let knows = self.video.as_ref().is_some_and(Outlet::knows_dependencies);
+        (codec == Codec::Av1 && !knows).then_some(0)
+    }
+
     /// Whether it takes audio at all.
     pub(super) fn takes_audio(&self) -> bool {
         self.audio.is_some()
@@ -194,25 +202,22 @@ impl Viewer {
             if self.cursor.takes(packet.seq, self.way.budget())
                 && let Some(index) = outlet.send(source, packet, Sent::Media, &mut self.way, to)
             {
-                run.add(index);
+                let weight = Weight::of(&packet.layering, layer.is_of_keyframe(packet));
+                run.add(index, weight);
                 self.lived.on_picture(to.now, packet, &to.frames);
             }
         }
-        if let Some(first) = packets.first() {
-            self.copy(to.now, run, layer.is_of_keyframe(first));
-        }
+        self.copy(to.now, run);
         switched
     }
 
     /// Has what went out sent once more, if the path is such that it needs that.
-    fn copy(&mut self, now: Instant, run: Run, of_keyframe: bool) {
-        let weight = if of_keyframe {
-            Weight::Keyframe
-        } else {
-            Weight::Base
+    fn copy(&mut self, now: Instant, run: Run) {
+        let Some((first, last, weight)) = run.0 else {
+            return;
         };
         let copies = self.hiding.early_copies(weight);
-        if let (Some((first, last)), 1..) = (run.0, copies) {
+        if copies > 0 {
             let copied = &mut self.hiding.copies;
             copied.schedule(now, first as u16, last as u16, copies);
         }
@@ -293,10 +298,11 @@ impl Viewer {
                     let Some(index) = sent else {
                         continue; // of a layer that it is not sent
                     };
+                    let weight = Weight::of(&packet.layering, layer.is_of_keyframe(packet));
                     let mut run = Run::default();
-                    run.add(index);
+                    run.add(index, weight);
                     self.lived.on_picture(to.now, packet, &to.frames);
-                    self.copy(to.now, run, layer.is_of_keyframe(packet));
+                    self.copy(to.now, run);
                     return Fed::Sent(packet.payload().len());
                 }
                 Next::Skip(seq) => outlet.numbers.skip(layer.source, seq),

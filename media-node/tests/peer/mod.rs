@@ -165,7 +165,11 @@ impl Peer {
         let answer = Answer::parse(&joined.body);
         let url = joined.location().to_owned();
         let id = url.rsplit('/').next().and_then(SessionId::parse);
-        let dtls = Dtls::client(&who.identity, answer.fingerprint, Instant::now());
+        let dtls = if answer.is_dtls_client {
+            Ok(Dtls::server(&who.identity, answer.fingerprint))
+        } else {
+            Dtls::client(&who.identity, answer.fingerprint, Instant::now())
+        };
         Peer {
             id: id.expect("an id"),
             url,
@@ -174,7 +178,7 @@ impl Peer {
             ice: IceClient::new(local.clone(), answer.ice.clone()),
             local,
             socket: socket(answer.udp).await,
-            dtls: dtls.expect("a client"),
+            dtls: dtls.expect("a side of the handshake"),
             answer,
             srtp: None,
             streams: HashMap::new(),
@@ -193,13 +197,19 @@ impl Peer {
 
     /// Comes up.
     pub async fn connect(&mut self) {
-        self.until("connect", |peer| peer.srtp.is_some().then_some(()))
+        let is_up = |peer: &Peer| peer.srtp.is_some() && !peer.dtls.is_handshaking();
+        self.until("connect", |peer| is_up(peer).then_some(()))
             .await;
     }
 
-    /// Until the node says that the session is over.
-    pub async fn be_refused(&mut self) {
-        self.until("be refused", |peer| peer.closed.then_some(()))
+    /// Until the node has ended the session, and says so or not.
+    pub async fn be_ended(&mut self, harness: &Harness) {
+        let has_ended = |peer: &Peer| {
+            let ended = harness.node.ended(&peer.id);
+            // None is known of one that has.
+            ended.is_none_or(|ended| ended.borrow().is_some())
+        };
+        self.until("be ended", |peer| has_ended(peer).then_some(()))
             .await;
     }
 

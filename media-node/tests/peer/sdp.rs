@@ -129,6 +129,7 @@ fn both(
 pub struct Answer {
     pub ice: IceCredentials,
     pub fingerprint: Fingerprint,
+    pub is_dtls_client: bool,
     pub udp: SocketAddr,
     /// Of the node's stream, and of its retransmissions; 0 to a host.
     pub ssrc: u32,
@@ -150,6 +151,7 @@ impl Answer {
             fingerprint: find(text, "fingerprint:sha-256 ")
                 .and_then(|f| f.parse().ok())
                 .expect("a fingerprint"),
+            is_dtls_client: find(text, "setup:").expect("a side") == "active",
             udp: format!("{}:{}", candidate[4], candidate[5])
                 .parse()
                 .expect("an address"),

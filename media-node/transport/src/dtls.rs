@@ -1,12 +1,18 @@
 //! DTLS (RFC 6347) for one session, by rtc-dtls: agrees on SRTP keys (RFC 5764) with the peer
 //! whose certificate was signalled, and with nobody else.
 //!
-//! Three things are ours, because the library does them in a way that doesn't suit a server of
+//! Four things are ours, because the library does them in a way that doesn't suit a peer of
 //! browsers:
 //! - **Profile.** The library takes the first SRTP profile of the *client's* list that the server
 //!   has, and browsers list the expensive one first. So a server begins with a configuration
 //!   that has GCM alone; if the client knows no GCM, its hello is read again with a second one,
-//!   before anything was answered.
+//!   before anything was answered. Browsers that are the server choose by their own list, so a
+//!   client that wants GCM has to offer it alone.
+//! - **Early keys.** A client hands out the keys with its Finished, and doesn't wait for the
+//!   server's, which takes a round trip (False Start, RFC 7918). By then the server has signed
+//!   both sides' random numbers with the certificate that was signalled, and all cipher suites
+//!   are forward secret. If its Finished then proves that the handshake was tampered with, or
+//!   never comes, the session ends.
 //! - **Retransmission.** The library stops its timer when anything of a handshake comes, even a
 //!   repeated flight, and then neither side would ever repeat what was lost. So we keep time.
 //! - **Limits**: see [`guard`].
@@ -76,7 +82,8 @@ impl From<Error> for DtlsError {
 /// What happened.
 #[derive(Debug)]
 pub enum DtlsEvent {
-    /// The peer is the one that was signalled, and these are the keys. Comes once.
+    /// The peer is the one that was signalled, and these are the keys. Comes once; on the client's
+    /// side before the handshake is over.
     Connected(Box<SrtpKeys>),
     /// The peer said goodbye, or that it can't go on. Comes once.
     Closed,
@@ -107,6 +114,8 @@ struct Handshake {
     flight: Vec<BytesMut>,
     deadline: Option<Instant>,
     retransmissions: u32,
+    /// The keys have been handed out.
+    has_keys: bool,
 }
 
 /// A client's hello, as long as a server may have to change its mind about the profile.
@@ -139,9 +148,28 @@ impl Dtls {
     /// # Errors
     /// If the library fails.
     pub fn client(identity: &Identity, peer: Fingerprint, now: Instant) -> Result<Dtls, DtlsError> {
+        Self::connect(&identity.client, peer, now)
+    }
+
+    /// The same, for a server that is known to take GCM.
+    ///
+    /// # Errors
+    /// If the library fails.
+    pub fn client_with_gcm(
+        identity: &Identity,
+        peer: Fingerprint,
+        now: Instant,
+    ) -> Result<Dtls, DtlsError> {
+        Self::connect(&identity.client_with_gcm, peer, now)
+    }
+
+    fn connect(
+        config: &Arc<HandshakeConfig>,
+        peer: Fingerprint,
+        now: Instant,
+    ) -> Result<Dtls, DtlsError> {
         let mut dtls = Dtls::new(None, peer, Handshake::default());
-        dtls.endpoint
-            .connect(now, PEER, Arc::clone(&identity.client), None)?;
+        dtls.endpoint.connect(now, PEER, Arc::clone(config), None)?;
         dtls.take_flight(now);
         Ok(dtls)
     }
@@ -179,13 +207,8 @@ impl Dtls {
             Phase::Over => return Ok(None),
         };
         self.take_flight(now);
-        match &result {
-            Ok(None) => {}
-            Ok(Some(DtlsEvent::Connected(_))) => {
-                self.phase = Phase::Established;
-                self.guard.establish();
-            }
-            Ok(Some(DtlsEvent::Closed)) | Err(_) => self.phase = Phase::Over,
+        if matches!(result, Ok(Some(DtlsEvent::Closed)) | Err(_)) {
+            self.phase = Phase::Over;
         }
         result
     }
@@ -199,17 +222,43 @@ impl Dtls {
             Err(Error::ErrServerNoMatchingSrtpProfile) => self.fall_back(now)?,
             result => result?,
         };
+        let mut is_complete = false;
         for event in events {
             match event {
-                EndpointEvent::HandshakeComplete => {
-                    let keys = self.keys().inspect_err(|_| self.endpoint_goodbye(now))?;
-                    return Ok(Some(DtlsEvent::Connected(Box::new(keys))));
-                }
+                EndpointEvent::HandshakeComplete => is_complete = true,
                 EndpointEvent::PeerClosed => return Ok(Some(DtlsEvent::Closed)),
                 _ => {}
             }
         }
-        Ok(None)
+        if !is_complete && !self.has_made_finished() {
+            return Ok(None);
+        }
+        let keys = self.keys().inspect_err(|_| {
+            if is_complete {
+                self.endpoint_goodbye(now);
+            } else {
+                // Nobody but the peer that was signalled is to finish the handshake with us, nor
+                // could it read a goodbye before that.
+                transmits(&mut self.endpoint).for_each(drop);
+            }
+        })?;
+        let Phase::Handshake(handshake) = &mut self.phase else {
+            return Ok(None);
+        };
+        let is_news = !std::mem::replace(&mut handshake.has_keys, true);
+        if is_complete {
+            self.phase = Phase::Established;
+            self.guard.establish();
+        }
+        Ok(is_news.then(|| DtlsEvent::Connected(Box::new(keys))))
+    }
+
+    /// Whether this is a client whose last flight is made: from then on the library exports keys.
+    fn has_made_finished(&self) -> bool {
+        let state = self.endpoint.get_connection_state(PEER);
+        state.is_some_and(|state| {
+            state.is_client() && state.export_keying_material(EXPORTER, &[], 1).is_ok()
+        })
     }
 
     /// Reads the hello again with the second configuration. The first one's alert goes with its
@@ -266,6 +315,11 @@ impl Dtls {
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<BytesMut> {
         self.outgoing.pop_front()
+    }
+
+    /// Whether the handshake is still going on. Keys may be there already.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self.phase, Phase::Handshake(_))
     }
 
     /// When [`Self::handle_timeout`] is next due.
@@ -332,6 +386,7 @@ impl Dtls {
                 flight,
                 deadline: Some(now + RETRANSMIT_AFTER),
                 retransmissions: 0,
+                has_keys: handshake.has_keys,
             };
         }
     }

@@ -25,6 +25,8 @@ pub mod label {
     pub const REGION: &str = "showrunner.dev/region";
     /// The name of a pod, for the Service that is its alone.
     pub const POD: &str = "showrunner.dev/pod";
+    /// The zone of a machine: what fails together, as clouds and administrators label it.
+    pub const ZONE: &str = "topology.kubernetes.io/zone";
     /// The value of [`NAME`].
     pub const SHOWRUNNER: &str = "showrunner";
     /// The value of [`COMPONENT`] that media pods have.

@@ -4,6 +4,8 @@ use k8s_openapi::api::core::v1::{Namespace, Node, NodeSpec, NodeStatus, Pod, Pod
 use kube::ResourceExt;
 use showrunner_crds::{LiveRoom, MediaNode};
 
+use super::names::label;
+
 /// What `kubectl apply` keeps for itself: as large as the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -31,10 +33,10 @@ pub fn service(service: &mut Service) {
     service.annotations_mut().remove(LAST_APPLIED);
 }
 
-/// Of a machine: all but whether it is to go, and its addresses.
+/// Of a machine: all but whether it is to go, its zone and its addresses.
 pub fn machine(machine: &mut Node) {
     machine.metadata.annotations = None;
-    machine.metadata.labels = None;
+    machine.labels_mut().retain(|key, _| key == label::ZONE);
     machine.spec = machine.spec.take().map(|spec| NodeSpec {
         unschedulable: spec.unschedulable,
         taints: spec.taints,

@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use tokio::sync::{Notify, watch};
 
 use super::material::{Control, Data, JWKS, KeyError, Tokens};
-use super::{Keyring, Keys, Source, source};
+use super::{Keyring, Keys, Serving, ServingKeys, Source, source};
 use crate::clock::now;
 use crate::cluster::names::{MANAGER, annotation, label};
 use crate::cluster::watch::{Watched, watch as watch_objects};
@@ -31,29 +31,37 @@ pub struct Keeper {
     metrics: Metrics,
     namespace: String,
     name: String,
-    secrets: [Watched<Secret>; 3],
+    secrets: Vec<Watched<Secret>>,
     config: Watched<ConfigMap>,
     changed: Arc<Notify>,
     control: Option<Control>,
     tokens: Option<Tokens>,
     keyring: watch::Sender<Option<Arc<Keyring>>>,
+    /// The name that the metrics API is called by; none: it is not served.
+    server_name: Option<String>,
+    serving: watch::Sender<Option<Arc<Serving>>>,
 }
 
 const CONTROL: usize = 0;
 const TOKENS: usize = 1;
 const GATEWAY: usize = 2;
+const SERVING: usize = 3;
 
 impl Keeper {
-    /// Keeps those of an installation. The futures are its watches, and must run.
+    /// Keeps those of an installation; with a server's name that of its metrics API too. The futures are its watches, and
+    /// must run.
     #[must_use]
     pub fn new(
         hand: Hand,
         metrics: Metrics,
         (namespace, name): (&str, &str),
-    ) -> (Keeper, Keys, Vec<BoxFuture<'static, ()>>) {
+        server_name: Option<String>,
+    ) -> (Keeper, Keys, ServingKeys, Vec<BoxFuture<'static, ()>>) {
         let changed = Arc::new(Notify::new());
         let mut watches = Vec::new();
-        let secrets = ["control", "token-keys", "gateway"].map(|part| {
+        let parts = ["control", "token-keys", "gateway"].into_iter();
+        let parts = parts.chain(server_name.is_some().then_some("metrics-api"));
+        let secrets = parts.map(|part| {
             let api = Api::namespaced(hand.client(), namespace);
             let only = watcher::Config::default().fields(&format!("metadata.name={name}-{part}"));
             let notify = Arc::clone(&changed);
@@ -62,6 +70,7 @@ impl Keeper {
             watches.push(run.boxed());
             watched
         });
+        let secrets = secrets.collect();
         let api = Api::namespaced(hand.client(), namespace);
         let only = watcher::Config::default().fields(&format!("metadata.name={name}-gateway"));
         let notify = Arc::clone(&changed);
@@ -72,7 +81,8 @@ impl Keeper {
             move |_| notify.notify_one(),
         );
         watches.push(run.boxed());
-        let (keyring, receiver) = watch::channel(None);
+        let (keyring, keys) = watch::channel(None);
+        let (serving, serving_keys) = watch::channel(None);
         let keeper = Keeper {
             hand,
             metrics,
@@ -84,8 +94,10 @@ impl Keeper {
             control: None,
             tokens: None,
             keyring,
+            server_name,
+            serving,
         };
-        (keeper, receiver, watches)
+        (keeper, keys, serving_keys, watches)
     }
 
     /// Keeps them, for ever.
@@ -95,7 +107,11 @@ impl Keeper {
         }
         self.config.completed().await;
         loop {
-            let rest = match self.keep().await {
+            let kept = match self.keep().await {
+                Ok(()) => self.keep_serving(now()).await,
+                failed => failed,
+            };
+            let rest = match kept {
                 Ok(()) => LOOK_EVERY,
                 // One that stands by waits for what the leader makes.
                 Err(Failed::Write(WriteError::NotLeader)) => REST,
@@ -133,12 +149,46 @@ impl Keeper {
         self.publish(&control, &tokens).await
     }
 
+    /// The metrics API's certificate.
+    async fn keep_serving(&self, now: u64) -> Result<(), Failed> {
+        let Some(name) = &self.server_name else {
+            return Ok(());
+        };
+        let secret = self.secret(SERVING, "metrics-api");
+        let read = secret.map(|secret| {
+            Serving::read(&secret.data.clone().unwrap_or_default(), renew_at(&secret))
+        });
+        let memory = self.serving.borrow().as_deref().cloned();
+        let serving = self
+            .settle(
+                "metrics-api",
+                read,
+                memory,
+                || Serving::make(name, now),
+                |serving| (serving.to_data(), serving.renew_at),
+            )
+            .await?;
+        let is_due = serving.is_due(now);
+        self.serving.send_if_modified(|known| {
+            let is_new = known.as_deref() != Some(&serving);
+            if is_new {
+                *known = Some(Arc::new(serving.clone()));
+            }
+            is_new
+        });
+        if is_due && self.hand.may_write() {
+            let renewed = serving.renewed(name, now)?;
+            tracing::info!("the metrics API's certificate is made anew");
+            self.put("metrics-api", renewed.to_data(), renewed.renew_at)
+                .await?;
+        }
+        Ok(())
+    }
+
     async fn settle_control(&self, now: u64) -> Result<Control, Failed> {
         let secret = self.secret(CONTROL, "control");
         let read = secret.map(|secret| {
-            let renew_at = secret.annotations().get(annotation::RENEW_AT);
-            let renew_at = renew_at.and_then(|at| at.parse().ok());
-            Control::read(&secret.data.clone().unwrap_or_default(), renew_at)
+            Control::read(&secret.data.clone().unwrap_or_default(), renew_at(&secret))
         });
         self.settle(
             "control",
@@ -288,12 +338,18 @@ impl Keeper {
     }
 
     fn secret(&self, which: usize, part: &str) -> Option<Arc<Secret>> {
-        self.secrets[which].get(Some(&self.namespace), &self.named(part))
+        let secrets = self.secrets.get(which)?;
+        secrets.get(Some(&self.namespace), &self.named(part))
     }
 
     fn named(&self, part: &str) -> String {
         format!("{}-{part}", self.name)
     }
+}
+
+fn renew_at(secret: &Secret) -> Option<u64> {
+    let at = secret.annotations().get(annotation::RENEW_AT)?;
+    at.parse().ok()
 }
 
 #[derive(Debug, thiserror::Error)]

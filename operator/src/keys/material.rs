@@ -24,7 +24,7 @@ pub type Data = BTreeMap<String, ByteString>;
 pub const CONTROL_KEYS: &str = "control-keys";
 /// The authority of the pods' certificates.
 pub const CA_CERTIFICATE: &str = "ca.crt";
-const CA_KEY: &str = "ca.key";
+pub(super) const CA_KEY: &str = "ca.key";
 const POD_CERTIFICATE: &str = "pod.crt";
 const POD_KEY: &str = "pod.key";
 const TOKEN_KEYS: &str = "private.pem";
@@ -32,8 +32,8 @@ const TOKEN_KEYS: &str = "private.pem";
 pub const JWKS: &str = "jwks.json";
 
 const DAY: u64 = 86_400;
-/// How long a pod's certificate is good, in seconds.
-const POD_CERTIFICATE_LIFE: u64 = 365 * DAY;
+/// How long a server's certificate is good, in seconds.
+const CERTIFICATE_LIFE: u64 = 365 * DAY;
 /// How long before its end it is made anew: pods and gateways follow within minutes.
 const RENEW_BEFORE: u64 = 120 * DAY;
 const CA_LIFE: u64 = 20 * 365 * DAY;
@@ -80,13 +80,11 @@ impl Control {
     pub fn make(now: u64) -> Result<Control, KeyError> {
         let mut secret = [0; 32];
         rand::fill(&mut secret).map_err(making)?;
-        let ca_key = KeyPair::generate().map_err(making)?;
-        let ca = ca_params(now)?;
-        let certificate = ca.self_signed(&ca_key).map_err(making)?;
+        let authority = Authority::make("showrunner media pods", now)?;
         let control = Control {
             keys: URL_SAFE_NO_PAD.encode(secret),
-            ca_certificate: certificate.pem(),
-            ca_key: ca_key.serialize_pem(),
+            ca_certificate: authority.certificate,
+            ca_key: authority.key,
             pod_certificate: String::new(),
             pod_key: String::new(),
             renew_at: None,
@@ -99,14 +97,15 @@ impl Control {
     /// # Errors
     /// If the authority's key does not fit or the system has no randomness.
     pub fn renewed(&self, now: u64) -> Result<Control, KeyError> {
-        let ca_key = KeyPair::from_pem(&self.ca_key).map_err(making)?;
-        let issuer = Issuer::from_ca_cert_pem(&self.ca_certificate, ca_key).map_err(making)?;
-        let key = KeyPair::generate().map_err(making)?;
-        let certificate = pod_params(now)?.signed_by(&key, &issuer).map_err(making)?;
+        let authority = Authority {
+            certificate: self.ca_certificate.clone(),
+            key: self.ca_key.clone(),
+        };
+        let signed = authority.sign(POD_SERVER_NAME, now)?;
         Ok(Control {
-            pod_certificate: certificate.pem(),
-            pod_key: key.serialize_pem(),
-            renew_at: Some(now + POD_CERTIFICATE_LIFE - RENEW_BEFORE),
+            pod_certificate: signed.certificate,
+            pod_key: signed.key,
+            renew_at: Some(signed.renew_at),
             ..self.clone()
         })
     }
@@ -131,15 +130,9 @@ impl Control {
             renew_at,
         };
         control.signer()?;
-        for (name, pem) in [
-            (CA_CERTIFICATE, &control.ca_certificate),
-            (POD_CERTIFICATE, &control.pod_certificate),
-        ] {
-            CertificateDer::from_pem_slice(pem.as_bytes())
-                .map_err(|e| KeyError::Unusable(name, e.to_string()))?;
-        }
-        PrivateKeyDer::from_pem_slice(control.pod_key.as_bytes())
-            .map_err(|e| KeyError::Unusable(POD_KEY, e.to_string()))?;
+        check_certificate(CA_CERTIFICATE, &control.ca_certificate)?;
+        check_certificate(POD_CERTIFICATE, &control.pod_certificate)?;
+        check_key(POD_KEY, &control.pod_key)?;
         Ok(control)
     }
 
@@ -261,24 +254,65 @@ impl Tokens {
     }
 }
 
-fn ca_params(now: u64) -> Result<CertificateParams, KeyError> {
-    let mut params = CertificateParams::new(Vec::new()).map_err(making)?;
-    params.distinguished_name = named("showrunner media pods");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    lasting(&mut params, now, CA_LIFE);
-    Ok(params)
+/// Who signs certificates: its own, and its key, in PEM.
+pub(super) struct Authority {
+    pub(super) certificate: String,
+    pub(super) key: String,
 }
 
-fn pod_params(now: u64) -> Result<CertificateParams, KeyError> {
-    let name = vec![POD_SERVER_NAME.to_owned()];
-    let mut params = CertificateParams::new(name).map_err(making)?;
-    params.distinguished_name = named(POD_SERVER_NAME);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    lasting(&mut params, now, POD_CERTIFICATE_LIFE);
-    Ok(params)
+/// A certificate with its key, in PEM.
+pub(super) struct Signed {
+    pub(super) certificate: String,
+    pub(super) key: String,
+    /// Seconds since 1970 when it is to be made anew.
+    pub(super) renew_at: u64,
+}
+
+impl Authority {
+    /// A new one, of this name for people.
+    pub(super) fn make(name: &str, now: u64) -> Result<Authority, KeyError> {
+        let mut params = CertificateParams::new(Vec::new()).map_err(making)?;
+        params.distinguished_name = named(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        lasting(&mut params, now, CA_LIFE);
+        let key = KeyPair::generate().map_err(making)?;
+        let certificate = params.self_signed(&key).map_err(making)?;
+        Ok(Authority {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+
+    /// Signs a certificate for a server of this name.
+    pub(super) fn sign(&self, name: &str, now: u64) -> Result<Signed, KeyError> {
+        let ca_key = KeyPair::from_pem(&self.key).map_err(making)?;
+        let issuer = Issuer::from_ca_cert_pem(&self.certificate, ca_key).map_err(making)?;
+        let mut params = CertificateParams::new(vec![name.to_owned()]).map_err(making)?;
+        // A common name has 64 characters at most (RFC 5280, ub-common-name); clients go by the other one.
+        params.distinguished_name = named(name.get(..64).unwrap_or(name));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        lasting(&mut params, now, CERTIFICATE_LIFE);
+        let key = KeyPair::generate().map_err(making)?;
+        let certificate = params.signed_by(&key, &issuer).map_err(making)?;
+        Ok(Signed {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+            renew_at: now + CERTIFICATE_LIFE - RENEW_BEFORE,
+        })
+    }
+}
+
+pub(super) fn check_certificate(name: &'static str, pem: &str) -> Result<(), KeyError> {
+    let read = CertificateDer::from_pem_slice(pem.as_bytes()).map(drop);
+    read.map_err(|e| KeyError::Unusable(name, e.to_string()))
+}
+
+pub(super) fn check_key(name: &'static str, pem: &str) -> Result<(), KeyError> {
+    let read = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map(drop);
+    read.map_err(|e| KeyError::Unusable(name, e.to_string()))
 }
 
 fn lasting(params: &mut CertificateParams, now: u64, seconds: u64) {
@@ -294,12 +328,12 @@ fn named(name: &str) -> DistinguishedName {
     names
 }
 
-fn text(data: &Data, key: &'static str) -> Result<String, KeyError> {
+pub(super) fn text(data: &Data, key: &'static str) -> Result<String, KeyError> {
     let bytes = data.get(key).ok_or(KeyError::Missing(key))?;
     String::from_utf8(bytes.0.clone()).map_err(|e| KeyError::Unusable(key, e.to_string()))
 }
 
-fn data<const N: usize>(entries: [(&str, &String); N]) -> Data {
+pub(super) fn data<const N: usize>(entries: [(&str, &String); N]) -> Data {
     let bytes = |text: &String| ByteString(text.clone().into_bytes());
     entries
         .map(|(key, text)| (key.to_owned(), bytes(text)))

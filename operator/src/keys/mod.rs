@@ -2,7 +2,8 @@
 //!
 //! Two Secrets are the source: `{name}-control` ([`Control`]) and `{name}-token-keys` ([`Tokens`]). They are made if they
 //! are missing, and written again from memory if somebody deletes them. Who edits them by hand changes the keys: all
-//! else follows from them, the gateway's Secret and ConfigMap and each namespace's Secret for pods.
+//! else follows from them, the gateway's Secret and ConfigMap and each namespace's Secret for pods. A third one,
+//! `{name}-metrics-api` ([`Serving`]), is there if the metrics API is to be served.
 //!
 //! To rotate control keys, add a new line as the last one; a few minutes later make it the first; later drop the old
 //! one. To rotate token keys, put a new Ed25519 key (PEM) before the old one, and drop the old one when the tokens that
@@ -10,9 +11,11 @@
 
 mod keeper;
 pub mod material;
+mod serving;
 
 pub use keeper::Keeper;
 pub use material::{Control, Data, KeyError, Tokens};
+pub use serving::Serving;
 
 use std::sync::Arc;
 
@@ -21,6 +24,9 @@ use tokio::sync::watch;
 
 /// The keys of the moment, once there are some.
 pub type Keys = watch::Receiver<Option<Arc<Keyring>>>;
+
+/// The metrics API's certificate of the moment, once there is one.
+pub type ServingKeys = watch::Receiver<Option<Arc<Serving>>>;
 
 /// The keys that are in use.
 #[derive(Clone)]

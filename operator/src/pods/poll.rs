@@ -93,10 +93,9 @@ pub async fn poll(
 /// Whether a room comes to a pod or goes from it: the next step waits for what the pod says, or for it to be there at
 /// all.
 fn is_in_motion(sights: &Sights, id: &PodId, uid: &str) -> bool {
-    // While a room is taken from another pod by one that is to be its origin, its revision is even.
     let is_coming = |room: &RoomStatus| {
-        let revision = room.revision.unwrap_or(1);
-        room.source.is_some() && revision.is_multiple_of(2)
+        let source = room.source.as_ref();
+        source.is_some_and(|source| !source.connected)
     };
     sights.get(id, uid).is_none_or(|sight| {
         let mut rooms = sight.rooms.values();

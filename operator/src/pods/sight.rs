@@ -230,6 +230,12 @@ impl Sights {
                 .and_modify(|known| {
                     known.uid.clone_from(&room.uid);
                     known.generation = room.generation;
+                    known.revision = room.revision;
+                    known.leaving = room.leaving;
+                    let address = |of: &RoomStatus| of.source.as_ref().map(|source| source.address);
+                    if address(known) != address(&room) {
+                        known.source.clone_from(&room.source);
+                    }
                 })
                 .or_insert(room);
             let new = Sight {

@@ -2,9 +2,19 @@
 //! frame of any codec which layer it is of and which frames it refers to.
 //!
 //! Most packets name a *template*, of which a keyframe's first packet brings all, in a *structure*.
+//!
+//! Who forwards a stream changes two things in it for each receiver ([`Dependencies`]): the number
+//! of the frame, and which *decode targets* (layers that one can want to see) it still gets.
 
 use super::bits::Bits;
 use super::layering::{MAX_SPATIAL, SpatialSizes};
+
+mod forward;
+#[cfg(test)]
+mod tests;
+
+use forward::Targets;
+pub use forward::{Dependencies, MAX_GROWTH, MAX_LEN};
 
 /// The most templates (their ids have 6 bits) and decode targets (5 bits).
 const MAX_TEMPLATES: usize = 64;
@@ -47,6 +57,8 @@ pub(super) struct Structure {
     targets: u8,
     chains: u8,
     sizes: Option<SpatialSizes>,
+    /// The highest spatial and temporal layer that each decode target needs.
+    needs: [(u8, u8); MAX_TARGETS],
 }
 
 impl Structure {
@@ -69,11 +81,17 @@ impl Structure {
             targets: bits.bits(5)? as u8 + 1,
             chains: 0,
             sizes: None,
+            needs: [(0, 0); MAX_TARGETS],
         };
         let highest_spatial = this.read_layers(bits)?;
-        // What each template is to each decode target: of no use to who leaves out whole layers.
-        for _ in 0..usize::from(this.count) * usize::from(this.targets) {
-            bits.bits(2)?;
+        for template in &this.templates[..usize::from(this.count)] {
+            for need in this.needs.iter_mut().take(usize::from(this.targets)) {
+                // 0: the frame is not part of the target.
+                if bits.bits(2)? != 0 {
+                    need.0 = need.0.max(template.spatial);
+                    need.1 = need.1.max(template.temporal);
+                }
+            }
         }
         for template in &mut this.templates[..usize::from(this.count)] {
             while bits.bit()? {
@@ -155,6 +173,10 @@ pub(super) struct Descriptor {
     pub(super) structure: Option<Structure>,
     /// What the frame is; none if its template isn't known.
     pub(super) frame: Option<FrameKind>,
+    /// The decode targets that the sender says are active from here on, by bit.
+    pub(super) active_targets: Option<u32>,
+    /// Where the fields before the active decode targets end, in bits from the start.
+    targets_at: usize,
 }
 
 impl Descriptor {
@@ -170,6 +192,8 @@ impl Descriptor {
             frame_number: bits.bits(16)? as u16,
             structure: None,
             frame: None,
+            active_targets: None,
+            targets_at: 0,
         };
         if value.len() <= MANDATORY {
             this.frame = known.and_then(|s| s.template(template));
@@ -186,8 +210,9 @@ impl Descriptor {
             return Some(this);
         };
         let targets = usize::from(structure.targets).min(MAX_TARGETS);
+        this.targets_at = bits.position();
         if has_active_targets {
-            bits.bits(targets as u32)?;
+            this.active_targets = Some(bits.bits(targets as u32)?);
         }
         let Some(mut frame) = structure.template(template) else {
             return Some(this);
@@ -209,5 +234,25 @@ impl Descriptor {
         frame.spatial = frame.spatial.min(MAX_SPATIAL as u8 - 1);
         this.frame = Some(frame);
         Some(this)
+    }
+
+    /// What a forwarder needs to change in this descriptor, whose value is so long and whose stream
+    /// has this structure and these active decode targets now.
+    pub(super) fn dependencies(
+        &self,
+        len: usize,
+        structure: Option<&Structure>,
+        active: u32,
+    ) -> Dependencies {
+        let begins_picture = self.begins && self.frame.is_some_and(|frame| frame.spatial == 0);
+        let targets = structure.filter(|_| begins_picture || self.active_targets.is_some());
+        Dependencies::new(
+            self.frame_number,
+            targets.and_then(|structure| {
+                let needs = &structure.needs[..usize::from(structure.targets).min(MAX_TARGETS)];
+                let has_own = self.active_targets.is_some();
+                Targets::new(needs, active, self.targets_at, has_own, len)
+            }),
+        )
     }
 }

@@ -5,7 +5,7 @@
 //! temporal layer on earlier ones of that layer or lower. VP8 and VP9 say so in their payload
 //! descriptors, AV1 and H.264 in a header extension, the dependency descriptor.
 
-use super::dependency::{Descriptor, Structure};
+use super::dependency::{Dependencies, Descriptor, Structure};
 use super::{PayloadInfo, vp8, vp9};
 
 /// How many spatial layers are told apart (AV1 has no more). Higher ones count as the highest.
@@ -66,11 +66,24 @@ struct Frame {
     is_known: bool,
 }
 
+/// What is known of a packet's layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Its place among them.
+    pub layering: Layering,
+    /// Sizes of the spatial layers, if they are told here.
+    pub sizes: Option<SpatialSizes>,
+    /// What receivers have to get rewritten of its dependency descriptor, if it has one.
+    pub dependencies: Option<Dependencies>,
+}
+
 /// Follows one stream, since what a packet builds on is told by reference to earlier ones.
 #[derive(Debug)]
 pub struct LayerTracker {
     frames: [Frame; REMEMBERED],
     structure: Option<Box<Structure>>,
+    /// The decode targets of `structure` that are active, by bit.
+    active_targets: u32,
     /// VP9 with a fixed structure: temporal layers that a switching-up point has opened, until
     /// their next picture.
     open: [bool; 8],
@@ -83,6 +96,7 @@ impl Default for LayerTracker {
         Self {
             frames: [Frame::default(); REMEMBERED],
             structure: None,
+            active_targets: u32::MAX,
             open: [false; 8],
             last: None,
         }
@@ -90,42 +104,47 @@ impl Default for LayerTracker {
 }
 
 impl LayerTracker {
-    /// Completes what a payload says by what its stream said before: its layering, and the sizes of
-    /// spatial layers, if they are told here. `dependencies` is the value of the dependency
-    /// descriptor extension, if there is one.
+    /// Completes what a payload says by what its stream said before. `dependencies` is the value of
+    /// the dependency descriptor extension, if there is one.
     pub fn place(
         &mut self,
         info: &PayloadInfo,
         dependencies: Option<&[u8]>,
         timestamp: u32,
-    ) -> (Layering, Option<SpatialSizes>) {
+    ) -> Placed {
+        let mut placed = Placed {
+            layering: info.layering,
+            ..Placed::default()
+        };
         if let Some(descriptor) = &info.vp9 {
-            let mut layering = info.layering;
-            layering.builds_on = self.vp9_builds_on(descriptor, layering, timestamp);
-            return (layering, info.spatial_sizes);
+            placed.layering.builds_on = self.vp9_builds_on(descriptor, info.layering, timestamp);
+            placed.sizes = info.spatial_sizes;
+            return placed;
         }
         if info.vp8.is_some() {
-            return (info.layering, None);
+            return placed;
         }
         dependencies
             .and_then(|value| self.by_descriptor(value, timestamp))
-            .unwrap_or((info.layering, None))
+            .unwrap_or(placed)
     }
 
-    fn by_descriptor(
-        &mut self,
-        value: &[u8],
-        timestamp: u32,
-    ) -> Option<(Layering, Option<SpatialSizes>)> {
-        let descriptor = Descriptor::parse(value, self.structure.as_deref())?;
+    fn by_descriptor(&mut self, value: &[u8], timestamp: u32) -> Option<Placed> {
+        let mut descriptor = Descriptor::parse(value, self.structure.as_deref())?;
         let mut sizes = None;
-        if let Some(structure) = descriptor.structure {
+        if let Some(structure) = descriptor.structure.take() {
             sizes = structure.sizes();
+            self.active_targets = u32::MAX;
             match &mut self.structure {
                 Some(known) => **known = structure,
                 None => self.structure = Some(Box::new(structure)),
             }
         }
+        if let Some(active) = descriptor.active_targets {
+            self.active_targets = active;
+        }
+        let structure = self.structure.as_deref();
+        let dependencies = descriptor.dependencies(value.len(), structure, self.active_targets);
         let mut layering = Layering {
             begins: descriptor.begins,
             ends: descriptor.ends,
@@ -141,7 +160,11 @@ impl LayerTracker {
                 self.builds_on(earlier, frame.temporal, timestamp);
             self.remember(descriptor.frame_number, frame.temporal, timestamp);
         }
-        Some((layering, sizes))
+        Some(Placed {
+            layering,
+            sizes,
+            dependencies: Some(dependencies),
+        })
     }
 
     fn vp9_builds_on(
@@ -232,7 +255,7 @@ mod tests {
     }
 
     fn builds_on(tracker: &mut LayerTracker, info: &PayloadInfo, timestamp: u32) -> u8 {
-        tracker.place(info, None, timestamp).0.builds_on
+        tracker.place(info, None, timestamp).layering.builds_on
     }
 
     #[test]
@@ -294,7 +317,7 @@ mod tests {
         // X, S; T alone; TID 2, with and without Y.
         for (byte, wanted) in [(0xa0, 0), (0x80, 2)] {
             let info = inspect(Codec::Vp8, &[0x90, 0x20, byte, 1]);
-            let (layering, _) = LayerTracker::default().place(&info, None, 0);
+            let layering = LayerTracker::default().place(&info, None, 0).layering;
             assert_eq!((layering.temporal, layering.builds_on), (2, wanted));
             assert!(layering.begins && !layering.is_fresh);
         }

@@ -3,7 +3,7 @@
 
 mod av1;
 mod bits;
-mod dependency;
+pub mod dependency;
 mod h264;
 pub mod layering;
 pub mod opus;

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use proptest::prelude::*;
-use showrunner_rtp::codec::{Codec, inspect};
+use showrunner_rtp::codec::layering::LayerTracker;
+use showrunner_rtp::codec::{Codec, PayloadInfo, inspect};
 
 use super::*;
 
@@ -26,6 +27,35 @@ fn vp8(seq: u64, timestamp: u32, picture_id: u16, tl0: u8) -> StoredPacket {
     p.vp8 = inspect(Codec::Vp8, &payload).vp8;
     assert!(p.vp8.is_some());
     p
+}
+
+/// The first packets of an AV1 stream's frames (L1T3), as Chromium sends them: a structure, then
+/// temporal layers 2, 1 and 2.
+fn av1(seq: u64, first_frame: u16) -> Vec<StoredPacket> {
+    let values: [&[u8]; 4] = [
+        &[
+            0x80, 0, 1, 0x80, 0x02, 0x14, 0xea, 0xa8, 0x60, 0x41, 0x4d, 0x14, 0x10, 0x20, 0x84,
+            0x27, 0x01, 0x3f, 0x00, 0xb3,
+        ],
+        &[0xc3, 0, 2],
+        &[0xc2, 0, 3],
+        &[0xc4, 0, 4],
+    ];
+    let mut tracker = LayerTracker::default();
+    let frames = (0u16..).zip(values);
+    frames
+        .map(|(at, value)| {
+            let mut value = value.to_vec();
+            value[1..3].copy_from_slice(&first_frame.wrapping_add(at).to_be_bytes());
+            let seq = seq + u64::from(at);
+            let mut p = packet(seq, seq as u32 * 3000);
+            let placed = tracker.place(&PayloadInfo::default(), Some(&value), p.timestamp);
+            p.codec = Codec::Av1;
+            p.layering = placed.layering;
+            assert!(p.set_dependencies(placed.dependencies.unwrap(), &value));
+            p
+        })
+        .collect()
 }
 
 /// Numbers of a packet that goes out as it is.
@@ -122,6 +152,49 @@ fn padding_leaves_no_gap() {
     assert_eq!(media(out.forward(Q, &packet(4, 0))).index, 1);
     assert_eq!(out.sent(1), Some((Q, 4)));
     assert_eq!(out.sent(0), Some((Q, 1)));
+}
+
+/// Frame number and active decode targets of what goes out.
+fn numbered(out: &mut Forwarder, source: SourceId, packets: &[StoredPacket]) -> Vec<(u16, u32)> {
+    let forwarded = packets.iter().filter_map(|p| out.forward(source, p));
+    let numbers = forwarded.map(|copied| media(Some(copied)).dependencies.unwrap());
+    numbers
+        .map(|n| (n.frame_number, n.active_targets))
+        .collect()
+}
+
+#[test]
+fn frame_numbers_go_on_over_a_switch_and_keep_their_differences() {
+    let mut out = Forwarder::new(0, 0);
+    let (first, second) = (av1(0, 0xfffe), av1(100, 7));
+    out.begin(Q, &first[0], Begin::Live);
+    let all = 0b111;
+    assert_eq!(
+        numbered(&mut out, Q, &first),
+        [(0xfffe, all), (0xffff, all), (0, all), (1, all)]
+    );
+    out.begin(F, &second[0], Begin::Live);
+    assert_eq!(
+        numbered(&mut out, F, &second),
+        [(2, all), (3, all), (4, all), (5, all)]
+    );
+}
+
+#[test]
+fn a_viewer_of_fewer_frames_is_told_so_and_others_keep_their_numbers() {
+    let mut out = Forwarder::new(0, 0);
+    let packets = av1(0, 10);
+    out.want(sublayers(0, 1));
+    out.begin(Q, &packets[0], Begin::Live);
+    assert_eq!(numbered(&mut out, Q, &packets), [(10, 0b11), (12, 0b11)]);
+    assert_eq!(
+        out.again(Q, &packets[2], 1)
+            .map(|c| media(Some(c)).dependencies),
+        Some(Some(Numbered {
+            frame_number: 12,
+            active_targets: 0b11
+        }))
+    );
 }
 
 proptest! {

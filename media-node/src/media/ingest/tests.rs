@@ -2,7 +2,7 @@
 
 use showrunner_rtp::packet::HeaderWriter;
 use showrunner_rtp::rtcp::{Packet, Writer, packets};
-use showrunner_sdp::{IceParameters, Remote};
+use showrunner_sdp::{IceParameters, Remote, Setup};
 use showrunner_transport::srtp::{MAX_OVERHEAD, Profile, Sender, SrtpKeys};
 
 use super::*;
@@ -42,6 +42,8 @@ fn publishing(rids: &[&str]) -> Publishing {
         remote: Remote {
             ice: IceParameters::new("abcd", "0123456789012345678901").unwrap(),
             fingerprint: [0; 32],
+            setup: Setup::ActPass,
+            knows_gcm: false,
         },
         audio: Some(track("0", codec(Codec::Opus, OPUS, None), &[])),
         video: Some(track("1", codec(Codec::Vp8, VP8, Some(RTX)), rids)),

@@ -23,6 +23,8 @@ pub struct Identity {
     /// A server for clients that don't.
     pub(super) accept_cm: Arc<HandshakeConfig>,
     pub(super) client: Arc<HandshakeConfig>,
+    /// A client of servers that are known to take GCM.
+    pub(super) client_with_gcm: Arc<HandshakeConfig>,
 }
 
 impl Identity {
@@ -31,26 +33,24 @@ impl Identity {
     /// # Errors
     /// If the cryptographic library fails.
     pub fn generate() -> Result<Identity, DtlsError> {
-        Self::with_client(&[GCM, CM], MTU)
+        Self::knowing_in(&[GCM, CM], MTU)
     }
 
-    /// The same, with clients that offer these SRTP profiles alone, in this order.
+    /// The same, knowing one SRTP profile alone.
     ///
     /// # Errors
     /// If the cryptographic library fails.
-    pub fn generate_offering(profiles: &[Profile]) -> Result<Identity, DtlsError> {
-        let profiles: Vec<_> = profiles
-            .iter()
-            .map(|profile| match profile {
-                Profile::AeadAes128Gcm => GCM,
-                Profile::Aes128CmHmacSha1_80 => CM,
-            })
-            .collect();
-        Self::with_client(&profiles, MTU)
+    pub fn generate_knowing(profile: Profile) -> Result<Identity, DtlsError> {
+        let profile = match profile {
+            Profile::AeadAes128Gcm => GCM,
+            Profile::Aes128CmHmacSha1_80 => CM,
+        };
+        Self::knowing_in(&[profile], MTU)
     }
 
-    /// An identity whose clients offer these SRTP profiles in datagrams of this size.
-    pub(super) fn with_client(
+    /// An identity that knows these SRTP profiles, in the order in which its clients offer them,
+    /// in datagrams of this size.
+    pub(super) fn knowing_in(
         profiles: &[SrtpProtectionProfile],
         mtu: usize,
     ) -> Result<Identity, DtlsError> {
@@ -78,11 +78,18 @@ impl Identity {
                 .build(is_client, None)
                 .map(Arc::new)
         };
+        let known = |wanted| profiles.iter().copied().find(|known| *known == wanted);
+        let [best, last] = match (known(GCM), known(CM)) {
+            (Some(gcm), Some(cm)) => [gcm, cm],
+            (Some(one), None) | (None, Some(one)) => [one; 2],
+            (None, None) => return Err(DtlsError::NoSrtp),
+        };
         Ok(Identity {
             fingerprint,
-            prefer_gcm: config(false, &[GCM], MTU)?,
-            accept_cm: config(false, &[CM], MTU)?,
+            prefer_gcm: config(false, &[best], MTU)?,
+            accept_cm: config(false, &[last], MTU)?,
             client: config(true, profiles, mtu)?,
+            client_with_gcm: config(true, &[GCM], mtu)?,
         })
     }
 

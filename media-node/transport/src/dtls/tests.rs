@@ -106,7 +106,7 @@ impl Pair {
 
 #[test]
 fn gcm_is_taken_even_if_the_client_likes_cm_better() {
-    let mut pair = pair(&Identity::with_client(&[CM, GCM], 1200).unwrap());
+    let mut pair = pair(&Identity::knowing_in(&[CM, GCM], 1200).unwrap());
     pair.run().unwrap();
     assert_eq!(pair.profile(), Profile::AeadAes128Gcm);
 }
@@ -115,7 +115,7 @@ fn gcm_is_taken_even_if_the_client_likes_cm_better() {
 fn a_client_without_gcm_gets_cm() {
     // The second one's hello comes in several datagrams.
     for mtu in [1200, 100] {
-        let mut pair = pair(&Identity::with_client(&[CM], mtu).unwrap());
+        let mut pair = pair(&Identity::knowing_in(&[CM], mtu).unwrap());
         pair.run().unwrap();
         assert_eq!(pair.profile(), Profile::Aes128CmHmacSha1_80);
     }
@@ -124,7 +124,7 @@ fn a_client_without_gcm_gets_cm() {
 #[test]
 fn a_hello_in_fragments_is_read() {
     for mtu in [200, 100, 60] {
-        let mut pair = pair(&Identity::with_client(&[CM, GCM], mtu).unwrap());
+        let mut pair = pair(&Identity::knowing_in(&[CM, GCM], mtu).unwrap());
         pair.run().unwrap();
         assert_eq!(pair.profile(), Profile::AeadAes128Gcm);
     }
@@ -176,6 +176,58 @@ fn a_lost_answer_is_sent_again_though_the_client_repeats_its_hello() {
     assert!(pair.reach_server().unwrap(), "the client repeats its hello");
     pair.run().unwrap();
     pair.profile();
+}
+
+#[test]
+fn a_client_has_the_keys_a_round_trip_before_the_handshake_is_over() {
+    let mut pair = pair(&identity());
+    while pair.client_keys.is_none() {
+        pair.reach_server().unwrap();
+        pair.reach_client().unwrap();
+    }
+    assert!(pair.server_keys.is_none());
+    assert!(pair.client.is_handshaking());
+    // What came so far is repeated: there are no keys a second time.
+    pair.run().unwrap();
+    pair.profile();
+    assert!(!pair.client.is_handshaking());
+}
+
+#[test]
+fn keys_that_the_server_never_confirms_end_with_the_session() {
+    let mut pair = pair(&identity());
+    while pair.client_keys.is_none() {
+        pair.reach_server().unwrap();
+        pair.reach_client().unwrap();
+    }
+    while pair.client.poll_transmit().is_some() {} // its last flight: lost
+    let error = loop {
+        pair.now = pair.client.poll_timeout().expect("it waits");
+        if let Err(error) = pair.client.handle_timeout(pair.now) {
+            break error;
+        }
+    };
+    assert!(matches!(error, DtlsError::TimedOut));
+    assert!(!pair.client.is_handshaking());
+}
+
+#[test]
+fn a_client_may_insist_on_gcm() {
+    for profile in [Profile::AeadAes128Gcm, Profile::Aes128CmHmacSha1_80] {
+        let server = Identity::generate_knowing(profile).unwrap();
+        let client = identity();
+        let mut pair = pair(&client);
+        pair.server = Dtls::server(&server, client.fingerprint());
+        let hello = Dtls::client_with_gcm(&client, server.fingerprint(), pair.now);
+        pair.client = hello.unwrap();
+        match profile {
+            Profile::AeadAes128Gcm => {
+                pair.run().unwrap();
+                assert_eq!(pair.profile(), profile);
+            }
+            Profile::Aes128CmHmacSha1_80 => assert!(pair.run().is_err()),
+        }
+    }
 }
 
 #[test]

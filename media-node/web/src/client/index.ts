@@ -5,7 +5,7 @@
  */
 
 export { publish, type Publication, type PublishOptions, type PublishState, type VideoCodec } from './publish';
-export { watch, type Moved, type Watching, type WatchOptions, type WatchState } from './watch';
+export { prepare, watch, type Moved, type Watching, type WatchOptions, type WatchState } from './watch';
 export { HttpError, ConnectionError } from './http';
 export type { Adaptation } from './events';
 export type { Layer, LayerChoice } from './layers';

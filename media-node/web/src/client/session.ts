@@ -12,6 +12,7 @@ import { ConnectionError, HttpError, isTemporary } from './http';
 import { iceServers, type Link } from './link';
 import { Resource } from './resource';
 import { withIceParameters, writeFragment } from './sdpfrag';
+import { withSrtpProfiles } from './srtp';
 
 /** An ICE-lite server learns our addresses from our checks, so waiting a little costs nothing. */
 const TRICKLE_MS = 100;
@@ -34,11 +35,16 @@ export interface SessionOptions {
   signal: AbortSignal;
   /** Called when the server has agreed, before media can flow. */
   onResource?: (resource: Resource) => void;
+  /** Called while the server's answer is waited for: a round trip in which nothing else is to be done. */
+  onOffered?: () => void;
 }
 
 interface SessionEvents {
   health: Health;
 }
+
+/** Not after a connection that failed: whatever the reason was, the next one is to have it easier. */
+let statesSrtpProfiles = true;
 
 export class Session extends Emitter<SessionEvents> {
   readonly #life = new AbortController();
@@ -72,12 +78,15 @@ export class Session extends Emitter<SessionEvents> {
     let session: Session | undefined;
     try {
       const offer = await pc.createOffer();
-      const resource = await Resource.create(
+      const sdp = offer.sdp ?? '';
+      const creation = Resource.create(
         options.endpoint,
-        offer.sdp ?? '',
+        statesSrtpProfiles ? withSrtpProfiles(sdp) : sdp,
         options.token,
         options.signal,
       );
+      options.onOffered?.();
+      const resource = await creation;
       session = new Session(pc, resource);
       options.onResource?.(resource);
       options.signal.addEventListener('abort', session.#close, { signal: session.#life.signal });
@@ -85,6 +94,7 @@ export class Session extends Emitter<SessionEvents> {
       options.signal.throwIfAborted();
       return session;
     } catch (error) {
+      if (session && error instanceof ConnectionError) statesSrtpProfiles = false;
       if (session) session.close();
       else pc.close();
       throw error;

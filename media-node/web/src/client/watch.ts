@@ -2,6 +2,7 @@
 
 import { Backoff, sleep } from './backoff';
 import { watchBound, type Bound } from './bound';
+import { offerDependencies } from './dependencies';
 import { Due, type Occasion } from './due';
 import { Emitter } from './emitter';
 import { followEvents, VIEWER_EVENTS, type Adaptation, type RoomEvent } from './events';
@@ -84,6 +85,21 @@ export function watch(endpoint: string, video: HTMLVideoElement, options: WatchO
   return new Watching(endpoint, video, options);
 }
 
+/**
+ * Has the browser start what it needs for connections, so that the first picture need not wait for that: to be called
+ * when a page loads that may soon watch. Takes some tens of milliseconds.
+ */
+export function prepare(): void {
+  const pc = new RTCPeerConnection();
+  pc.addTransceiver('video', { direction: 'recvonly' });
+  pc.addTransceiver('audio', { direction: 'recvonly' });
+  const close = () => {
+    pc.close();
+  };
+  // Whatever is wrong with the browser, `watch` will say so.
+  pc.createOffer().then(close, close);
+}
+
 export class Watching extends Emitter<WatchEvents> {
   readonly #endpoint: string;
   readonly #video: HTMLVideoElement;
@@ -158,7 +174,13 @@ export class Watching extends Emitter<WatchEvents> {
     let due: Occasion = { why: 'over', endpoint: undefined };
     for (;;) {
       try {
-        const next = await Viewing.open(due.endpoint ?? this.#endpoint, this.#token, signal, () => [this.#layer, this.#bound]);
+        const next = await Viewing.open(due.endpoint ?? this.#endpoint, this.#token, signal, {
+          wishes: () => [this.#layer, this.#bound],
+          // The first picture is to find a player that is ready. A later connection waits until it can take over.
+          onTracks: (tracks) => {
+            if (!this.#current) this.#play(tracks);
+          },
+        });
         await this.#adopt(next);
         const since = performance.now();
         due = await next.due.occasion();
@@ -167,6 +189,7 @@ export class Watching extends Emitter<WatchEvents> {
       } catch (error) {
         if (signal.aborted) return;
         this.emit('error', error as Error);
+        if (!this.#current) this.#video.srcObject = null;
         const isPlaying = this.#current?.isOver === false;
         if (!isTemporary(error) && !isPlaying) {
           this.#stop.abort();
@@ -212,16 +235,20 @@ export class Watching extends Emitter<WatchEvents> {
     });
     // What changed while it was being made.
     next.fit(this.#layer, this.#bound);
-    for (const track of this.#shown.getTracks()) this.#shown.removeTrack(track);
-    for (const track of next.tracks) this.#shown.addTrack(track);
-    // Not before there is something to play: an empty stream would keep the page "loading".
-    if (this.#video.srcObject !== this.#shown) this.#video.srcObject = this.#shown;
+    this.#play(next.tracks);
     if ('requestVideoFrameCallback' in this.#video) this.#video.requestVideoFrameCallback(saw);
     old?.session.close();
     if (gap) this.#tellMoved(next, gap);
     // A server admits viewers only while a host is on air.
     this.#isOnAir = true;
     this.#show('connected');
+  }
+
+  #play(tracks: MediaStreamTrack[]): void {
+    for (const track of this.#shown.getTracks()) if (!tracks.includes(track)) this.#shown.removeTrack(track);
+    for (const track of tracks) this.#shown.addTrack(track);
+    // Not before there is something to play: an empty stream would keep the page "loading".
+    if (this.#video.srcObject !== this.#shown) this.#video.srcObject = this.#shown;
   }
 
   #tellMoved({ session }: Viewing, gap: GapMeter): void {
@@ -275,18 +302,22 @@ class Viewing {
     this.due = new Due(session);
   }
 
-  /** `wishes` says which layer is wanted, by the time that the server can be asked for it. */
   static async open(
     endpoint: string,
     token: string | undefined,
     signal: AbortSignal,
-    wishes: () => [LayerChoice | undefined, Bound | undefined],
+    { wishes, onTracks }: {
+      /** Which layer is wanted, by the time that the server can be asked for it. */
+      wishes: () => [LayerChoice | undefined, Bound | undefined];
+      /** Called with the tracks long before anything comes on them. */
+      onTracks: (tracks: MediaStreamTrack[]) => void;
+    },
   ): Promise<Viewing> {
     const since = performance.now();
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     const tracks: MediaStreamTrack[] = [];
     pc.addEventListener('track', ({ track }) => tracks.push(track));
-    pc.addTransceiver('video', { direction: 'recvonly' });
+    offerDependencies(pc.addTransceiver('video', { direction: 'recvonly' }));
     pc.addTransceiver('audio', { direction: 'recvonly' });
     let selected = NOTHING;
     // Before the connection is up, so that the first picture has the right size.
@@ -295,7 +326,10 @@ class Viewing {
       selected = selection(layer, bound);
       if (selected !== NOTHING) selectLeniently(resource, layer, bound, signal);
     };
-    const session = await Session.open(pc, { endpoint, token, signal, onResource });
+    const onOffered = () => {
+      onTracks(pc.getReceivers().map((receiver) => receiver.track));
+    };
+    const session = await Session.open(pc, { endpoint, token, signal, onResource, onOffered });
     return new Viewing(session, tracks, new Reporter(session, since), selected);
   }
 
