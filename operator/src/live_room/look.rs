@@ -21,8 +21,8 @@ pub fn state(pod: Option<&Pod>, sight: Option<&Sight>, now: Instant) -> State {
     let drains = sight.and_then(|sight| sight.status.as_ref());
     let drains = drains.is_some_and(|status| status.draining);
     // One that its kubelet finds ready may only be cut off from us for a moment.
-    let is_dead = sight.is_some_and(|sight| sight.is_dead(now));
-    let is_confirmed = is_being_deleted || !is_ready(pod) || is_dead;
+    let is_confirmed =
+        is_being_deleted || !is_ready(pod) || sight.is_some_and(|sight| sight.is_dead(now));
     if is_lost && was_asked && is_confirmed {
         State::Lost
     } else if is_leaving(pod) || drains {
