@@ -118,6 +118,11 @@ bench-network: build media $(NPM_STAMPS) ## Viewers on bad networks, LiveKit's b
 	@exec e2e/bench/network/bench.py --runs $(or $(BENCH_RUNS),5) $(if $(BENCH_SECONDS),--seconds $(BENCH_SECONDS)) \
 	  $(if $(SKIP_LIVEKIT),--without-livekit) $(SCENARIOS)
 
+.PHONY: bench-switches
+bench-switches: build media $(NPM_STAMPS) ## Put viewers from picture to picture of all codecs: SWITCHES (10,000), SWITCH_VIEWERS (10) (20 min)
+	@scripts/deps.sh test
+	@cd e2e/browser && npx playwright test -c bench/switches.config.ts
+
 .PHONY: bench-sale-day
 bench-sale-day: ## Play a day of a sale through placement and autoscaling, simulated; rewrites docs/benchmarks-scale.md
 	@scripts/deps.sh build
