@@ -118,6 +118,11 @@ bench-network: build media $(NPM_STAMPS) ## Viewers on bad networks, LiveKit's b
 	@exec e2e/bench/network/bench.py --runs $(or $(BENCH_RUNS),5) $(if $(BENCH_SECONDS),--seconds $(BENCH_SECONDS)) \
 	  $(if $(SKIP_LIVEKIT),--without-livekit) $(SCENARIOS)
 
+.PHONY: bench-switches
+bench-switches: build media $(NPM_STAMPS) ## Put viewers from picture to picture of all codecs: SWITCHES (10,000), SWITCH_VIEWERS (10) (20 min)
+	@scripts/deps.sh test
+	@cd e2e/browser && npx playwright test -c bench/switches.config.ts
+
 .PHONY: bench-sale-day
 bench-sale-day: ## Play a day of a sale through placement and autoscaling, simulated; rewrites docs/benchmarks-scale.md
 	@scripts/deps.sh build
@@ -127,6 +132,11 @@ bench-sale-day: ## Play a day of a sale through placement and autoscaling, simul
 bench-scale: build media ## Let a site grow under viewers on a real cluster: refused joins, seconds from need to ask (root, 3 min)
 	@scripts/deps.sh cluster
 	@exec e2e/bench/scale.py
+
+.PHONY: episodes
+episodes: build media ## Pods that leave and die under viewers, EPISODES (1000) times by SEED (1) on a real cluster: who is cut off? (root, hours)
+	@scripts/deps.sh cluster
+	@e2e/cluster/episodes.py --count $(or $(EPISODES),1000) --seed $(or $(SEED),1)
 
 .PHONY: soak
 soak: build media ## 300 viewers who come and go for SOAK_SECONDS (3600); prints the slope of the node's memory (root)

@@ -63,4 +63,6 @@ pub mod site {
     pub const INVALID_SCHEDULE: &str = "InvalidSchedule";
     /// A pod's public address can't be found.
     pub const NO_ADDRESS: &str = "NoAddress";
+    /// The HorizontalPodAutoscaler that is asked for can't be made.
+    pub const AUTOSCALER: &str = "Autoscaler";
 }

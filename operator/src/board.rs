@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -163,6 +164,24 @@ impl Board {
                 if let (Some(namespace), Some(site)) =
                     (service.namespace(), service.labels().get(label::MEDIA_NODE))
                 {
+                    self.sites.ring(ObjectRef::new(site).within(&namespace));
+                }
+            }
+            News::All => self.ring_sites(world),
+        }
+    }
+
+    /// Of a site's HorizontalPodAutoscaler.
+    pub fn autoscaler(&self, news: News<'_, HorizontalPodAutoscaler>) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        match news {
+            News::Changed(autoscaler) | News::Gone(autoscaler) => {
+                if let (Some(namespace), Some(site)) = (
+                    autoscaler.namespace(),
+                    autoscaler.labels().get(label::MEDIA_NODE),
+                ) {
                     self.sites.ring(ObjectRef::new(site).within(&namespace));
                 }
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, future, stream};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::runtime::controller::{Action as Next, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
@@ -21,7 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::admin;
 use crate::board::Board;
 use crate::cluster::events::reports;
-use crate::cluster::names::label;
+use crate::cluster::names::{MANAGER, label};
 use crate::cluster::slim;
 use crate::cluster::watch::{Kind, watch};
 use crate::cluster::write::{Hand, WriteError};
@@ -174,6 +175,9 @@ fn build(
     let ours = all
         .clone()
         .labels(&format!("{}={}", label::COMPONENT, label::MEDIA_POD));
+    let made = all
+        .clone()
+        .labels(&format!("{}={MANAGER}", label::MANAGED_BY));
     macro_rules! watched {
         ($kind:ty, $config:expr, $slim:path, $news:ident) => {{
             let to = Arc::clone(board);
@@ -188,6 +192,7 @@ fn build(
     let sites = watched!(MediaNode, all, slim::site, site);
     let pods = watched!(Pod, ours, slim::pod, pod);
     let services = watched!(Service, ours, slim::service, service);
+    let autoscalers = watched!(HorizontalPodAutoscaler, made, slim::autoscaler, autoscaler);
     let machines = watched!(Node, all, slim::machine, machine);
     let namespaces = watched!(Namespace, all, slim::namespace, namespace);
     let server_name = metrics_api::server_name(&config.name, &config.namespace);
@@ -220,6 +225,7 @@ fn build(
         pods,
         machines,
         services,
+        autoscalers,
         namespaces,
         sights,
         control,

@@ -113,6 +113,15 @@ export async function goLiveWith(host: Page, codec: string): Promise<void> {
   await goLive(host);
 }
 
+/** Has a host's page send one scalable stream instead of several. */
+export function sendScalable(scalabilityMode: string): void {
+  const add = RTCPeerConnection.prototype.addTransceiver;
+  RTCPeerConnection.prototype.addTransceiver = function (track, init) {
+    const isVideo = track instanceof MediaStreamTrack && track.kind === 'video';
+    return add.call(this, track, isVideo ? { ...init, sendEncodings: [{ scalabilityMode, maxBitrate: 1_500_000 }] } : init);
+  };
+}
+
 /** The next frames that the viewer sees; waits for them. */
 export function seenFrames(viewer: Page, count: number): Promise<SeenFrame[]> {
   return viewer.evaluate(readFrames, { selector: '#program', count });

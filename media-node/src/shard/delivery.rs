@@ -279,7 +279,7 @@ impl Core {
         let wanted = rung.source;
         viewer.decide_sublayers(&rung);
         if viewer.current == Some(wanted) {
-            viewer.target = None;
+            viewer.stay();
             unsubscribe(program, key, Some(wanted));
             if viewer.follow_sublayers()
                 && let Some(layer) = program.layer_of_mut(wanted)
@@ -307,7 +307,7 @@ impl Core {
         // Down at once: from a keyframe that is stored, if it is not so old that it shows.
         let is_down = change.is_some_and(|change| !change.is_up);
         if is_down {
-            viewer.send_fewest_frames();
+            viewer.leave(now);
         }
         if starts || (is_down && layer.keyframe_age(now).is_some_and(|age| age < SHOWS)) {
             self.start(now, id, wanted, key);
@@ -421,6 +421,10 @@ impl Core {
                 continue;
             };
             if video {
+                if !viewer.repairs(now, source) {
+                    metrics.retransmissions_too_late += 1;
+                    continue;
+                }
                 match viewer.judge(now, seq, packet, layer) {
                     deadline::Verdict::Answer => {}
                     deadline::Verdict::OnItsWay => {

@@ -1,5 +1,6 @@
 //! Takes off objects what nobody here needs, before they are kept in memory.
 
+use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec};
 use k8s_openapi::api::core::v1::{Namespace, Node, NodeSpec, NodeStatus, Pod, PodSpec, Service};
 use kube::ResourceExt;
 use showrunner_crds::{LiveRoom, MediaNode};
@@ -26,6 +27,14 @@ pub fn pod(pod: &mut Pod) {
         tolerations: spec.tolerations,
         ..PodSpec::default()
     });
+}
+
+/// Of a HorizontalPodAutoscaler: what it should be is known; what it says is not.
+pub fn autoscaler(autoscaler: &mut HorizontalPodAutoscaler) {
+    autoscaler.spec = HorizontalPodAutoscalerSpec::default();
+    if let Some(status) = &mut autoscaler.status {
+        status.current_metrics = None;
+    }
 }
 
 /// Of a Service.

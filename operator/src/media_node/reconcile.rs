@@ -15,7 +15,9 @@ use showrunner_crds::MediaNode;
 use showrunner_crds::condition::site as reasons;
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::autoscaler::Autoscalers;
 use super::desired::{Action, DeleteReason, DrainReason, Plan, Site, plan};
+use super::marks::Marks;
 use super::observe::{self, Trouble};
 use super::status::{self, Facts};
 use super::{address, service, template};
@@ -48,6 +50,8 @@ pub struct Sites {
     world: Arc<World>,
     memory: Mutex<HashMap<String, Memory>>,
     secrets: AsyncMutex<HashMap<String, Written>>,
+    autoscalers: Autoscalers,
+    marks: Marks,
     scaler: Scaler,
 }
 
@@ -81,6 +85,8 @@ impl Sites {
     #[must_use]
     pub fn new(world: Arc<World>) -> Sites {
         Sites {
+            autoscalers: Autoscalers::new(Arc::clone(&world)),
+            marks: Marks::new(Arc::clone(&world)),
             scaler: Scaler::new(Arc::clone(&world)),
             world,
             memory: Mutex::default(),
@@ -129,6 +135,10 @@ impl Sites {
             .collect();
         let plan = plan(&wish, &observed, now());
         let refused = self.act(site, &namespace, &plan, &known).await?;
+        let sessions = observed.iter().map(|one| one.sessions);
+        let pods = known.iter().map(|one| &*one.pod).zip(sessions);
+        self.marks.keep(pods, clock).await?;
+        let by_kubernetes = self.autoscalers.keep(site).await?;
         self.keep_services(site, &namespace, &known).await?;
         let unreached = self.tell_addresses(site, &known).await;
         let invalid = scaled.invalid.as_ref().map(|message| Trouble {
@@ -139,12 +149,17 @@ impl Sites {
             .into_iter()
             .chain(known.iter().filter_map(|one| observe::trouble(&one.pod)))
             .chain(unreached)
+            .chain(by_kubernetes.trouble)
             .chain(invalid)
             .collect();
         for trouble in &mut troubles {
             trouble.message = trouble.message.chars().take(MAX_MESSAGE).collect();
         }
         let is_scaled = scaled.status.is_some();
+        let scaled = keep::Wish {
+            status: scaled.status.or(by_kubernetes.status),
+            ..scaled
+        };
         self.say(site, &namespace, (&plan, scaled), troubles)
             .await?;
         let rest = rest(&plan);

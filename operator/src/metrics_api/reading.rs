@@ -12,8 +12,11 @@ use showrunner_protocol::RoomName;
 
 use super::catalog::Measure;
 use super::quantity::Quantity;
-use crate::pods::sight::{LOST_AFTER, Sight};
+use crate::pods::sight::Sight;
 use crate::pods::{PodId, is_ended};
+
+/// What a pod said is not so any more after this long. It is asked each second.
+pub const STALE_AFTER: Duration = Duration::from_secs(3);
 
 /// What a pod said.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -87,7 +90,7 @@ fn reading(sight: &Sight, now: Moment) -> Option<Reading> {
     let (status, heard_at) = (sight.status.as_ref()?, sight.heard_at?);
     let age = now.clock.saturating_duration_since(heard_at);
     let viewers = sight.rooms.values().map(|room| u64::from(room.viewers));
-    (age < LOST_AFTER).then(|| Reading {
+    (age < STALE_AFTER).then(|| Reading {
         at: now.earlier_by(age),
         viewers: viewers.sum(),
         sessions: status.sessions.into(),
@@ -258,7 +261,7 @@ mod tests {
     #[test]
     fn what_a_silent_pod_said_is_not_so_any_more() {
         let gone = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
-        let (now, sight) = heard(LOST_AFTER);
+        let (now, sight) = heard(STALE_AFTER);
         for (meta, state, phase, expected) in [
             (json!({}), "running", "Running", Known::Nothing),
             (json!({}), "waiting", "Running", Known::Empty),
