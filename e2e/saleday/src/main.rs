@@ -75,8 +75,8 @@ fn main() -> ExitCode {
     let Some(docs) = arguments.docs else {
         return ExitCode::SUCCESS;
     };
-    say("playing two other days");
-    let others: Vec<OtherDay> = (1..=2)
+    say("playing four other days");
+    let others: Vec<OtherDay> = (1..=4)
         .map(|more| {
             let seed = arguments.seed + more;
             let day = Day::new(&Model {

@@ -148,7 +148,7 @@ impl Figures<'_> {
         format!(
             "# Benchmarks of scale
 
-`make bench-sale-day` made this page: a day of a sale, simulated second by second (`e2e/saleday`) through the placement and autoscaling of `operator/capacity`. The operator does not use these yet: the figures are of the code, not of a cluster.
+`make bench-sale-day` made this page: a day of a sale, simulated second by second (`e2e/saleday`) through the placement and autoscaling of `operator/capacity`. The operator runs the same code, but the figures are of it alone, not of a cluster.
 
 ```
 {figures}```
@@ -172,7 +172,7 @@ Goals: `refused_percent` ≤ 0.01, `pod_hours_ratio` ≤ 1.25, `placement_ms` �
 
 {moved} viewers were moved from pods that drained, none of them cut off.
 
-The policy and the rules are the defaults (90 % of a pod's viewers, no further buffer). They were chosen by this day{others}.
+The policy and the rules are the defaults (90 % of a pod's viewers, no further buffer). They were chosen by this day and the next{others}.
 ",
             seed = model.seed,
             rooms = model.rooms,
