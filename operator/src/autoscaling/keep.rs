@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 use showrunner_capacity::autoscaling::{Decision, Observation, Pod, State, decide};
 use showrunner_crds::autoscaling::AutoscalingStatus;
@@ -215,7 +216,13 @@ impl Scaler {
         let happened = self.remember(uid, |memory| {
             happenings(&mut memory.told, decision, replicas, is_dry_run)
         });
-        for happening in happened {
+        // Of one version of the site: Events that differ in their note alone would be counted as the first of them.
+        let version = ObjectReference {
+            resource_version: site.resource_version(),
+            ..site.object_ref(&())
+        };
+        for mut happening in happened {
+            happening.related = Some(version.clone());
             tracing::info!(
                 site = site.name_any(),
                 "{}: {}",
