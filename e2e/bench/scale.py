@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How quick a site grows on a real cluster, and whether anybody is refused meanwhile.
 
-    scale.py [--rooms N] [--viewers N] [--seconds SECONDS]
+    scale.py [--rooms N] [--viewers N] [--seconds SECONDS] [--forecast SECONDS]
 
 Boots a cluster of its own with the chart, and a site that begins with one pod. Rooms are made one after the other, and
 in each a host goes on air and viewers come, so that all are there after SECONDS. Prints `name: value` lines:
@@ -115,20 +115,22 @@ def audience(base: str, room: str, viewers: int, rate: float, seconds: int, repo
     )  # fmt: skip
 
 
-def make_site(live: Showrunner) -> None:
+def make_site(live: Showrunner, forecast: int) -> None:
     scaling = {
         "maxReplicas": MOST_PODS,
         "targets": {"viewersPercent": TARGET_PERCENT, "cpuPercent": 0},
-        # What is announced would have its pods before; this is about what is not.
+        # What is announced or foreseen has its pods before; this is about what is not, unless asked for.
         "expectedViewersWindowSeconds": 0,
+        "forecastWindowSeconds": forecast,
     }
     spec = {**SITE["spec"], "region": SITE_NAME, "replicas": 1, "capacity": {"viewers": CAPACITY}, "autoscaling": scaling}
     live.create({**SITE, "metadata": {"name": SITE_NAME, "namespace": MEDIA_NAMESPACE}, "spec": spec})
     live.await_condition("MediaNode", SITE_NAME, "Ready", MEDIA_NAMESPACE)
 
 
-def run(live: Showrunner, rooms: int, viewers: int, seconds: int, reports: Path) -> None:
-    make_site(live)
+def run(live: Showrunner, given: argparse.Namespace, reports: Path) -> None:
+    rooms, viewers, seconds = given.rooms, given.viewers, given.seconds
+    make_site(live, given.forecast)
     witness = Witness(live)
     began = time.monotonic()
     each, turn = viewers // rooms, seconds / rooms
@@ -169,13 +171,14 @@ def main() -> None:
     parser.add_argument("--rooms", type=int, default=6)
     parser.add_argument("--viewers", type=int, default=120)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--forecast", type=int, default=0, help="the site's forecastWindowSeconds; 0: none")
     given = parser.parse_args()
     reports = ROOT / ".cache/bench/scale"
     reports.mkdir(parents=True, exist_ok=True)
     live = Showrunner(LocalCluster(NAME, NET))
     try:
         live.boot()
-        run(live, given.rooms, given.viewers, given.seconds, reports)
+        run(live, given, reports)
     finally:
         live.cluster.down()
 
