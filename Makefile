@@ -128,6 +128,11 @@ bench-sale-day: ## Play a day of a sale through placement and autoscaling, simul
 	@scripts/deps.sh build
 	cargo run --release --locked --package showrunner-saleday -- --docs docs
 
+.PHONY: episodes
+episodes: build media ## Pods that leave and die under viewers, EPISODES (1000) times by SEED (1) on a real cluster: who is cut off? (root, hours)
+	@scripts/deps.sh cluster
+	@e2e/cluster/episodes.py --count $(or $(EPISODES),1000) --seed $(or $(SEED),1)
+
 .PHONY: soak
 soak: build media ## 300 viewers who come and go for SOAK_SECONDS (3600); prints the slope of the node's memory (root)
 	@scripts/deps.sh bench

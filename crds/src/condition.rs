@@ -25,6 +25,8 @@ pub mod room {
     pub const NO_CAPACITY: &str = "NoCapacity";
     /// Its pod has it.
     pub const ASSIGNED: &str = "Assigned";
+    /// Its pod is about to be told of it.
+    pub const ASSIGNING: &str = "Assigning";
     /// Its pod does not answer.
     pub const POD_UNREACHABLE: &str = "PodUnreachable";
     /// Its pod refuses it.
@@ -57,6 +59,10 @@ pub mod site {
     pub const CRASH_LOOP: &str = "CrashLoop";
     /// No node takes a pod.
     pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// A schedule of its autoscaling can't be used.
+    pub const INVALID_SCHEDULE: &str = "InvalidSchedule";
     /// A pod's public address can't be found.
     pub const NO_ADDRESS: &str = "NoAddress";
+    /// The HorizontalPodAutoscaler that is asked for can't be made.
+    pub const AUTOSCALER: &str = "Autoscaler";
 }

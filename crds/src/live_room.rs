@@ -29,6 +29,7 @@ use crate::schema;
     printcolumn(name = "Region", type_ = "string", json_path = ".status.origin.region"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Title", type_ = "string", json_path = ".spec.title", priority = "1"),
+    printcolumn(name = "Edges", type_ = "string", json_path = ".status.edges[*].pod", priority = "1"),
     printcolumn(name = "Page", type_ = "string", json_path = ".status.endpoints.page", priority = "1"),
     printcolumn(
         name = "Why",
@@ -221,13 +222,15 @@ pub struct LiveRoomStatus {
     /// The pod that hosts publish to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<PodReference>,
-    /// How often the room got another origin: pods refuse what belongs to an earlier time.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub placements: u64,
-    /// Pods that relay the room to more viewers; at most 64.
+    /// Pods that take the room from another and have viewers of their own; at most 255.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub edges: Vec<PodReference>,
+    #[schemars(length(max = 255))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace", "pod"]))]
+    pub edges: Vec<Edge>,
+    /// Counts who has had which part in the room: it rises with each change of its pods. Pods refuse what they are told
+    /// under a lower number than they know.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    pub revision: u64,
     /// Where hosts and viewers find it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
@@ -236,7 +239,7 @@ pub struct LiveRoomStatus {
     pub host_token_secret: Option<String>,
     /// Hosts that are connected.
     pub publishers: u32,
-    /// Viewers that are connected.
+    /// Viewers that are connected, of all its pods.
     pub viewers: u32,
     /// The most viewers that were seen at once.
     pub peak_viewers: u32,
@@ -278,6 +281,35 @@ pub struct PodReference {
     pub region: String,
 }
 
+/// A media pod that takes a show from another pod.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Edge {
+    /// The namespace of its MediaNode.
+    pub namespace: String,
+    /// Its MediaNode.
+    pub media_node: String,
+    /// Its name.
+    pub pod: String,
+    /// Where it is.
+    pub region: String,
+    /// The pod that it takes the show from, as namespace/name: the origin, or another edge.
+    #[serde(default)]
+    pub source: String,
+    /// Whether it is connected to that pod.
+    #[serde(default)]
+    pub connected: bool,
+    /// Viewers that are connected to it.
+    #[serde(default)]
+    pub viewers: u32,
+    /// Viewers that it has space for, those who are there among them.
+    #[serde(default)]
+    pub space: u32,
+    /// Whether its viewers are to go to another pod: it gets no more, and goes when the last one has left.
+    #[serde(default)]
+    pub leaving: bool,
+}
+
 /// Where hosts and viewers find a show.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -300,8 +332,4 @@ pub struct Retention {
     /// Of those that could have stayed 30 minutes, how many did, in percent; none if there is nobody to tell by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stayed_30_minutes_percent: Option<u8>,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }

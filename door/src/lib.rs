@@ -1,11 +1,12 @@
-//! The HTTP server under a router: connections bounded in number, handshakes and request heads bounded in time, TLS
-//! whose certificate is read again when its files change.
+//! HTTP among the parts: the server under a router, with connections bounded in number, handshakes and request heads
+//! bounded in time, and TLS whose certificate is read again when its files change; and the client of media pods.
 //!
 //! [`Door`] takes the connections, [`Tls`] has the certificate, [`Files`] notices when it changes; [`page`] is what
-//! every door shows to people.
+//! every door shows to people. [`pods`] is the way to the doors of pods.
 
 mod files;
 mod page;
+pub mod pods;
 mod serve;
 mod tls;
 

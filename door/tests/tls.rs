@@ -12,9 +12,10 @@ use axum::Router;
 use axum::routing::get;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use showrunner_door::{Door, FilesError, Tls};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use showrunner_door::{Door, FilesError, Shown, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -173,4 +174,68 @@ async fn files_that_are_of_no_use_are_named() {
     assert!(why(&dir).contains("no certificate"), "{}", why(&dir));
     dir.put_chain(&one);
     assert!(dir.read().is_ok());
+}
+
+#[tokio::test]
+async fn who_keeps_the_configuration_decides_who_is_believed() {
+    let (server, client, stranger) = (certificate(), certificate(), certificate());
+    let (keeper, kept) = tokio::sync::watch::channel(None);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let door = Door {
+        listener,
+        router: Router::new().route(
+            "/",
+            get(async |shown: Option<axum::Extension<Shown>>| {
+                shown.map_or("nobody".to_owned(), |shown| shown.0.0.len().to_string())
+            }),
+        ),
+        tls: Some(Tls::kept(kept)),
+        max_connections: 10,
+    };
+    tokio::spawn(door.serve(pending(), Duration::ZERO));
+    let ask = async |by: Option<&Certificate>| {
+        let mut roots = RootCertStore::empty();
+        roots.add(server.cert.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match by {
+            None => builder.with_no_client_auth(),
+            Some(by) => {
+                let key = PrivateKeyDer::try_from(by.signing_key.serialize_der()).unwrap();
+                let chain = vec![by.cert.der().clone()];
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        let stream = TcpStream::connect(addr).await?;
+        let name = ServerName::try_from(NAME).unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let mut stream = connector.connect(name, stream).await?;
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        Ok::<String, std::io::Error>(body.to_owned())
+    };
+    assert!(ask(None).await.is_err(), "there is no configuration yet");
+
+    let mut roots = RootCertStore::empty();
+    roots.add(client.cert.der().clone()).unwrap();
+    let provider = Arc::new(default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let key = PrivateKeyDer::try_from(server.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
+        .with_single_cert(vec![server.cert.der().clone()], key)
+        .unwrap();
+    keeper.send_replace(Some(Arc::new(config)));
+    assert_eq!(ask(None).await.unwrap(), "nobody");
+    let length = client.cert.der().len().to_string();
+    assert_eq!(ask(Some(&client)).await.unwrap(), length);
+    assert!(ask(Some(&stranger)).await.is_err());
 }

@@ -8,6 +8,7 @@
 #   cluster.sh import IMAGE.tar…  give the node images that image.py made
 #   cluster.sh exec -- COMMAND…   run a command in the node's namespaces (ctr, nft, ss …)
 #   cluster.sh stop|start COMPONENT…  end a part and bring it back: etcd, kube-apiserver, kubelet …
+#   cluster.sh second up|down|import IMAGE.tar…  give it a second machine; take that away as if it had lost its power
 #   cluster.sh forward PORT TARGET    pass localhost:PORT on to ADDRESS:PORT or NAMESPACE/SERVICE:PORT
 #
 # A cable joins the node with this machine and nothing else: the machine (kubectl, a browser) reaches
@@ -34,6 +35,10 @@ node_ip=$net.0.1
 host_ip=$net.0.254
 dns_ip=$node_ip
 pod_net=$net.1.0/24
+# The second machine is another kubelet with a containerd of its own, in the same namespaces.
+second_node=node2
+second_ip=$net.0.2
+second_net=$net.2.0/24
 service_net=$net.128.0/17
 api_ip=$net.128.1
 
@@ -184,6 +189,34 @@ boot_components() {
   await 60 "there are no service accounts" kubectl get serviceaccount default
 }
 
+second_up() {
+  holder >/dev/null || fail "'$name' is not up"
+  make_second_configuration
+  enter ip address replace "$second_ip/24" dev node0
+  enter ip route flush root "$second_net"
+  start containerd2
+  await 60 "the second containerd takes no calls" enter ctr --address /run/containerd2/containerd.sock version
+  second_import "$work/pause.tar"
+  start kubelet2
+  await 120 "the second node is not ready" kubectl wait --for=condition=Ready "node/$second_node" --timeout=5s
+}
+
+# With all that runs there, and no goodbye: nobody is told, and no packet is answered.
+second_down() {
+  enter ip address del "$second_ip/24" dev node0 2>/dev/null || true
+  # The kubelet first, or it would start again what ends.
+  enter sh -c 'kill -KILL "$(cat "$1/kubelet2.pid")" "$(cat "$1/containerd2.pid")"; rm -f "$1/kubelet2.pid" "$1/containerd2.pid"
+    ip -o route show root "$2" | while read -r route _; do ip route replace blackhole "$route"; done
+    find /sys/fs/cgroup -path "*/$3/second/*" -name cgroup.procs -exec cat {} + | sort -u | xargs -r kill -KILL' - \
+    "$work/pids" "$second_net" "$name" 2>/dev/null || true
+}
+
+second_import() {
+  local said
+  said=$(enter ctr --address /run/containerd2/containerd.sock --namespace k8s.io images import "$1" 2>&1) ||
+    fail "$1 can't be imported: $said"
+}
+
 await_ready() {
   await 120 "the API server is not ready" kubectl get --raw /readyz
   await 120 "the node is not ready" kubectl wait --for=condition=Ready "node/$node" --timeout=5s
@@ -296,12 +329,12 @@ forward() {
 verb=${1:-}
 shift || true
 case $verb in
-  up | down | start | stop | forward | import | exec | status)
+  up | down | start | stop | second | forward | import | exec | status)
     ((EUID == 0)) || fail "namespaces and control groups are root's; run this as root"
     ;;
 esac
 case $verb in
-  up | down | start | stop | forward)
+  up | down | start | stop | second | forward)
     mkdir -p "$cache/run"
     exec 9>"$cache/run/$name.lock"
     flock --nonblock 9 || { say "waiting for another cluster.sh to finish" && flock 9; }
@@ -313,6 +346,16 @@ case $verb in
   status) status ;;
   kubeconfig) echo "$KUBECONFIG" ;;
   import) for image in "$@"; do import "$(realpath "$image")"; done ;;
+  second)
+    what=${1:-}
+    shift || true
+    case $what in
+      up) second_up ;;
+      down) second_down ;;
+      import) for image in "$@"; do second_import "$(realpath "$image")"; done ;;
+      *) fail "second takes up, down or import IMAGE.tar…" ;;
+    esac
+    ;;
   exec)
     if [[ ${1:-} == -- ]]; then shift; fi
     enter "$@"

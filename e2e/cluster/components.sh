@@ -121,6 +121,32 @@ YAML
 CONF
 }
 
+make_second_configuration() {
+  [[ -e $work/pki/kubelet2.crt ]] || {
+    make_certificate kubelet2 "/O=system:nodes/CN=system:node:$second_node" "DNS:$second_node,IP:$second_ip"
+    make_kubeconfig "$work/kubelet2.kubeconfig" kubelet2
+    chmod 600 "$work/kubelet2.kubeconfig" "$work/pki/kubelet2.key"
+  }
+  mkdir -p "$work"/{cni2,containerd2,kubelet2,log/pods2}
+  cgroups | sed 's:$:/second:' | xargs mkdir -p
+  sed -e 's/"name": "pods"/"name": "pods2"/' -e "s:$pod_net:$second_net:" "$work/cni/10-pods.conflist" >"$work/cni2/10-pods.conflist"
+  sed -e "s:$work/containerd:&2:" -e "s:$work/cni:&2:" "$work/containerd.toml" >"$work/containerd2.toml"
+  cat >>"$work/containerd2.toml" <<TOML
+[grpc]
+address = "/run/containerd2/containerd.sock"
+[ttrpc]
+address = "/run/containerd2/containerd.sock.ttrpc"
+TOML
+  sed -i "1a state = \"/run/containerd2\"" "$work/containerd2.toml"
+  sed -e "s:/pki/kubelet\\.:/pki/kubelet2.:" -e 's:/run/containerd/:/run/containerd2/:' \
+    -e "s:^cgroupRoot.*:cgroupRoot\: /$name/second:" "$work/kubelet.yaml" >"$work/kubelet2.yaml"
+  cat >>"$work/kubelet2.yaml" <<YAML
+port: 10350
+healthzPort: 10348
+podLogsDir: $work/log/pods2
+YAML
+}
+
 # Sets $command to what runs a component.
 component_command() {
   local keys=$work/pki
@@ -157,6 +183,12 @@ component_command() {
       command=(kubelet --config "$work/kubelet.yaml" --kubeconfig "$work/kubelet.kubeconfig"
         --hostname-override "$node" --node-ip "$node_ip"
         --node-labels topology.kubernetes.io/region=local,topology.kubernetes.io/zone=local-a) ;;
+    containerd2)
+      command=(containerd --config "$work/containerd2.toml" --log-level warn) ;;
+    kubelet2)
+      command=(kubelet --config "$work/kubelet2.yaml" --kubeconfig "$work/kubelet2.kubeconfig" --root-dir "$work/kubelet2"
+        --hostname-override "$second_node" --node-ip "$second_ip"
+        --node-labels topology.kubernetes.io/region=local,topology.kubernetes.io/zone=local-b) ;;
     kube-proxy)
       command=(kube-proxy --config "$work/proxy.yaml") ;;
     coredns)

@@ -18,6 +18,8 @@ OPTIONS = {
     "a customer's tokens": ["--set", "tokens.customer.issuer=https://shop.example.com,tokens.customer.jwks=\\{\\}"],
     "one replica": ["--set", "operator.replicas=1,gateway.replicas=1"],
     "a dashboard": ["--set", "monitoring.dashboard.enabled=true"],
+    "metrics for autoscalers": ["--set", "metricsApi.enabled=true,metricsApi.external=false,metricsApi.from[0].ipBlock.cidr=10.0.0.0/8"],
+    "headroom": ["--set", "headroom.enabled=true,headroom.nodeSelector.a=b,headroom.tolerations[0].operator=Exists"],
     "much": ["--set", "gateway.region=eu,gateway.trustedProxies={10.0.0.0/8},gateway.nodeSelector.a=b,fullnameOverride=live,"
              "gateway.tolerations[0].operator=Exists,image.pullSecrets[0].name=pull,operator.priorityClassName=high"],
 }  # fmt: skip
@@ -103,8 +105,10 @@ class Release(unittest.TestCase):
         for account, verb, resource in [
             ("operator", "watch", "liverooms"),
             ("operator", "patch", "liverooms --subresource=status"),
+            ("operator", "patch", "medianodes --subresource=scale"),
             ("operator", "create", "pods"),
             ("operator", "patch", "secrets"),
+            ("operator", "delete", "horizontalpodautoscalers.autoscaling"),
             ("gateway", "watch", "liverooms"),
             ("gateway", "watch", "pods"),
         ]:
@@ -122,6 +126,10 @@ class Release(unittest.TestCase):
             ("operator", "create", "deployments.apps"),
             ("operator", "create", "clusterrolebindings"),
             ("operator", "impersonate", "users"),
+            # Only with metricsApi.enabled.
+            ("operator", "create", "tokenreviews.authentication.k8s.io"),
+            ("operator", "create", "subjectaccessreviews.authorization.k8s.io"),
+            ("operator", "patch", "apiservices.apiregistration.k8s.io"),
             ("gateway", "get", "secrets"),
             ("gateway", "create", "secrets"),
             ("gateway", "patch", "liverooms"),

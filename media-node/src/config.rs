@@ -117,6 +117,16 @@ pub struct Config {
     )]
     pub control_key_file: Option<PathBuf>,
 
+    /// The authority (PEM) that other pods' certificates are of: with it this node takes rooms from other pods when the
+    /// operator says so. Read again when it changes.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_CONTROL_CA_FILE",
+        value_name = "FILE",
+        requires = "control_key_file"
+    )]
+    pub control_ca_file: Option<PathBuf>,
+
     /// Serves HTTPS with this certificate chain (PEM); read again when it changes.
     #[arg(
         long,
@@ -210,10 +220,14 @@ mod tests {
         assert!(is_taken(""));
         assert!(is_taken(tls));
         assert!(is_taken(&format!("--control-key-file c {tls}")));
+        assert!(is_taken(&format!(
+            "--control-key-file c --control-ca-file d {tls}"
+        )));
         for refused in [
             "--tls-cert-file a",
             "--tls-key-file b",
             "--control-key-file c",
+            &format!("--control-ca-file d {tls}"),
             &format!("--control-key-file c --watch-token t {tls}"),
             &format!("--control-key-file c --publish-token t {tls}"),
         ] {

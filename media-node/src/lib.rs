@@ -4,6 +4,7 @@
 //! and sessions, [`shard`] the threads that carry packets, [`media`] what they do with each, [`lived`]
 //! what people lived through.
 
+mod clock;
 pub mod config;
 pub mod http;
 pub mod lived;

@@ -11,7 +11,7 @@ use media_node::config::{Config, LogFormat};
 use media_node::http::{self, ControlAccess, HttpConfig};
 use media_node::lived::sink::{Records, Writer};
 use media_node::metrics::ShardMetrics;
-use media_node::node::{Node, NodeParts, Rooms};
+use media_node::node::{Node, NodeParts, Peers, Rooms};
 use media_node::shard::{Bound, ShardConfig};
 use showrunner_door::{Door, Tls};
 use showrunner_protocol::control::PublicAddresses;
@@ -139,6 +139,10 @@ fn open_records(config: &Config) -> Result<Option<Writer>, String> {
 
 async fn open_door(config: &Config, node: Node, records: Option<Records>) -> Result<Door, String> {
     let http = HttpConfig::try_from(config).map_err(|e| format!("the control keys: {e}"))?;
+    if let (Some(control), Some(authority)) = (&http.control, &config.control_ca_file) {
+        let peers = Peers::new(control.keys(), authority);
+        node.call_peers(peers.map_err(|e| format!("the other pods' authority: {e}"))?);
+    }
     let tls = match (&config.tls_cert_file, &config.tls_key_file) {
         (Some(cert), Some(key)) => Some(Tls::from_files(cert, key)),
         _ => None,

@@ -35,6 +35,7 @@ struct Metrics {
     residence: HistogramVec,
     packets: IntCounterVec,
     bytes: IntCounterVec,
+    link_packets: IntCounterVec,
     send_calls: IntCounterVec,
     dropped: IntCounterVec,
     shed: IntCounterVec,
@@ -88,6 +89,11 @@ impl Metrics {
             ),
             packets: builder.counters("packets_total", "Datagrams received and sent.", &["shard", "direction"]),
             bytes: builder.counters("bytes_total", "Bytes received and sent, without IP and UDP headers.", &["shard", "direction"]),
+            link_packets: builder.counters(
+                "link_packets_total",
+                "Media packets taken from other pods, and sent to them, without those sent again.",
+                &["shard", "direction"],
+            ),
             send_calls: builder.counters("send_calls_total", "System calls that sent datagrams.", &["shard"]),
             dropped: builder.counters("dropped_total", "Received datagrams that were dropped, by reason.", &["shard", "reason"]),
             shed: builder.counters(
@@ -310,6 +316,7 @@ impl DropCounts {
 /// The counters of one shard.
 pub struct ShardMetrics {
     pub(crate) received: Traffic,
+    pub(crate) linked: Linked,
     pub(crate) dropped: DropCounts,
     pub(crate) nacks_sent: u64,
     pub(crate) nacks_received: u64,
@@ -335,7 +342,15 @@ pub struct ShardMetrics {
     shared: Shared,
 }
 
+/// Media packets on links to other pods.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Linked {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
 struct Shared {
+    linked: [IntCounter; 2],
     packets_in: IntCounter,
     packets_out: IntCounter,
     bytes_in: IntCounter,
@@ -382,6 +397,7 @@ impl ShardMetrics {
             nacks_received: 0,
             keyframe_requests_sent: 0,
             keyframe_requests_received: 0,
+            linked: Linked::default(),
             recovered: 0,
             retransmissions: 0,
             retransmissions_missed: 0,
@@ -395,6 +411,7 @@ impl ShardMetrics {
             layer_changes: Default::default(),
             repairs_put_off: 0,
             shared: Shared {
+                linked: ["in", "out"].map(|d| with(&m.link_packets, d)),
                 packets_in: with(&m.packets, "in"),
                 packets_out: with(&m.packets, "out"),
                 bytes_in: with(&m.bytes, "in"),
@@ -478,6 +495,8 @@ impl ShardMetrics {
             }
         }
         let s = &self.shared;
+        add(&s.linked[0], &mut self.linked.received);
+        add(&s.linked[1], &mut self.linked.sent);
         add(&s.packets_in, &mut self.received.packets);
         add(&s.bytes_in, &mut self.received.bytes);
         let Sent {

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use showrunner_crds::{LiveRoom, MediaNode};
-use tokio::sync::Notify;
 
 use crate::cluster::names::label;
 use crate::cluster::watch::News;
@@ -25,10 +25,6 @@ pub struct Board {
     pub rooms: Bell<LiveRoom>,
     /// Sites to look at.
     pub sites: Bell<MediaNode>,
-    /// Rung when rooms that wait for a pod may find one.
-    pub pods: Notify,
-    /// Rung when rooms that wait for a site may find one.
-    pub sites_changed: Notify,
     keeper: Mutex<Option<Arc<Rooms>>>,
     generations: Mutex<HashMap<String, i64>>,
 }
@@ -56,7 +52,6 @@ impl Board {
                 if let Some(keeper) = self.kept() {
                     keeper.forget(room);
                 }
-                self.pods.notify_one();
             }
             News::All => {
                 let rooms = world.rooms.all();
@@ -109,8 +104,7 @@ impl Board {
                 }
             }
         }
-        self.sites_changed.notify_one();
-        self.pods_changed(world);
+        world.fleet.changed();
     }
 
     /// Of a pod, by the API server.
@@ -121,11 +115,9 @@ impl Board {
         match news {
             News::Changed(pod) => {
                 self.ring_site_of(pod);
+                world.fleet.changed();
                 if is_leaving(pod) || is_ended(pod) || !is_ready(pod) {
-                    world.fleet.changed();
                     self.ring_rooms_on(world, &PodId::of(pod));
-                } else {
-                    self.pods_changed(world);
                 }
             }
             News::Gone(pod) => {
@@ -135,7 +127,7 @@ impl Board {
             }
             News::All => {
                 self.ring_all(world);
-                self.pods_changed(world);
+                world.fleet.changed();
             }
         }
     }
@@ -179,6 +171,24 @@ impl Board {
         }
     }
 
+    /// Of a site's HorizontalPodAutoscaler.
+    pub fn autoscaler(&self, news: News<'_, HorizontalPodAutoscaler>) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        match news {
+            News::Changed(autoscaler) | News::Gone(autoscaler) => {
+                if let (Some(namespace), Some(site)) = (
+                    autoscaler.namespace(),
+                    autoscaler.labels().get(label::MEDIA_NODE),
+                ) {
+                    self.sites.ring(ObjectRef::new(site).within(&namespace));
+                }
+            }
+            News::All => self.ring_sites(world),
+        }
+    }
+
     /// Of a namespace: sites may take its rooms now, or not any more.
     pub fn namespace(&self, news: News<'_, Namespace>) {
         let Some(world) = self.world.get() else {
@@ -193,8 +203,7 @@ impl Board {
                 self.rooms.ring(ObjectRef::from_obj(&**room));
             }
         }
-        self.sites_changed.notify_one();
-        self.pods_changed(world);
+        world.fleet.changed();
     }
 
     /// Of a pod, by itself.
@@ -207,7 +216,7 @@ impl Board {
         }
         if changes.is_other || changes.is_lost {
             self.ring_rooms_on(world, pod);
-            self.pods_changed(world);
+            world.fleet.changed();
         }
         // Who counts sessions can wait, but not who waits for the last one to go.
         if let Some(pod) = world.pods.get(Some(&pod.namespace), &pod.name)
@@ -222,11 +231,6 @@ impl Board {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    fn pods_changed(&self, world: &World) {
-        world.fleet.changed();
-        self.pods.notify_one();
     }
 
     fn ring_site_of(&self, pod: &Pod) {

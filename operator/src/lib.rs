@@ -4,6 +4,7 @@
 //! ([`media_node::desired`], [`live_room::desired`]); what is around it only watches and writes.
 
 pub mod admin;
+pub mod autoscaling;
 pub mod board;
 pub mod clock;
 pub mod cluster;
@@ -18,7 +19,8 @@ pub mod media_node;
 pub mod metrics;
 pub mod metrics_api;
 pub mod patch;
-pub mod pod_client;
 pub mod pods;
 pub mod run;
 pub mod world;
+
+pub use showrunner_door::pods as pod_client;

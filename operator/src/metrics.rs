@@ -8,6 +8,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+use showrunner_capacity::autoscaling::Decision;
 
 /// Counters and gauges of one operator.
 #[derive(Clone, Debug)]
@@ -23,6 +24,10 @@ pub struct Metrics {
     rooms: IntGaugeVec,
     viewers: IntGauge,
     pods: IntGaugeVec,
+    desired_pods: IntGauge,
+    fullest_site: IntGauge,
+    scalings: IntCounterVec,
+    held_sites: IntGaugeVec,
     unreadable: IntGaugeVec,
     keys_refused: IntCounter,
 }
@@ -94,6 +99,30 @@ impl Metrics {
                 IntGauge::new("viewers", "Viewers of all rooms.")?,
             )?,
             pods: gauges("media_pods", "Media pods by state.", "state")?,
+            desired_pods: register(
+                &registry,
+                IntGauge::new(
+                    "media_pods_desired",
+                    "Media pods that all sites are to have.",
+                )?,
+            )?,
+            fullest_site: register(
+                &registry,
+                IntGauge::new(
+                    "autoscaling_load_percent_max",
+                    "Load of the fullest site that is scaled, in percent of its target.",
+                )?,
+            )?,
+            scalings: counters(
+                "autoscaling_changes_total",
+                "Changes of how many pods a site has by direction and by what asked for most.",
+                &["direction", "signal"],
+            )?,
+            held_sites: gauges(
+                "autoscaling_held_sites",
+                "Sites that would be scaled but for this reason.",
+                "reason",
+            )?,
             unreadable: gauges(
                 "unreadable",
                 "Resources that can't be read by kind.",
@@ -168,6 +197,31 @@ impl Metrics {
         for (state, count) in by_state {
             self.pods.with_label_values(&[state]).set(signed(*count));
         }
+    }
+
+    /// How many pods all sites are to have, how full the fullest site is in percent of its target, and how many are
+    /// held back by what.
+    pub fn sites(&self, desired: u64, fullest: u32, held: &[(&'static str, usize)]) {
+        self.desired_pods
+            .set(i64::try_from(desired).unwrap_or(i64::MAX));
+        self.fullest_site.set(fullest.into());
+        for (reason, count) in held {
+            self.held_sites
+                .with_label_values(&[reason])
+                .set(signed(*count));
+        }
+    }
+
+    /// A site that had so many pods was scaled.
+    pub fn scaled(&self, decision: &Decision, before: u32) {
+        let direction = if decision.replicas > before {
+            "out"
+        } else {
+            "in"
+        };
+        self.scalings
+            .with_label_values(&[direction, decision.signal.name()])
+            .inc();
     }
 
     /// How many resources of each kind can't be read.

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, future, stream};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::runtime::controller::{Action as Next, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
+use showrunner_capacity::autoscaling::Hold;
 use showrunner_crds::live_room::Phase;
 use showrunner_crds::{LiveRoom, MediaNode};
 use showrunner_door::Door;
@@ -20,7 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::admin;
 use crate::board::Board;
 use crate::cluster::events::reports;
-use crate::cluster::names::label;
+use crate::cluster::names::{MANAGER, label};
 use crate::cluster::slim;
 use crate::cluster::watch::{Kind, watch};
 use crate::cluster::write::{Hand, WriteError};
@@ -28,7 +30,7 @@ use crate::config::Config;
 use crate::keys::{Keeper, ServingKeys};
 use crate::leader::{Candidate, Leadership};
 use crate::live_room::fleet::Fleet;
-use crate::live_room::reconcile::{For, Rooms, reference};
+use crate::live_room::reconcile::{Rooms, reference};
 use crate::media_node::reconcile::Sites;
 use crate::metrics::Metrics;
 use crate::metrics_api;
@@ -42,10 +44,11 @@ use crate::world::World;
 const SITES_AT_A_TIME: u16 = 8;
 /// How often pods are searched for rooms that should not be there.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// Rooms that wait are not looked at more often than this, however much happens.
-const RETRY_EVERY: Duration = Duration::from_millis(500);
-/// Nor than this for each of them.
-const RETRY_REST: Duration = Duration::from_micros(500);
+/// How often rooms are placed if nothing is heard: loads change all the time.
+const PLACE_EVERY: Duration = Duration::from_secs(1);
+/// The least rest between two passes, however much happens, and as a multiple of the time that the last one took.
+const PLACE_REST: Duration = Duration::from_millis(20);
+const PLACE_REST_TIMES: u32 = 3;
 /// How often it is looked whether all pods were asked how they are, and for how long at most.
 const ASK_REST: Duration = Duration::from_millis(50);
 const ASK_PATIENCE: Duration = Duration::from_secs(4);
@@ -172,6 +175,9 @@ fn build(
     let ours = all
         .clone()
         .labels(&format!("{}={}", label::COMPONENT, label::MEDIA_POD));
+    let made = all
+        .clone()
+        .labels(&format!("{}={MANAGER}", label::MANAGED_BY));
     macro_rules! watched {
         ($kind:ty, $config:expr, $slim:path, $news:ident) => {{
             let to = Arc::clone(board);
@@ -186,6 +192,7 @@ fn build(
     let sites = watched!(MediaNode, all, slim::site, site);
     let pods = watched!(Pod, ours, slim::pod, pod);
     let services = watched!(Service, ours, slim::service, service);
+    let autoscalers = watched!(HorizontalPodAutoscaler, made, slim::autoscaler, autoscaler);
     let machines = watched!(Node, all, slim::machine, machine);
     let namespaces = watched!(Namespace, all, slim::namespace, namespace);
     let server_name = metrics_api::server_name(&config.name, &config.namespace);
@@ -218,6 +225,7 @@ fn build(
         pods,
         machines,
         services,
+        autoscalers,
         namespaces,
         sights,
         control,
@@ -278,7 +286,7 @@ async fn control(world: &Arc<World>, board: &Board) {
     future::join4(
         room_controller.for_each(|_| future::ready(())),
         site_controller.for_each(|_| future::ready(())),
-        retry(world, board, &rooms),
+        place(world, board),
         sweep(world, &rooms),
     )
     .await;
@@ -367,20 +375,24 @@ fn complain<K: Kind>(kind: &str, object: &K, done: &Result<Next, WriteError>) {
     }
 }
 
-/// Has rooms that wait looked at when they may find what they wait for.
-async fn retry(world: &World, board: &Board, rooms: &Rooms) {
+/// Finds places for all rooms, again and again, and has those looked at for which something is to be done.
+async fn place(world: &Arc<World>, board: &Board) {
     loop {
-        let what = tokio::select! {
-            () = board.sites_changed.notified() => For::Sites,
-            () = board.pods.notified() => For::Pods,
-            () = world.fleet.freed() => For::Pods,
-        };
-        let waiting = rooms.waiting(what);
-        let many = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-        for name in waiting {
-            board.rooms.ring(reference(&name));
+        let began = Instant::now();
+        let passing = Arc::clone(world);
+        let pass = tokio::task::spawn_blocking(move || passing.fleet.pass(&passing));
+        let found = pass.await;
+        let took = began.elapsed();
+        world.metrics.reconciled("placement", took, found.is_ok());
+        match found {
+            Ok(rooms) => rooms
+                .iter()
+                .for_each(|name| board.rooms.ring(reference(name))),
+            Err(error) => tracing::error!("a pass of placement broke off: {error}"),
         }
-        tokio::time::sleep(RETRY_EVERY.max(RETRY_REST.saturating_mul(many))).await;
+        tokio::time::sleep(PLACE_REST.max(took * PLACE_REST_TIMES)).await;
+        // Either is a reason for the next pass.
+        let _ = tokio::time::timeout(PLACE_EVERY, world.fleet.due()).await;
     }
 }
 
@@ -433,10 +445,28 @@ async fn count(world: Arc<World>) {
         world
             .metrics
             .pods(&[("ready", ready), ("unready", unready), ("leaving", leaving)]);
+        count_sites(&world);
         world
             .metrics
             .unreadable(world.rooms.unreadable(), world.sites.unreadable());
     }
+}
+
+fn count_sites(world: &World) {
+    let mut held = Hold::ALL.map(|hold| (hold.name(), 0));
+    let (mut desired, mut fullest) = (0, 0);
+    for site in world.sites.all() {
+        desired += u64::from(site.spec.replicas);
+        let status = site.status.as_ref();
+        let Some(scaling) = status.and_then(|status| status.autoscaling.as_ref()) else {
+            continue;
+        };
+        fullest = fullest.max(scaling.load_percent.unwrap_or(0));
+        for (name, count) in &mut held {
+            *count += usize::from(scaling.hold.as_deref() == Some(*name));
+        }
+    }
+    world.metrics.sites(desired, fullest, &held);
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use kube::runtime::reflector::ObjectRef;
 use showrunner_crds::{LiveRoom, MediaNode};
@@ -32,6 +33,8 @@ pub struct World {
     pub machines: Watched<Node>,
     /// The Services of media pods.
     pub services: Watched<Service>,
+    /// The HorizontalPodAutoscalers of sites.
+    pub autoscalers: Watched<HorizontalPodAutoscaler>,
     /// All namespaces, for their labels.
     pub namespaces: Watched<Namespace>,
     /// What pods last said.
@@ -75,6 +78,7 @@ impl World {
         self.pods.completed().await;
         self.machines.completed().await;
         self.services.completed().await;
+        self.autoscalers.completed().await;
         self.namespaces.completed().await;
     }
 
@@ -86,6 +90,7 @@ impl World {
             && self.pods.is_complete()
             && self.machines.is_complete()
             && self.services.is_complete()
+            && self.autoscalers.is_complete()
             && self.namespaces.is_complete()
     }
 }

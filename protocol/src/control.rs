@@ -358,7 +358,7 @@ impl RoomStatus {
 }
 
 /// What an edge says of its end of a link, to the pod that it wants to take a room from. The edge is the client: it sends
-/// the connectivity checks (it is controlling, RFC 8445) and begins the DTLS handshake.
+/// the connectivity checks (it is controlling, RFC 8445) and begins the DTLS handshake. Either may end the link by DTLS.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkOffer {
@@ -374,7 +374,10 @@ pub struct LinkAnswer {
     /// Its end.
     #[serde(flatten)]
     pub end: LinkEnd,
-    /// Where its media port can be reached by UDP, the best first.
+    /// Its media port for UDP, at the address that the offer was sent to.
+    pub port: u16,
+    /// Where it can be reached besides, the best first.
+    #[serde(default)]
     pub candidates: Vec<SocketAddr>,
 }
 
@@ -388,6 +391,8 @@ pub struct LinkEnd {
     pub pwd: String,
     /// SHA-256 of its DTLS certificate, as `a=fingerprint` writes it (RFC 8122 §5).
     pub fingerprint: String,
+    /// Tells the process at this end from all others.
+    pub process: String,
 }
 
 /// One simulcast layer on air.

@@ -13,8 +13,8 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use showrunner_protocol::RoomName;
 use showrunner_protocol::control::{
-    ADDRESSES_PATH, Capacity, DRAIN_PATH, DrainRequest, PodStatus, PublicAddresses, ROOM_ROUTE,
-    RoomAssignment, RoomStatus, STATUS_PATH,
+    ADDRESSES_PATH, Capacity, DRAIN_PATH, DrainRequest, PodRole, PodStatus, PublicAddresses,
+    ROOM_ROUTE, RoomAssignment, RoomStatus, STATUS_PATH, SourceStatus,
 };
 use showrunner_protocol::room::RoomUid;
 use showrunner_protocol::token::{Caller, ControlKeys};
@@ -125,11 +125,25 @@ async fn drain(State(pod): State<Pod>, Json(_): Json<DrainRequest>) -> StatusCod
     StatusCode::ACCEPTED
 }
 
+/// An edge is connected at once.
+fn source(role: &PodRole) -> Option<SourceStatus> {
+    match role {
+        PodRole::Origin => None,
+        PodRole::Edge { source } => Some(SourceStatus {
+            address: source.address,
+            connected: true,
+            hops: None,
+        }),
+    }
+}
+
 async fn status(State(pod): State<Pod>) -> Json<PodStatus> {
     let state = pod.state();
     let rooms = state.rooms.iter().map(|(name, assignment)| RoomStatus {
         uid: Some(assignment.uid.clone()),
         generation: Some(assignment.generation),
+        revision: Some(assignment.revision),
+        source: source(&assignment.role),
         ..RoomStatus::of(name.clone())
     });
     Json(PodStatus {

@@ -205,7 +205,8 @@ pub struct Viewers {
     /// Whose packets are opened and looked into.
     #[arg(long, value_enum, default_value = "all")]
     pub verify: Verify,
-    /// Go where a node sends them, and come back when theirs dies, as pages do.
+    /// Go where a node sends them, and come back when theirs dies, as pages do. SIGUSR1 prints what they have seen since
+    /// the last one, and an empty line.
     #[arg(long)]
     pub stay: bool,
 

@@ -240,6 +240,13 @@ impl Audience {
         }
     }
 
+    /// From now on longest gaps are those from here on.
+    pub fn begin_anew(&self) {
+        for (_, screen) in &self.stayers {
+            screen.reset();
+        }
+    }
+
     /// What those who stay saw.
     pub fn stayed(&self) -> Stayed {
         let now = Instant::now();

@@ -43,6 +43,8 @@ pub struct Bench<'a> {
     pub identity: Arc<Identity>,
     /// Set when the person at the terminal has had enough.
     pub stop: &'a AtomicBool,
+    /// Set when somebody wants to know what those who stay have seen since the last time.
+    pub tell: &'a AtomicBool,
 }
 
 impl Bench<'_> {
@@ -121,6 +123,10 @@ impl Bench<'_> {
             if next_sample <= now {
                 next_sample += SAMPLE_INTERVAL;
                 samples.extend(self.node_usage()?);
+            }
+            if self.viewers.stay && self.tell.swap(false, Ordering::Relaxed) {
+                println!("{}", Report::of_stayed(&audience.stayed()).lines());
+                audience.begin_anew();
             }
             if next_progress <= now {
                 next_progress += PROGRESS_INTERVAL;

@@ -35,6 +35,7 @@ pub struct Hosts {
 struct Shared {
     stop: AtomicBool,
     on_air: AtomicUsize,
+    is_silent: AtomicBool,
     failure: Mutex<Option<String>>,
 }
 
@@ -126,6 +127,11 @@ impl Hosts {
         Ok(())
     }
 
+    /// Whether one of them hears nothing from its node.
+    pub fn is_silent(&self) -> bool {
+        self.shared.is_silent.load(Ordering::Relaxed)
+    }
+
     /// Why a host has ended before its time, if one has.
     pub fn failure(&self) -> Option<String> {
         self.shared
@@ -205,6 +211,8 @@ impl Loop {
             }
             let on_air = self.publishers.iter().filter(|p| p.is_on_air()).count();
             self.shared.on_air.store(on_air, Ordering::Relaxed);
+            let is_silent = self.publishers.iter().any(|p| p.is_silent(now));
+            self.shared.is_silent.store(is_silent, Ordering::Relaxed);
         }
         self.publishers
     }

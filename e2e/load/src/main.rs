@@ -17,7 +17,7 @@ use showrunner_load::report::{Report, say};
 use showrunner_load::signalling::Http;
 use showrunner_load::stay;
 use showrunner_transport::dtls::Identity;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 /// Sockets and files that a large run needs; more than the usual limit.
 const OPEN_FILES: u64 = 65_536;
@@ -51,6 +51,14 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>, String> {
             .map_err(|e| format!("can't listen to signals: {e}"))?;
     }
     Ok(stop)
+}
+
+/// A flag that a signal sets.
+fn flag(signal: i32) -> Result<Arc<AtomicBool>, String> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = signal_hook::flag::register(signal, Arc::clone(&flag));
+    set.map_err(|e| format!("can't listen to signals: {e}"))?;
+    Ok(flag)
 }
 
 fn identity() -> Result<Arc<Identity>, String> {
@@ -96,6 +104,7 @@ fn on_air(publish: &Publish, stop: &AtomicBool) -> Result<(), String> {
 
 /// `watch`; whether it went well enough.
 fn audience(watch: &Watch, stop: &AtomicBool) -> Result<bool, String> {
+    let wish = flag(SIGUSR1)?;
     let bench = Bench {
         url: &watch.url,
         rooms: watch.room.clone(),
@@ -105,6 +114,7 @@ fn audience(watch: &Watch, stop: &AtomicBool) -> Result<bool, String> {
         hosts: None,
         identity: identity()?,
         stop,
+        tell: &wish,
     };
     tell(&bench.run()?, &watch.report)
 }
@@ -119,6 +129,7 @@ fn rooms(run: &Run, stop: &AtomicBool) -> Result<bool, String> {
     let http = Http::new(&run.url, run.publish_token.clone(), 1);
     let log = FrameLog::default();
     let hosts = Hosts::start(http, &rooms, program, Arc::clone(&identity), log, stop)?;
+    let wish = flag(SIGUSR1)?;
     let bench = Bench {
         url: &run.url,
         rooms,
@@ -128,6 +139,7 @@ fn rooms(run: &Run, stop: &AtomicBool) -> Result<bool, String> {
         hosts: Some(&hosts),
         identity,
         stop,
+        tell: &wish,
     };
     let report = bench.run();
     hosts.end();

@@ -19,6 +19,9 @@ use crate::track::{Track, Wire};
 
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Nodes send feedback many times a second: none for this long is a reason to ask, as for pages.
+const SILENCE: Duration = Duration::from_millis(600);
+
 /// Most of an RTCP compound, before it is sealed.
 const RTCP_LEN: usize = 1200;
 
@@ -51,6 +54,8 @@ pub struct Publisher {
     next_report: Option<Instant>,
     asked: Asked,
     batch: Batch,
+    /// When feedback came last.
+    heard: Option<Instant>,
 }
 
 impl Publisher {
@@ -79,6 +84,7 @@ impl Publisher {
             next_report: None,
             asked: Asked::default(),
             batch: Batch::default(),
+            heard: None,
         })
     }
 
@@ -95,6 +101,12 @@ impl Publisher {
     /// Why it has ended; none as long as it may go on.
     pub fn failure(&self, now: Instant) -> Option<String> {
         self.session.failure(now)
+    }
+
+    /// Whether no feedback comes any more.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.heard
+            .is_some_and(|heard| now.saturating_duration_since(heard) >= SILENCE)
     }
 
     /// What it was asked for so far.
@@ -116,6 +128,7 @@ impl Publisher {
             tracks,
             transport_seq,
             asked,
+            heard,
             ..
         } = self;
         socket.receive(buffers, |_, datagram| {
@@ -128,6 +141,7 @@ impl Publisher {
             let Ok(len) = receiver.open_rtcp(datagram) else {
                 return;
             };
+            *heard = Some(now);
             let mut send = |packet: &[u8]| socket.send(packet, None);
             let mut wire = Wire {
                 srtp: sender,

@@ -271,6 +271,13 @@ impl Report {
         serde_json::to_string_pretty(self)
     }
 
+    /// The figures of those who stay, up to now.
+    pub fn of_stayed(stayed: &Stayed) -> Self {
+        let mut this = Self::default();
+        this.count_stayed(stayed);
+        this
+    }
+
     /// A `name: value` line for each figure that was measured.
     pub fn lines(&self) -> String {
         let Ok(serde_json::Value::Object(figures)) = serde_json::to_value(self) else {

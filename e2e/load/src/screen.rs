@@ -9,6 +9,8 @@ const SILENCE: Duration = Duration::from_millis(600);
 /// A node that says that all is well is not asked again for this long.
 const REST: Duration = Duration::from_secs(5);
 
+/// Frames after which a picture runs.
+const RUNS_AFTER: u32 = 15;
 /// A screen without a new frame for this long is off.
 const OFF: Duration = Duration::from_secs(3);
 
@@ -32,6 +34,12 @@ impl Screen {
         seen.last = Some(now);
     }
 
+    /// Begins anew with the longest gap: what was before is told.
+    pub fn reset(&self) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.longest = Duration::ZERO;
+    }
+
     /// Whether there is a picture.
     pub fn is_on(&self, now: Instant) -> bool {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +58,7 @@ impl Screen {
 /// What a session says to the person whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// Its first frame is there.
+    /// Its picture runs: one may be a still.
     Plays,
     /// Nothing comes any more.
     Silent,
@@ -71,6 +79,7 @@ pub struct Spectator {
     pub tell: Sender<(u32, Said)>,
     screen: Arc<Screen>,
     last: Option<Instant>,
+    frames: u32,
     rests_until: Option<Instant>,
 }
 
@@ -83,13 +92,15 @@ impl Spectator {
             tell,
             screen,
             last: None,
+            frames: 0,
             rests_until: None,
         }
     }
 
     /// A whole frame of the picture is there.
     pub fn on_frame(&mut self, now: Instant) {
-        if self.last.is_none() {
+        self.frames = self.frames.saturating_add(1);
+        if self.frames == RUNS_AFTER {
             self.say(Said::Plays);
         }
         self.last = Some(now);

@@ -261,20 +261,20 @@ pub fn host(
             // One on a node that hangs takes its time.
             let _ = thread::Builder::new().spawn(|| hosts.end());
         }
-        let failed = on_air
-            .iter()
-            .position(|(hosts, _)| hosts.failure().is_some());
+        let is_there = |hosts: &Hosts| {
+            let sessions = hosts.sessions();
+            sessions.iter().all(|url| http.ask(url) == There::Yes)
+        };
+        let is_lost =
+            |hosts: &Hosts| hosts.failure().is_some() || (hosts.is_silent() && !is_there(hosts));
+        let lost = on_air.iter().position(|(hosts, _)| is_lost(hosts));
         let due = match said.recv_timeout(LOOK) {
             Ok((at, number, said)) if on_air[at].1 == number => match said {
                 Said::Told | Said::Over => Some(at),
-                Said::Broken | Said::Silent => {
-                    let sessions = on_air[at].0.sessions();
-                    let is_there = sessions.iter().all(|url| http.ask(url) == There::Yes);
-                    (!is_there).then_some(at)
-                }
+                Said::Broken | Said::Silent => (!is_there(&on_air[at].0)).then_some(at),
                 Said::Plays => None,
             },
-            Ok(_) | Err(_) => failed,
+            Ok(_) | Err(_) => lost,
         };
         let Some(at) = due else { continue };
         while !stop.load(Ordering::Relaxed) {

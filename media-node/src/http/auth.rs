@@ -2,7 +2,6 @@
 //! people's tokens to the gateway, and checks what the gateway and the operator show.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -14,6 +13,7 @@ use showrunner_protocol::token::{Action, ControlClaims, ControlKeys};
 
 use super::App;
 use super::problem::Problem;
+use crate::clock::unix_seconds;
 use crate::node::Role;
 use crate::room::RoomName;
 
@@ -68,21 +68,21 @@ impl ControlAccess {
         self.0.look();
     }
 
+    /// The keys, to sign with as well.
+    #[must_use]
+    pub fn keys(&self) -> Files<ControlKeys> {
+        self.0.clone()
+    }
+
     fn check(&self, headers: &HeaderMap) -> Result<ControlClaims, Problem> {
         let shown = bearer(headers).ok_or_else(missing)?;
-        let verified = self.0.get().verify(shown, now());
+        let verified = self.0.get().verify(shown, unix_seconds());
         verified.map_err(|error| unauthorized(&error.to_string(), INVALID))
     }
 }
 
 fn control_keys(files: &[Vec<u8>]) -> Result<ControlKeys, BoxError> {
     Ok(ControlKeys::parse(str::from_utf8(&files.concat())?)?)
-}
-
-/// Seconds since 1970. A clock before that makes every credential one of the future, which is refused.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 /// Lets in those that may do what a role does in a room, and says which room of that name they mean: none on a node
@@ -144,6 +144,16 @@ fn grant(claims: ControlClaims, role: Role, room: &RoomName) -> Result<RoomUid, 
 pub(super) fn control(app: &App, headers: &HeaderMap) -> Result<ControlClaims, Problem> {
     let control = app.control().ok_or_else(missing)?;
     control.check(headers)
+}
+
+/// Lets in a pod that takes this room, and says which room of that name it means.
+pub(super) fn take(app: &App, headers: &HeaderMap, room: &RoomName) -> Result<RoomUid, Problem> {
+    let relay = control(app, headers)?.relay;
+    let relay = relay.ok_or_else(|| forbidden("the credential lets nobody take a room"))?;
+    if relay.room != *room {
+        return Err(forbidden("the credential is for another room"));
+    }
+    Ok(relay.uid)
 }
 
 pub(super) fn forbidden(detail: &str) -> Problem {

@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use showrunner_protocol::control::{
-    ADDRESSES_PATH, DRAIN_PATH, DrainRequest, PodStatus, PublicAddresses, ROOM_ROUTE,
-    RoomAssignment, STATUS_PATH,
+    ADDRESSES_PATH, DRAIN_PATH, DrainRequest, LINKS_ROUTE, LinkAnswer, LinkOffer, PodStatus,
+    PublicAddresses, ROOM_ROUTE, RoomAssignment, STATUS_PATH,
 };
 use showrunner_protocol::room::RoomUid;
 use showrunner_protocol::token::Caller;
@@ -22,7 +22,7 @@ use showrunner_protocol::token::Caller;
 use super::body::ACCEPT_POST;
 use super::problem::Problem;
 use super::{App, JSON, auth, body};
-use crate::node::{AssignError, Assigned, EndRoomError, InvalidAddresses};
+use crate::node::{AssignError, Assigned, EndRoomError, InvalidAddresses, LinkError};
 use crate::room::RoomName;
 
 /// Seconds after which the operator asks a node again that has no room for a room.
@@ -31,6 +31,7 @@ const RETRY_LATER: u32 = 10;
 pub(super) fn router() -> Router<App> {
     Router::new()
         .route(ROOM_ROUTE, put(assign).delete(end))
+        .route(LINKS_ROUTE, post(feed))
         .route(ADDRESSES_PATH, put(tell_addresses))
         .route(STATUS_PATH, get(status))
         .route(DRAIN_PATH, post(drain))
@@ -71,6 +72,20 @@ async fn end(
     })?;
     app.node().end_room(&room, &which.uid)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Another pod takes the room from here.
+async fn feed(
+    State(app): State<App>,
+    Path((namespace, room)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<LinkAnswer>), Problem> {
+    let room = RoomName::new(&namespace, &room)?;
+    let uid = auth::take(&app, &headers, &room)?;
+    let offer: LinkOffer = read(&headers, body).await?;
+    let answer = app.node().feed(&room, &uid, offer)?;
+    Ok((StatusCode::CREATED, Json(answer)))
 }
 
 async fn tell_addresses(
@@ -127,6 +142,20 @@ impl From<AssignError> for Problem {
                 Problem::new(StatusCode::CONFLICT, detail)
             }
             AssignError::Draining | AssignError::Full(_) => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(RETRY_AFTER, RETRY_LATER)
+            }
+        }
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            LinkError::NoSuchRoom => Problem::new(StatusCode::NOT_FOUND, detail),
+            LinkError::Loop => Problem::new(StatusCode::CONFLICT, detail),
+            LinkError::Invalid(_) => Problem::new(StatusCode::BAD_REQUEST, detail),
+            LinkError::Overloaded(_) => {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(RETRY_AFTER, RETRY_LATER)
             }
         }

@@ -132,7 +132,7 @@ impl From<JoinError> for Problem {
     fn from(error: JoinError) -> Problem {
         let (status, retry) = match error {
             JoinError::Offer(error) => return error.into(),
-            JoinError::NoSuchRoom => {
+            JoinError::NoSuchRoom | JoinError::Edge => {
                 return Problem::new(StatusCode::NOT_FOUND, error.to_string());
             }
             JoinError::NotLive => (StatusCode::CONFLICT, RETRY_SOON),

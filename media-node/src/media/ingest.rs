@@ -5,6 +5,8 @@
 //! report. RTX (RFC 4588) is unwrapped before losses are counted, so a recovered packet is not
 //! asked for again. Redundant audio (RFC 2198) is unpacked: what was lost of it comes with the
 //! packets after it.
+//!
+//! What another pod sends of its host is taken in the same way (see [`super::link`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use showrunner_rtp::twcc::Recorder;
 use showrunner_sdp::{ExtensionIds, NegotiatedCodec, Publishing, RecvTrack};
 use showrunner_transport::srtp::{Receiver, StreamState};
 
+use super::link;
 use super::packet::{MAX_PAYLOAD, SourceId};
 use super::sync::{StreamClock, Tie};
 
@@ -30,6 +33,9 @@ mod tests;
 
 /// The most SSRCs that one publisher may use: audio, four layers, their RTX, and a restart of all.
 const MAX_STREAMS: usize = 24;
+
+/// The same of a link, by which many hosts may come one after the other.
+const MAX_STREAMS_OF_LINK: usize = 4 * MAX_STREAMS;
 
 /// The most frames of one redundant audio packet that are looked at.
 const MAX_REDUNDANT: usize = 8;
@@ -156,6 +162,8 @@ pub struct IngestCounters {
 /// Everything that a publisher sends, told apart.
 #[derive(Debug)]
 pub struct Ingest {
+    /// The publisher is another pod, that passes on what its host sends.
+    is_link: bool,
     audio: Option<RecvTrack>,
     video: Option<RecvTrack>,
     session: u64,
@@ -170,9 +178,26 @@ pub struct Ingest {
 impl Ingest {
     /// An ingest for what was negotiated; `session` makes its sources unique in the process.
     pub fn new(publishing: &Publishing, session: u64, now: Instant) -> Self {
+        let tracks = (publishing.audio.clone(), publishing.video.clone());
+        Self::of(tracks, false, session, now)
+    }
+
+    /// An ingest for what another pod sends.
+    pub fn of_link(now: Instant) -> Self {
+        let (audio, video) = link::tracks();
+        Self::of((Some(audio), Some(video)), true, 0, now)
+    }
+
+    fn of(
+        (audio, video): (Option<RecvTrack>, Option<RecvTrack>),
+        is_link: bool,
+        session: u64,
+        now: Instant,
+    ) -> Self {
         Self {
-            audio: publishing.audio.clone(),
-            video: publishing.video.clone(),
+            is_link,
+            audio,
+            video,
             session,
             streams: Vec::with_capacity(8),
             twcc: Recorder::new(),
@@ -269,9 +294,12 @@ impl Ingest {
 
     /// The tie of times of a track, on its common timeline.
     pub fn common_tie(&self, track: Track) -> Option<Tie> {
-        self.media_streams()
-            .filter(|s| s.track == track)
-            .find_map(|s| s.clock.common_tie())
+        let mut of_track = self.media_streams().filter(|s| s.track == track);
+        if self.is_link {
+            // The streams of hosts that went are still there.
+            return of_track.next_back()?.clock.common_tie();
+        }
+        of_track.find_map(|s| s.clock.common_tie())
     }
 
     /// The SSRC of a source, to ask it for a keyframe.
@@ -293,7 +321,8 @@ impl Ingest {
         out: &mut rtcp::Writer<'_>,
     ) -> Result<(), BufferFull> {
         for stream in &mut self.streams {
-            if !matches!(stream.binding, Binding::Media) || stream.track == Track::Audio {
+            let repeats_itself = stream.track == Track::Audio && !self.is_link;
+            if !matches!(stream.binding, Binding::Media) || repeats_itself {
                 continue;
             }
             self.nack_scratch.clear();
@@ -337,18 +366,18 @@ impl Ingest {
     ) -> Result<(), BufferFull> {
         let mut blocks = [rtcp::ReportBlock::default(); MAX_STREAMS];
         let mut count = 0;
-        for stream in &mut self.streams {
-            if matches!(stream.binding, Binding::Media)
-                && let Some(block) = stream.reception.report(now, stream.ssrc)
-            {
-                blocks[count] = block;
+        let streams = self.streams.iter_mut().rev();
+        let media = streams.filter(|s| matches!(s.binding, Binding::Media));
+        for (stream, room) in media.zip(&mut blocks) {
+            if let Some(block) = stream.reception.report(now, stream.ssrc) {
+                *room = block;
                 count += 1;
             }
         }
         out.receiver_report(FEEDBACK_SSRC, &blocks[..count])
     }
 
-    fn media_streams(&self) -> impl Iterator<Item = &Stream> {
+    fn media_streams(&self) -> impl DoubleEndedIterator<Item = &Stream> {
         self.streams
             .iter()
             .filter(|s| matches!(s.binding, Binding::Media))
@@ -379,7 +408,11 @@ impl Ingest {
         packet: &[u8],
         srtp: StreamState,
     ) -> Result<usize, Dropped> {
-        if self.streams.len() >= MAX_STREAMS {
+        let most = match self.is_link {
+            true => MAX_STREAMS_OF_LINK,
+            false => MAX_STREAMS,
+        };
+        if self.streams.len() >= most {
             return Err(Dropped::Unknown);
         }
         let video = self.video.as_ref().map(|t| (Track::Video, t));
@@ -392,8 +425,12 @@ impl Ingest {
                 Some((track, n, rtx))
             })
             .ok_or(Dropped::Unknown)?;
-        let named = named_rid(header, packet, &negotiated.extensions, rtx);
+        let named = named_rid(header, packet, &negotiated.extensions, rtx && !self.is_link);
         let rid: Arc<str> = match named {
+            // Its layers are the host's, which the other pod has agreed on.
+            named if self.is_link => str::from_utf8(named.unwrap_or_default())
+                .map_err(|_| Dropped::Unknown)?
+                .into(),
             Some(rid) => negotiated
                 .rids
                 .iter()
@@ -404,7 +441,10 @@ impl Ingest {
             None if negotiated.rids.is_empty() => Arc::from(""),
             None => return Err(Dropped::Unknown),
         };
-        let source = SourceId((self.session << 8) | self.streams.len() as u64);
+        let source = match self.is_link {
+            true => SourceId::relayed(header.ssrc),
+            false => SourceId((self.session << 8) | self.streams.len() as u64),
+        };
         self.streams.push(Stream {
             ssrc: header.ssrc,
             track,
@@ -526,15 +566,7 @@ impl Ingest {
     ) -> Result<Ingested<'a>, Dropped> {
         let payload = packet::payload(packet, header).map_err(|_| Dropped::Malformed)?;
         let (original, payload) = payload.split_first_chunk::<2>().ok_or(Dropped::Redundant)?;
-        let repaired = (self.streams[at].track, Arc::clone(&self.streams[at].rid));
-        let at = self
-            .streams
-            .iter()
-            // The newest binding of a RID, in case the publisher changed SSRCs.
-            .rposition(|s| {
-                matches!(s.binding, Binding::Media) && s.track == repaired.0 && s.rid == repaired.1
-            })
-            .ok_or(Dropped::Redundant)?;
+        let at = self.repaired(at).ok_or(Dropped::Redundant)?;
         let codec = self
             .kind_of(at, header.payload_type)
             .ok_or(Dropped::Unknown)?
@@ -551,6 +583,64 @@ impl Ingest {
         self.name(arrival, at, codec, header, packet, seq, payload)
     }
 
+    /// The stream that this one repairs.
+    fn repaired(&self, at: usize) -> Option<usize> {
+        let repairs = self.streams.get(at)?;
+        if self.is_link {
+            return self.position(link::repair_ssrc(repairs.ssrc));
+        }
+        // The newest binding of a RID, in case the publisher changed SSRCs.
+        self.streams.iter().rposition(|s| {
+            let is_media = matches!(s.binding, Binding::Media);
+            is_media && s.track == repairs.track && s.rid == repairs.rid
+        })
+    }
+
+    /// Names a packet of a link, which says itself what it is.
+    fn name_marked<'a>(
+        &'a mut self,
+        arrival: Instant,
+        at: usize,
+        codec: Codec,
+        header: &Header,
+        packet: &[u8],
+        payload: &'a [u8],
+    ) -> Result<Ingested<'a>, Dropped> {
+        let marked = link::read(header.extensions(packet)).ok_or(Dropped::Malformed)?;
+        let seq = marked.mark.seq;
+        if payload.is_empty() {
+            let source = self.streams[at].source;
+            return Ok(Ingested::Padding { source, seq });
+        }
+        if payload.len() > MAX_PAYLOAD {
+            return Err(Dropped::TooLarge);
+        }
+        let orientation = self.negotiated(self.streams[at].track);
+        let orientation = orientation.and_then(|track| track.extensions.orientation);
+        let orientation = header
+            .extensions(packet)
+            .find(|(id, _)| Some(*id) == orientation)
+            .and_then(|(_, value)| value.first().copied());
+        let info = codec::inspect(codec, payload);
+        let stream = &mut self.streams[at];
+        stream.clock.is_common(header.timestamp, arrival);
+        Ok(Ingested::Media(Media {
+            track: stream.track,
+            source: stream.source,
+            rid: &stream.rid,
+            codec,
+            seq,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            orientation,
+            info,
+            layering: marked.mark.layering,
+            dependencies: None,
+            spatial_sizes: marked.spatial_sizes,
+            payload,
+        }))
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the pieces of one packet")]
     fn name<'a>(
         &'a mut self,
@@ -562,6 +652,9 @@ impl Ingest {
         seq: u64,
         payload: &'a [u8],
     ) -> Result<Ingested<'a>, Dropped> {
+        if self.is_link {
+            return self.name_marked(arrival, at, codec, header, packet, payload);
+        }
         if payload.is_empty() {
             let source = self.streams[at].source;
             return Ok(Ingested::Padding { source, seq });

@@ -13,6 +13,8 @@ pub mod hiding;
 pub mod ingest;
 pub mod keyframes;
 pub mod layer;
+pub mod link;
+pub mod notes;
 pub mod pacer;
 pub mod packet;
 pub mod playout;

@@ -37,6 +37,8 @@ pub struct Budget {
     /// Bytes that may leave; below zero, what was overdrawn.
     left: i64,
     at: Instant,
+    /// New pictures are to wait, whatever is left.
+    is_held: bool,
 }
 
 impl Budget {
@@ -46,6 +48,7 @@ impl Budget {
             pace: 0,
             left: 0,
             at: now,
+            is_held: false,
         };
         budget.set_path(now, path_bps);
         budget.left = budget.burst();
@@ -80,7 +83,12 @@ impl Budget {
     /// Whether new media may leave.
     #[inline]
     pub fn is_open(&self) -> bool {
-        self.left > 0
+        self.left > 0 && !self.is_held
+    }
+
+    /// Has new pictures wait, or not any more. What is not sent meanwhile is saved up as ever.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
     }
 
     /// Whether a retransmission may leave.
@@ -375,6 +383,20 @@ mod tests {
         }
         assert!((100..200).contains(&live_after.expect("live")));
         assert_eq!(viewer.got, (0..seq).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_held_waits_and_is_sent_afterwards() {
+        let now = Instant::now();
+        let (mut layer, mut viewer) = (layer(now), Viewer::on(now, 5_000_000));
+        layer.push(packet(0, now), None);
+        viewer.budget.hold(true);
+        viewer.flush(now, &mut layer);
+        assert!(viewer.got.is_empty() && viewer.cursor.is_behind());
+        viewer.budget.hold(false);
+        viewer.feed(now + Duration::from_millis(100), &layer);
+        assert_eq!(viewer.got, [0]);
+        assert!(!viewer.cursor.is_behind());
     }
 
     #[test]

@@ -54,8 +54,15 @@ impl Reports {
 
     /// A report on one of the viewer's streams came at `now`, which is `ntp` in the time of the
     /// sender reports. `packets` says how many of that stream's packets a share of losses is of,
-    /// since few say little.
-    pub fn on_report(&mut self, now: Instant, ntp: NtpTime, video: bool, block: &ReportBlock) {
+    /// since few say little. Of the share, no more than `most` counts.
+    pub fn on_report(
+        &mut self,
+        now: Instant,
+        ntp: NtpTime,
+        video: bool,
+        block: &ReportBlock,
+        most: f32,
+    ) {
         let before = self.reported[usize::from(video)].replace((block.highest_seq, now));
         let packets = before.map_or(0, |(seq, _)| block.highest_seq.wrapping_sub(seq));
         if let Some(rtt) = round_trip(ntp, block.last_sr, block.delay_since_last_sr) {
@@ -68,7 +75,7 @@ impl Reports {
         if !(1..0x8000).contains(&packets) {
             return;
         }
-        let lost = f32::from(block.fraction_lost) / 256.0;
+        let lost = (f32::from(block.fraction_lost) / 256.0).min(most);
         // A report on a hundred packets counts in full.
         let weight = (packets as f32 / 100.0).min(1.0);
         let pace = if lost > self.loss * 1.5 + 0.01 {
@@ -101,7 +108,7 @@ mod tests {
         let now = Instant::now();
         let mut path = Reports::default();
         for (video, lost, seq) in reports {
-            path.on_report(now, NtpTime(0), *video, &report(*lost, *seq));
+            path.on_report(now, NtpTime(0), *video, &report(*lost, *seq), 1.0);
         }
         path.quality()
     }
@@ -114,6 +121,15 @@ mod tests {
         assert_eq!(told(&after).loss, 0.2);
         let a_little_more = [(VIDEO, 0, 1), (VIDEO, 64, 301), (VIDEO, 80, 601)];
         assert_eq!(told(&a_little_more).loss, 0.275);
+    }
+
+    #[test]
+    fn what_a_full_queue_lost_is_not_the_paths_own() {
+        let now = Instant::now();
+        let mut path = Reports::default();
+        path.on_report(now, NtpTime(0), VIDEO, &report(0, 1), 1.0);
+        path.on_report(now, NtpTime(0), VIDEO, &report(64, 301), 0.01);
+        assert!(path.quality().loss <= 0.01);
     }
 
     #[test]
@@ -137,7 +153,7 @@ mod tests {
                 last_sr: ntp(0).middle(),
                 ..ReportBlock::default()
             };
-            path.on_report(Instant::now(), ntp(ms), VIDEO, &block);
+            path.on_report(Instant::now(), ntp(ms), VIDEO, &block, 1.0);
         }
         assert_eq!(path.quality().rtt.as_millis(), 89);
     }

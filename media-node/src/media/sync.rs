@@ -62,6 +62,12 @@ impl StreamClock {
         })
     }
 
+    /// Takes note of a packet whose timestamp is on the common timeline already.
+    pub fn is_common(&mut self, timestamp: u32, arrival: Instant) {
+        self.offset = Some(0);
+        self.newest = Some((timestamp, arrival));
+    }
+
     /// Puts a packet on the common timeline. `reference` is another stream of the track that is on
     /// it already; none for the first, which defines it. At a keyframe, where viewers may switch,
     /// the offset is made exact if both streams have had sender reports.

@@ -57,6 +57,8 @@ impl Node {
             state.expecting.insert(name.clone(), Instant::now());
         }
         self.heed(&mut state, &name, leave);
+        self.follow_assignment(&mut state, &name);
+        self.carry_out(&mut state);
         Ok(assigned)
     }
 
@@ -70,6 +72,8 @@ impl Node {
         rooms.remove(name, uid)?;
         tracing::info!(room = %name, %uid, "a room ends");
         self.close_room(&mut state, name);
+        self.follow_assignment(&mut state, name);
+        self.carry_out(&mut state);
         Ok(())
     }
 
@@ -82,13 +86,15 @@ impl Node {
         state.stays.remove(name);
         state.leaving.remove(name);
         state.expecting.remove(name);
+        state.pulls.stop(name);
         let Some(room) = state.rooms.get_mut(name) else {
             return;
         };
         room.closing = true;
         room.tell(RoomEvent::Ended);
         let of_room = state.sessions.values().filter(|s| s.who.room == *name);
-        let sessions: Vec<_> = of_room.map(|s| (s.number, s.shard)).collect();
+        let mut sessions: Vec<_> = of_room.map(|s| (s.number, s.shard)).collect();
+        sessions.extend(state.links_of(name));
         tokio::spawn(self.clone().end_all(sessions, EndReason::RoomEnded));
     }
 
@@ -181,7 +187,8 @@ impl Node {
         loop {
             look.tick().await;
             let is_over = until.borrow().is_none_or(|until| until <= Instant::now());
-            if is_over || self.state().sessions.is_empty() {
+            let is_empty = |state: &State| state.sessions.is_empty() && state.all_edges() == 0;
+            if is_over || is_empty(&self.state()) {
                 return;
             }
         }

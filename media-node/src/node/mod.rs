@@ -3,6 +3,7 @@
 //! HTTP handlers call this type; it hands sessions to the shards that carry their packets.
 
 mod assignments;
+mod cascade;
 mod control;
 mod moving;
 mod parting;
@@ -12,7 +13,7 @@ mod state;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -27,6 +28,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use self::assignments::Assignments;
 pub use self::assignments::{AssignError, Assigned, EndRoomError, MAX_ROOMS};
+pub use self::cascade::{LinkError, Peers};
 pub use self::control::InvalidAddresses;
 pub use self::parting::ReportError;
 use self::retention::Mark;
@@ -85,6 +87,10 @@ struct Inner {
     drain_until: watch::Sender<Option<tokio::time::Instant>>,
     random: SystemRandom,
     public: RwLock<Option<PublicAddresses>>,
+    /// Tells this process from others.
+    process: Box<str>,
+    /// How it calls other pods, if it can.
+    peers: OnceLock<Peers>,
     /// Whether all shards have ended, and said so.
     silent: watch::Sender<bool>,
     state: Mutex<State>,
@@ -110,6 +116,8 @@ impl Node {
             stopped: AtomicBool::new(false),
             drain_until: watch::Sender::new(None),
             random: SystemRandom::new(),
+            process: IceCredentials::generate().pwd.into(),
+            peers: OnceLock::new(),
             silent: watch::Sender::new(false),
             state: Mutex::new(state),
         }));
@@ -130,6 +138,10 @@ impl Node {
     ) -> Result<Joined, JoinError> {
         let (local, ice) = self.local()?;
         let mut state = self.admit(room, uid)?;
+        if !state.takes_hosts(room) {
+            metrics::join_refused("edge");
+            return Err(JoinError::Edge);
+        }
         let publishing = accept_publish(offer, &state.publish_rules(room))
             .inspect_err(|_| metrics::join_refused("offer"))?;
         let home = match state.rooms.get(room) {
@@ -185,11 +197,8 @@ impl Node {
             let full = "the room has all the viewers that it may have on this node";
             return Err(JoinError::Overloaded(full));
         }
-        let Some((known, on_air)) = state
-            .rooms
-            .get(room)
-            .and_then(|r| Some((r, &r.host.as_ref()?.1)))
-        else {
+        let known = state.rooms.get(room);
+        let Some((known, on_air)) = known.and_then(|r| Some((r, r.on_air()?))) else {
             metrics::join_refused("not_live");
             return Err(JoinError::NotLive);
         };
@@ -338,7 +347,8 @@ impl Node {
             RoomEvent::Inactive
         };
         let layers = RoomEvent::Layers(Arc::clone(&room.layers));
-        let mut now = vec![active, layers, RoomEvent::ViewerCount(room.viewers)];
+        let viewers = state.viewers_in_all(&session.who.room);
+        let mut now = vec![active, layers, RoomEvent::ViewerCount(viewers)];
         if session.who.role == Role::Publisher {
             now.extend(room.wanted.clone().map(RoomEvent::Wanted));
         }
@@ -387,7 +397,8 @@ impl Node {
                     Rooms::Assigned { most } => Some(count(most)),
                 },
             },
-            sessions: count(state.sessions.len()),
+            // Who takes a room from here must find another pod first, as viewers must.
+            sessions: count(state.sessions.len() + state.all_edges()),
             rooms: state.room_statuses(Instant::now()),
             load: state.load.clone(),
         }
@@ -595,6 +606,16 @@ impl Node {
         Ok(id)
     }
 
+    /// Tells shards what was decided.
+    fn carry_out(&self, state: &mut State) {
+        for (shard, command) in std::mem::take(&mut state.orders) {
+            if self.command(shard, command).is_err() {
+                // What links are told is told again with the next change of it, at the latest with the next bitrate.
+                tracing::warn!(shard, "a shard is too busy to be told of a link");
+            }
+        }
+    }
+
     /// Keeps up with what the shards say, and tells viewers' counts once a second.
     async fn follow(self, mut events: mpsc::UnboundedReceiver<ShardEvent>) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -602,7 +623,11 @@ impl Node {
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(event) => self.state().on_shard_event(event, Instant::now()),
+                    Some(event) => {
+                        let mut state = self.state();
+                        state.on_shard_event(event, Instant::now());
+                        self.carry_out(&mut state);
+                    }
                     None => {
                         self.state().part_with_all();
                         self.0.silent.send_replace(true);
@@ -618,6 +643,7 @@ impl Node {
                     state.look_at_marks(now);
                     state.part(now);
                     self.end_left(&state);
+                    self.carry_out(&mut state);
                 }
             }
         }
@@ -625,7 +651,7 @@ impl Node {
 }
 
 /// As the status writes numbers, which no node exceeds.
-fn count(n: usize) -> u32 {
+pub(crate) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 

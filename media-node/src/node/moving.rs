@@ -111,7 +111,7 @@ impl Node {
         let Some((mut came, until)) = self.expected(name) else {
             return;
         };
-        let here = async { while !self.has_host(name) && came.changed().await.is_ok() {} };
+        let here = async { while !self.is_on_air(name) && came.changed().await.is_ok() {} };
         // If it does not come, the join is refused as any other.
         let _ = timeout_at(until, here).await;
     }
@@ -123,10 +123,10 @@ impl Node {
         (now < over).then(|| (state.came.subscribe(), over.min(now + HOST_PATIENCE)))
     }
 
-    fn has_host(&self, name: &RoomName) -> bool {
+    fn is_on_air(&self, name: &RoomName) -> bool {
         let state = self.state();
         let room = state.rooms.get(name);
-        room.is_some_and(|room| room.host.is_some())
+        room.is_some_and(|room| room.on_air().is_some())
     }
 }
 

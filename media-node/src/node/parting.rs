@@ -151,6 +151,7 @@ impl State {
         {
             room.wanted = Some(std::sync::Arc::clone(&rids));
             room.tell(RoomEvent::Wanted(rids));
+            self.tell_links(name);
         }
     }
 }

@@ -31,6 +31,9 @@ pub enum JoinError {
     /// The room is not one of this node's (404).
     #[error("this node does not have the room")]
     NoSuchRoom,
+    /// A host came to a pod that takes the room from another (404: another pod has it for hosts).
+    #[error("this node takes no hosts of the room: it has it from another")]
+    Edge,
     /// A viewer came before the host (409 + Retry-After).
     #[error("nobody is on air in this room yet")]
     NotLive,

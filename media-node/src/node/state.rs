@@ -10,6 +10,7 @@ use showrunner_sdp::{Codec, Program, PublishRules};
 use tokio::sync::{broadcast, watch};
 
 use super::assignments::Assignments;
+use super::cascade::{Link, Pulls};
 use super::moving::Leaving;
 use super::parting::{Parting, Partings};
 use super::retention::{Mark, Stays, Step};
@@ -20,7 +21,7 @@ use crate::lived::report::Report;
 use crate::lived::sink::Records;
 use crate::metrics;
 use crate::room::RoomName;
-use crate::shard::message::{ProgramId, SessionNumber, ShardEvent};
+use crate::shard::message::{Announced, Command, ProgramId, SessionNumber, ShardEvent};
 use crate::status::RoomStatus;
 
 /// How long a viewer may lag behind its room's events before it misses some.
@@ -45,10 +46,16 @@ pub(super) struct State {
     pub(super) leaving: HashMap<RoomName, Leaving>,
     /// Rooms whose host is on its way here, and since when that is known.
     pub(super) expecting: HashMap<RoomName, tokio::time::Instant>,
-    /// A host came.
+    /// A host came, or what another pod sends.
     pub(super) came: watch::Sender<()>,
     /// Where records go.
     pub(super) records: Option<Records>,
+    /// Ends of links to other pods.
+    pub(super) links: HashMap<SessionNumber, Link>,
+    /// The rooms that are taken from other pods.
+    pub(super) pulls: Pulls,
+    /// What shards are to be told, and which: what was decided and not carried out yet.
+    pub(super) orders: Vec<(usize, Command)>,
 }
 
 pub(super) struct Room {
@@ -56,6 +63,14 @@ pub(super) struct Room {
     pub(super) home: usize,
     /// Who is on air, and with which codecs.
     pub(super) host: Option<(SessionNumber, Program)>,
+    /// The same of what comes from another pod.
+    pub(super) relayed: Option<Program>,
+    /// What its home shard was told that the other pod has.
+    pub(super) announced: Option<Arc<[Announced]>>,
+    /// What other pods can take of it.
+    pub(super) streams: Arc<[Announced]>,
+    /// Ends of links of it.
+    pub(super) links: usize,
     pub(super) active: bool,
     /// The room is over; it goes with its last session, and nobody comes in until then.
     pub(super) closing: bool,
@@ -91,7 +106,7 @@ pub(super) struct Session {
 
 impl Room {
     pub(super) fn status(&self, name: &RoomName) -> RoomStatus {
-        let on_air = self.host.as_ref().map(|(_, program)| program);
+        let on_air = self.on_air();
         RoomStatus {
             active: self.active,
             publishers: u32::from(self.host.is_some()),
@@ -229,6 +244,8 @@ impl State {
             generation: assignment.map(|known| known.generation),
             revision: assignment.map(|known| known.revision),
             leaving: self.leaving.contains_key(name),
+            source: self.source_status(name),
+            edges: self.edges(name),
             ..status
         }
     }
@@ -246,6 +263,10 @@ impl State {
                 program,
                 home,
                 host: None,
+                relayed: None,
+                announced: None,
+                streams: Arc::default(),
+                links: 0,
                 active: false,
                 closing: false,
                 viewers: 0,
@@ -263,6 +284,7 @@ impl State {
     pub(super) fn drop_room_if_empty(&mut self, name: &RoomName) {
         if let Some(room) = self.rooms.get(name)
             && room.sessions == 0
+            && room.links == 0
         {
             self.programs.remove(&room.program);
             self.rooms.remove(name);
@@ -275,12 +297,22 @@ impl State {
 
     pub(super) fn on_shard_event(&mut self, event: ShardEvent, now: Instant) {
         match event {
-            ShardEvent::Connected { number } => self.on_connected(number, now),
+            ShardEvent::Connected { number } => {
+                if !self.on_link_up(number) {
+                    self.on_connected(number, now);
+                }
+            }
             ShardEvent::Ended {
                 number,
                 reason,
                 lived,
-            } => self.on_ended(number, reason, lived, now),
+            } => {
+                if !self.on_link_ended(number, reason) {
+                    self.on_ended(number, reason, lived, now);
+                }
+            }
+            ShardEvent::Note { number, note } => self.on_note(number, &note),
+            ShardEvent::CaughtUp { number } => self.on_caught_up(number),
             ShardEvent::Stalled { number, at } => self.on_stalled(number, at),
             ShardEvent::Wanted { program, rids } => {
                 if let Some(name) = self.programs.get(&program).cloned() {
@@ -291,7 +323,11 @@ impl State {
                 program,
                 active,
                 layers,
-            } => self.on_air(program, active, layers),
+                streams,
+            } => {
+                self.on_air(program, active, layers);
+                self.on_streams(program, streams);
+            }
             ShardEvent::Adapted { number, adaptation } => self.on_adapted(number, adaptation),
         }
     }
@@ -322,9 +358,10 @@ impl State {
         match session.who.role {
             Role::Publisher => {
                 room.host = session.publishes.take().map(|program| (number, program));
-                room.wanted = None;
-                self.expecting.remove(&session.who.room);
+                let name = session.who.room.clone();
+                self.expecting.remove(&name);
                 self.came.send_replace(());
+                self.host_changed(&name);
             }
             Role::Viewer => room.viewers += 1,
         }
@@ -350,13 +387,14 @@ impl State {
         if session.connected.is_none() {
             self.connecting = self.connecting.saturating_sub(1);
         }
+        let mut host_left = false;
         if let Some(room) = self.rooms.get_mut(&session.who.room) {
             room.sessions = room.sessions.saturating_sub(1);
             match session.who.role {
                 Role::Publisher => {
                     if room.host.as_ref().is_some_and(|(host, _)| *host == number) {
                         room.host = None;
-                        room.wanted = None;
+                        host_left = true;
                     }
                 }
                 Role::Viewer => {
@@ -383,6 +421,9 @@ impl State {
             }
         }
         session.ended.send_replace(Some(reason));
+        if host_left {
+            self.host_changed(&session.who.room);
+        }
         self.drop_room_if_empty(&session.who.room);
         let since_joined = |at: Instant| at.saturating_duration_since(session.joined);
         self.part_with(Parting {
@@ -423,6 +464,16 @@ impl State {
         }
     }
 
+    fn on_streams(&mut self, program: ProgramId, streams: Arc<[Announced]>) {
+        if let Some(name) = self.programs.get(&program).cloned()
+            && let Some(room) = self.rooms.get_mut(&name)
+            && room.streams != streams
+        {
+            room.streams = streams;
+            self.tell_links(&name);
+        }
+    }
+
     fn on_stalled(&mut self, number: SessionNumber, at: Instant) {
         let id = self.numbers.get(&number);
         if let Some(session) = id.and_then(|id| self.sessions.get_mut(id)) {
@@ -443,14 +494,8 @@ impl State {
     }
 
     pub(super) fn tell_counts(&mut self) {
-        let mut active = 0;
-        for room in self.rooms.values_mut() {
-            active += usize::from(room.active);
-            if room.viewers != room.told_viewers {
-                room.told_viewers = room.viewers;
-                room.tell(RoomEvent::ViewerCount(room.viewers));
-            }
-        }
+        let active = self.rooms.values().filter(|room| room.active).count();
+        self.tell_viewers();
         metrics::set_rooms(self.rooms.len(), active);
         for role in [Role::Publisher, Role::Viewer] {
             let of_role = || self.sessions.values().filter(|s| s.who.role == role);

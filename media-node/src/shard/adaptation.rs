@@ -84,7 +84,7 @@ impl Core {
     fn viewer_mut(&mut self, key: Key) -> Option<&mut Viewer> {
         match &mut self.sessions.get_mut(key)?.role {
             Role::Viewer(viewer) => Some(viewer),
-            Role::Publisher(_) => None,
+            Role::Publisher(_) | Role::Feed(_) => None,
         }
     }
 

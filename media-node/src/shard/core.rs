@@ -16,7 +16,7 @@ use super::message::{Command, NewSession, ProgramId, Relay, ShardEvent};
 use super::outbox::{Links, Outbox};
 use super::path::Path;
 use super::program::Program;
-use super::session::{Publisher, Role, Session};
+use super::session::{Publisher, Role, Seeds, Session};
 use super::sessions::{Key, Sessions};
 use super::socket::{MediaSocket, Received};
 use super::tcp::Connections;
@@ -53,6 +53,8 @@ pub(super) struct Core {
     pub(super) sessions: Sessions,
     pub(super) programs: HashMap<ProgramId, Program>,
     pub(super) publishers: Vec<Key>,
+    /// Ends of links to other pods, connected or not.
+    pub(super) links: Vec<Key>,
     pub(super) handshaking: Vec<Key>,
     /// Viewers to whom something is to be sent once more.
     pub(super) copying: Vec<Key>,
@@ -65,9 +67,11 @@ pub(super) struct Core {
     pub(super) metrics: ShardMetrics,
     pub(super) peers: Vec<RelayHandle>,
     pub(super) peers_to_wake: Vec<bool>,
-    identity: Arc<Identity>,
+    pub(super) identity: Arc<Identity>,
     pub(super) events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
     random: SystemRandom,
+    /// A random number; see [`super::session::Seeds`].
+    secret: Option<u64>,
     pub(super) shut_down: bool,
 }
 
@@ -98,6 +102,7 @@ impl Core {
             sessions: Sessions::default(),
             programs: HashMap::new(),
             publishers: Vec::new(),
+            links: Vec::new(),
             handshaking: Vec::new(),
             copying: Vec::new(),
             dirty: Vec::new(),
@@ -110,8 +115,15 @@ impl Core {
             identity,
             events,
             random: SystemRandom::new(),
+            secret: None,
             shut_down: false,
         }
+    }
+
+    /// What hosts' streams are named by on links.
+    pub(super) fn secret(&self) -> u64 {
+        // There is no program before there was a session.
+        self.secret.unwrap_or_default()
     }
 
     /// Tells the control plane.
@@ -166,6 +178,9 @@ impl Core {
                     self.choose_layer(now, key, choice);
                 }
             }
+            Command::Want { number, wants } => self.want(now, number, wants),
+            Command::Say { number, note } => self.say(now, number, note),
+            Command::Announce { program, layers } => self.announce(now, program, layers),
             Command::Shutdown => {
                 for key in self.sessions.keys() {
                     self.end(now, key, EndReason::Shutdown);
@@ -177,7 +192,7 @@ impl Core {
 
     fn add(&mut self, now: Instant, new: NewSession) {
         let (program, home) = (new.program, new.home);
-        let mut seeds = [0; 16];
+        let mut seeds = [0; 24];
         if self.random.fill(&mut seeds).is_err() {
             tracing::error!("the system has no randomness: session refused");
             self.tell(ShardEvent::Ended {
@@ -191,8 +206,16 @@ impl Core {
         self.programs
             .entry(program)
             .or_insert_with(|| Program::new(program, home));
-        self.sessions
-            .insert(Session::new(new, [seed(0), seed(8)], now));
+        let seeds = Seeds {
+            session: [seed(0), seed(8)],
+            process: *self.secret.get_or_insert(seed(16)),
+        };
+        let session = Session::new(new, seeds, now);
+        let is_link = session.role.is_link();
+        let key = self.sessions.insert(session);
+        if is_link {
+            self.links.push(key);
+        }
     }
 
     /// Takes one run of datagrams from the UDP socket.
@@ -236,7 +259,11 @@ impl Core {
 
     /// ICE: a check that proves it knows the session's password opens its path.
     fn on_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) {
-        let key = stun::username(datagram).and_then(|(local, _)| self.sessions.by_ufrag(local));
+        let Some((local, _)) = stun::username(datagram) else {
+            self.on_stun_answer(now, path, datagram);
+            return;
+        };
+        let key = self.sessions.by_ufrag(local);
         let Some(session) = key.and_then(|key| self.sessions.get_mut(key)) else {
             self.metrics.dropped.unknown_path += 1;
             return;
@@ -270,7 +297,7 @@ impl Core {
     }
 
     /// A peer has passed ICE on a path: where the handshake begins with us, it begins now.
-    fn greet(&mut self, now: Instant, key: Key, path: Path) {
+    pub(super) fn greet(&mut self, now: Instant, key: Key, path: Path) {
         self.shake_hands(now, key, path, |session, identity| {
             session.greet(now, identity).map(|()| false)
         });
@@ -331,25 +358,33 @@ impl Core {
         tracing::debug!(session = %session.log_id, "connected");
         self.metrics
             .joined(now.saturating_duration_since(session.created()));
-        match session.role {
+        match &session.role {
+            Role::Publisher(publisher) if publisher.intake.is_some() => {
+                self.attach_intake(now, key);
+            }
             Role::Publisher(_) => self.go_on_air(now, key),
             Role::Viewer(_) => self.attach(now, key),
+            Role::Feed(_) => self.attach_feed(now, key),
         }
         self.tell(ShardEvent::Connected { number });
     }
 
-    /// A connected publisher takes the air; whoever had it before is done.
+    /// A connected publisher takes the air; whoever had it before is done. What a link brings is put off.
     fn go_on_air(&mut self, now: Instant, key: Key) {
         self.publishers.push(key);
         let Some(program) = self.program_of(key) else {
             return;
         };
+        let id = program.id;
         let before = program.publisher.replace(key);
+        let before = before.filter(|before| !program.intakes.contains(before));
+        if program.has_media() {
+            self.clear_everywhere(now, id);
+        }
+        if let Some(program) = self.program_of(key) {
+            program.publisher = Some(key);
+        }
         if let Some(before) = before {
-            self.take_off_air(now, before);
-            if let Some(program) = self.program_of(key) {
-                program.publisher = Some(key);
-            }
             self.end(now, before, EndReason::Replaced);
         }
     }
@@ -368,6 +403,7 @@ impl Core {
             dirty,
             peers,
             peers_to_wake,
+            events,
             ..
         } = self;
         let Some(session) = sessions.get_mut(key) else {
@@ -379,17 +415,38 @@ impl Core {
         };
         let Some(program) = programs
             .get_mut(&session.program)
-            .filter(|p| p.publisher == Some(key))
+            .filter(|p| p.takes_from(key))
         else {
             return;
         };
         let bytes = datagram.len();
-        let Publisher { ingest, lived, .. } = &mut **publisher;
-        let mut relay = |to, relay| relay_to(peers, peers_to_wake, metrics, to, relay);
+        let Publisher {
+            ingest,
+            lived,
+            intake,
+            ..
+        } = &mut **publisher;
         let mut taken = ingest.on_rtp(now, arrival, datagram, &srtp.receiver);
         if matches!(taken, Ok(Ingested::Media(_))) {
             lived.on_packet(arrival, bytes);
         }
+        if let (Some(intake), Ok(taken)) = (intake, &taken) {
+            metrics.linked.received += 1;
+            intake.notes.on_packet(now);
+            if let Ingested::Media(media) = taken {
+                let (source, seq) = (media.source, media.seq);
+                let on_air = program.on_air_sources(now);
+                if intake.caught_up(source, program.is_newest(source, seq), on_air) {
+                    let number = session.number;
+                    let _ = events.send(ShardEvent::CaughtUp { number });
+                }
+                // It came by another link before, or that other link's show is another one.
+                if program.publisher != Some(key) && !program.misses(source, seq) {
+                    return;
+                }
+            }
+        }
+        let mut relay = |to, relay| relay_to(peers, peers_to_wake, metrics, to, relay);
         loop {
             match taken {
                 Ok(Ingested::Media(media)) => {
@@ -437,6 +494,7 @@ impl Core {
             lived = Box::new(session.lived(now, &frames.unwrap_or_default()));
         }
         self.send_dtls(key, None);
+        self.detach_link(key);
         self.take_off_air(now, key);
         self.detach(key);
         self.publishers.retain(|k| *k != key);

@@ -58,7 +58,12 @@ impl Core {
     }
 
     /// Sends a layer's pending packets to everyone on it.
-    fn flush(&mut self, id: ProgramId, place: Place, now: Instant) {
+    pub(super) fn flush(&mut self, id: ProgramId, place: Place, now: Instant) {
+        let layer = self.programs.get_mut(&id).and_then(|p| p.layer_mut(place));
+        let Some(layer) = layer else { return };
+        let mut pending = std::mem::take(&mut layer.pending);
+        // Each has many viewers behind it.
+        self.send_to_feeds(now, id, place, &pending);
         let Self {
             programs,
             sessions,
@@ -77,7 +82,6 @@ impl Core {
             return;
         };
         let source = layer.source;
-        let mut pending = std::mem::take(&mut layer.pending);
         let keys = match place {
             Place::Audio => std::mem::take(&mut program.viewers),
             Place::Video(_) => std::mem::take(&mut layer.subscribers),
@@ -275,7 +279,7 @@ impl Core {
         let wanted = rung.source;
         viewer.decide_sublayers(&rung);
         if viewer.current == Some(wanted) {
-            viewer.target = None;
+            viewer.stay();
             unsubscribe(program, key, Some(wanted));
             if viewer.follow_sublayers()
                 && let Some(layer) = program.layer_of_mut(wanted)
@@ -303,7 +307,7 @@ impl Core {
         // Down at once: from a keyframe that is stored, if it is not so old that it shows.
         let is_down = change.is_some_and(|change| !change.is_up);
         if is_down {
-            viewer.send_fewest_frames();
+            viewer.leave(now);
         }
         if starts || (is_down && layer.keyframe_age(now).is_some_and(|age| age < SHOWS)) {
             self.start(now, id, wanted, key);
@@ -417,6 +421,10 @@ impl Core {
                 continue;
             };
             if video {
+                if !viewer.repairs(now, source) {
+                    metrics.retransmissions_too_late += 1;
+                    continue;
+                }
                 match viewer.judge(now, seq, packet, layer) {
                     deadline::Verdict::Answer => {}
                     deadline::Verdict::OnItsWay => {
@@ -489,7 +497,9 @@ impl Core {
             return;
         };
         // Earlier packets that still wait have earlier numbers.
-        self.flush(id, place, Instant::now());
+        let now = Instant::now();
+        self.flush(id, place, now);
+        self.skip_for_feeds(now, id, place, seq);
         let Self {
             programs, sessions, ..
         } = self;
@@ -518,13 +528,18 @@ impl Core {
         let Some(program) = self.programs.get_mut(&id) else {
             return;
         };
-        let before = program.layer_infos(now).len();
-        if self.publishers.contains(&key) && (program.publisher == Some(key) || before > 0) {
-            self.clear_program(now, id);
-            let replicas = self.programs.get(&id).map(|p| p.replicas.clone());
-            for to in replicas.into_iter().flatten() {
-                self.relay(to, Relay::OffAir { program: id });
-            }
+        if program.publisher == Some(key) {
+            self.clear_everywhere(now, id);
+            self.fall_back_to_intake(id);
+        }
+    }
+
+    /// Forgets a program's layers here and on the shards with viewers of it.
+    pub(super) fn clear_everywhere(&mut self, now: Instant, id: ProgramId) {
+        self.clear_program(now, id);
+        let replicas = self.programs.get(&id).map(|p| p.replicas.clone());
+        for to in replicas.into_iter().flatten() {
+            self.relay(to, Relay::OffAir { program: id });
         }
     }
 
@@ -563,11 +578,11 @@ impl Core {
     /// Tells the control plane what a program that is at home here has on air.
     pub(super) fn tell_on_air(&self, now: Instant, id: ProgramId) {
         if let Some(program) = self.programs.get(&id).filter(|p| p.home == self.index) {
-            let (active, layers) = (program.active, program.layer_infos(now));
             self.tell(ShardEvent::OnAir {
                 program: id,
-                active,
-                layers,
+                active: program.active,
+                layers: program.layer_infos(now),
+                streams: program.streams(now, self.secret()),
             });
         }
     }

@@ -5,12 +5,14 @@ use std::time::Instant;
 use showrunner_rtp::reports::round_trip;
 use showrunner_rtp::rtcp::{self, Blocks, Extended, Packet, Writer};
 
+use super::cascade::ReachedFeed;
 use super::core::Core;
 use super::message::Relay;
 use super::outbox::Links;
 use super::session::{Publisher, Role, Session};
 use super::sessions::Key;
 use crate::media::ingest::{FEEDBACK_SSRC, IngestCounters, Track};
+use crate::media::notes;
 use crate::media::packet::SourceId;
 use crate::media::sync::Tie;
 use showrunner_transport::srtp::MAX_OVERHEAD;
@@ -40,6 +42,12 @@ impl Core {
             self.metrics.dropped.unauthentic += 1;
             return;
         };
+        if let Some(session) = self.sessions.get_mut(key)
+            && let Some(notes) = session.role.notes_mut()
+        {
+            notes.on_packet(now);
+        }
+        let is_feed = self.is_feed(key);
         for packet in rtcp::packets(&datagram[..len]) {
             match packet {
                 Ok(Packet::SenderReport(report)) => {
@@ -53,6 +61,11 @@ impl Core {
                     media_ssrc,
                     entries,
                     ..
+                }) if is_feed => self.send_again_to_feed(now, key, media_ssrc, entries),
+                Ok(Packet::Nack {
+                    media_ssrc,
+                    entries,
+                    ..
                 }) => {
                     self.send_again(now, key, media_ssrc, entries);
                 }
@@ -62,9 +75,23 @@ impl Core {
                         self.on_extended_report(now, key, ssrc, block);
                     }
                 }
+                Ok(Packet::Pli { media_ssrc, .. }) if is_feed => {
+                    self.metrics.keyframe_requests_received += 1;
+                    self.refresh_feed(now, key, media_ssrc);
+                }
+                Ok(Packet::Application {
+                    name: notes::NAME,
+                    data,
+                    ..
+                }) => self.on_note(now, key, data),
                 Ok(Packet::Pli { .. } | Packet::Fir { .. }) => {
                     self.metrics.keyframe_requests_received += 1;
                     self.refresh(now, key);
+                }
+                Ok(Packet::TransportCc(feedback)) if is_feed => {
+                    if let Some(ReachedFeed { feed, .. }) = self.reach_feed(now, key) {
+                        feed.on_feedback(now, &feedback);
+                    }
                 }
                 Ok(Packet::TransportCc(feedback)) => self.on_feedback(now, key, &feedback),
                 Ok(Packet::Remb { bitrate_bps, .. }) => self.on_remb(now, key, bitrate_bps),
@@ -80,12 +107,25 @@ impl Core {
     /// A viewer says what it gets.
     fn on_reports(&mut self, now: Instant, key: Key, blocks: Blocks<'_>) {
         let ntp = self.clock.ntp(now);
-        if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &mut s.role) {
-            for block in blocks {
-                viewer.on_report(now, ntp, &block);
+        match self.sessions.get_mut(key).map(|s| &mut s.role) {
+            Some(Role::Viewer(viewer)) => {
+                for block in blocks {
+                    viewer.on_report(now, ntp, &block);
+                }
+                self.on_estimate(now, key);
             }
+            Some(Role::Feed(feed)) => {
+                for block in blocks {
+                    feed.on_report(now, ntp, &block);
+                }
+            }
+            Some(Role::Publisher(_)) | None => {}
         }
-        self.on_estimate(now, key);
+    }
+
+    fn is_feed(&mut self, key: Key) -> bool {
+        let session = self.sessions.get_mut(key);
+        session.is_some_and(|session| matches!(session.role, Role::Feed(_)))
     }
 
     /// Somebody says its time, or answers ours.
@@ -102,7 +142,7 @@ impl Core {
             return;
         };
         match (block, &mut session.role) {
-            (Extended::ReferenceTime(time), Role::Viewer(viewer)) => {
+            (Extended::ReferenceTime(time), role @ (Role::Viewer(_) | Role::Feed(_))) => {
                 let answer = rtcp::Delay {
                     ssrc,
                     last_rr: time.middle(),
@@ -110,8 +150,13 @@ impl Core {
                 };
                 let mut buffer = [0; 64 + MAX_OVERHEAD];
                 let mut writer = Writer::new(&mut buffer[..64]);
-                // By each stream: browsers keep the round trips of each apart.
-                let _full = viewer.ssrcs().try_for_each(|own| writer.delay(own, answer));
+                let _full = match role {
+                    // By each stream: browsers keep the round trips of each apart.
+                    Role::Viewer(viewer) => {
+                        viewer.ssrcs().try_for_each(|own| writer.delay(own, answer))
+                    }
+                    _ => writer.delay(FEEDBACK_SSRC, answer),
+                };
                 let len = writer.finish();
                 let mut links = Links {
                     socket,
@@ -126,7 +171,7 @@ impl Core {
                 }
             }
             (Extended::ReferenceTime(_), Role::Publisher(_))
-            | (Extended::Delay(_), Role::Viewer(_)) => {}
+            | (Extended::Delay(_), Role::Viewer(_) | Role::Feed(_)) => {}
         }
     }
 
@@ -279,7 +324,7 @@ impl Core {
     }
 }
 
-fn send_rtcp(
+pub(super) fn send_rtcp(
     session: &mut Session,
     buffer: &mut [u8],
     len: usize,

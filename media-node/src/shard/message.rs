@@ -1,5 +1,6 @@
 //! What shards are told, and what they tell.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,6 +29,25 @@ pub enum Carries {
     Publish(Publishing),
     /// A viewer's tracks, and the layer asked for.
     Watch(Watching),
+    /// What another pod takes of the room.
+    Feed,
+    /// What another pod has of the room. It may be reached at these addresses, the best first.
+    Take(Vec<SocketAddr>),
+}
+
+/// A layer, or the sound, that a pod has of a room, as it tells others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Its SSRC on links.
+    pub ssrc: u32,
+    /// Its RID.
+    pub rid: Arc<str>,
+    /// Its format.
+    pub codec: Codec,
+    /// Its picture size, if known.
+    pub size: Option<(u16, u16)>,
+    /// Measured bitrate, bit/s; 0: not sent now.
+    pub bitrate_bps: u64,
 }
 
 /// A session for a shard.
@@ -78,6 +98,27 @@ pub enum Command {
         number: SessionNumber,
         /// What was asked for.
         choice: LayerChoice,
+    },
+    /// What the pod at the other end of a link wants of the room from now on.
+    Want {
+        /// The link.
+        number: SessionNumber,
+        /// Layers, and sound with them; none: nothing.
+        wants: Option<Arc<[Arc<str>]>>,
+    },
+    /// Says something to the other end of a link, in place of what was said before.
+    Say {
+        /// The link.
+        number: SessionNumber,
+        /// What.
+        note: Arc<[u8]>,
+    },
+    /// What the pod that a room comes from has of it.
+    Announce {
+        /// Which program.
+        program: ProgramId,
+        /// Video layers.
+        layers: Arc<[Announced]>,
     },
     /// Closes all sessions and ends the shard.
     Shutdown,
@@ -130,6 +171,20 @@ pub enum ShardEvent {
         active: bool,
         /// Video layers, best first.
         layers: Arc<[LayerInfo]>,
+        /// What other pods can take of it: sound, and video layers in any order.
+        streams: Arc<[Announced]>,
+    },
+    /// The other end of a link says something new.
+    Note {
+        /// The link.
+        number: SessionNumber,
+        /// What.
+        note: Box<[u8]>,
+    },
+    /// A link has brought the newest of all that is on air: from now on it does alone.
+    CaughtUp {
+        /// The link.
+        number: SessionNumber,
     },
 }
 

@@ -6,10 +6,13 @@
 
 mod adaptation;
 mod batch;
+mod cascade;
 pub(crate) mod choice;
 mod core;
 mod delivery;
+mod feed;
 mod feedback;
+mod intake;
 pub mod message;
 pub mod outbox;
 mod outlet;

@@ -12,7 +12,7 @@ use super::batch::{MAX_MESSAGES, Message};
 use super::path::Path;
 use super::socket::MediaSocket;
 use super::tcp::Connections;
-use crate::media::writer::MAX_PACKET;
+use crate::media::link::MAX_PACKET;
 
 /// The most bytes of one run: what an IP packet can hold before the kernel cuts it up.
 const MAX_RUN: usize = 65_000;

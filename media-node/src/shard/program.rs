@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::codec::Codec;
+use showrunner_rtp::codec::{Codec, Kind};
 
-use super::message::ProgramId;
+use super::message::{Announced, ProgramId};
 use super::sessions::Key;
 use super::wishes::Wishes;
 use crate::lived::stalls::Source;
@@ -34,6 +34,12 @@ pub(super) struct Program {
     pub(super) replicas: Vec<usize>,
     /// On the home shard: the session that is on air.
     pub(super) publisher: Option<Key>,
+    /// On the home shard: links that bring the room from other pods, the newest last.
+    pub(super) intakes: Vec<Key>,
+    /// On the home shard: links by which other pods take it.
+    pub(super) feeds: Vec<Key>,
+    /// What the pod has of it that the room comes from.
+    pub(super) announced: Arc<[Announced]>,
     /// Sessions that watch.
     pub(super) viewers: Vec<Key>,
     /// The audio stream.
@@ -69,6 +75,9 @@ impl Program {
             max_lines: None,
             replicas: Vec::new(),
             publisher: None,
+            intakes: Vec::new(),
+            feeds: Vec::new(),
+            announced: Arc::default(),
             viewers: Vec::new(),
             audio: None,
             video: Vec::new(),
@@ -83,7 +92,44 @@ impl Program {
 
     /// Whether nobody sends, watches or listens in.
     pub(super) fn is_idle(&self) -> bool {
-        self.publisher.is_none() && self.viewers.is_empty() && self.replicas.is_empty()
+        let has_links = !self.intakes.is_empty() || !self.feeds.is_empty();
+        let is_used = self.publisher.is_some() || has_links;
+        !is_used && self.viewers.is_empty() && self.replicas.is_empty()
+    }
+
+    /// Whether media of a session counts: that of the publisher, or of any link if that is one.
+    pub(super) fn takes_from(&self, key: Key) -> bool {
+        let is_intake = |key: &Key| self.intakes.contains(key);
+        match self.publisher {
+            Some(publisher) if publisher == key => true,
+            Some(publisher) => is_intake(&publisher) && is_intake(&key),
+            None => false,
+        }
+    }
+
+    /// Whether something of a publisher is kept.
+    pub(super) fn has_media(&self) -> bool {
+        self.audio.is_some() || !self.video.is_empty()
+    }
+
+    /// The streams that are on air.
+    pub(super) fn on_air_sources(&self, now: Instant) -> impl Iterator<Item = SourceId> {
+        let layers = self.audio.iter().chain(&self.video);
+        layers.filter(move |l| l.on_air(now)).map(|l| l.source)
+    }
+
+    /// Whether a packet is (about) the newest of its stream.
+    pub(super) fn is_newest(&self, source: SourceId, seq: u64) -> bool {
+        /// Two links bring the same packet within the time of so many others.
+        const ABOUT: u64 = 32;
+        let layer = self.layer_of(source);
+        layer.is_none_or(|layer| layer.head().is_none_or(|head| seq + ABOUT >= head))
+    }
+
+    /// Whether a packet is of a stream that is known, and has not come yet.
+    pub(super) fn misses(&self, source: SourceId, seq: u64) -> bool {
+        self.layer_of(source)
+            .is_some_and(|layer| layer.get(seq).is_none())
     }
 
     /// Where a source's layer is.
@@ -147,6 +193,7 @@ impl Program {
         self.sync = ProgramSync::default();
         self.frames.restart();
         self.wishes.restart();
+        self.announced = Arc::default();
     }
 
     /// Looks what viewers can be sent of the picture now.
@@ -189,7 +236,12 @@ impl Program {
     /// The video layers that can be had, best first, as viewers are told: those on air, and those that are not sent
     /// because nobody wanted them; of scalable ones, each part.
     pub(super) fn layer_infos(&self, now: Instant) -> Arc<[LayerInfo]> {
-        let is_there = |l: &&Layer| l.on_air(now) || self.wishes.is_given_up(&l.rid);
+        let announced = |l: &Layer| {
+            let of_rid = |a: &&Announced| SourceId::relayed(a.ssrc) == l.source;
+            self.announced.iter().find(of_rid)
+        };
+        let is_there =
+            |l: &&Layer| l.on_air(now) || self.wishes.is_given_up(&l.rid) || announced(l).is_some();
         let mut layers: Vec<&Layer> = self.video.iter().filter(is_there).collect();
         layers.sort_by_key(|l| std::cmp::Reverse(rank(l)));
         let infos = layers.into_iter().flat_map(|layer| {
@@ -197,6 +249,7 @@ impl Program {
             parts.reverse();
             let is_scalable = parts.len() > 1;
             let is_on_air = layer.on_air(now);
+            let elsewhere_bps = announced(layer).map_or(0, |a| a.bitrate_bps);
             parts.into_iter().map(move |part| {
                 let id = |id| Some(id).filter(|_| is_scalable);
                 LayerInfo {
@@ -204,11 +257,38 @@ impl Program {
                     spatial_layer_id: id(part.sublayers.spatial),
                     temporal_layer_id: id(part.sublayers.temporal),
                     size: part.size.or(layer.size.filter(|_| !is_scalable)),
-                    bitrate_bps: if is_on_air { part.bitrate_bps } else { 0 },
+                    bitrate_bps: match is_on_air {
+                        true => part.bitrate_bps,
+                        false => elsewhere_bps,
+                    },
                 }
             })
         });
         infos.collect()
+    }
+
+    /// What other pods can take of it, by the names that streams have on links.
+    pub(super) fn streams(&self, now: Instant, secret: u64) -> Arc<[Announced]> {
+        let elsewhere = |source| {
+            let known = |a: &&Announced| SourceId::relayed(a.ssrc) == source;
+            self.announced.iter().find(known)
+        };
+        let is_there = |l: &&Layer| {
+            let can_be_had = self.wishes.is_given_up(&l.rid) || elsewhere(l.source).is_some();
+            l.on_air(now) || (can_be_had && l.codec.kind() == Kind::Video)
+        };
+        let layers = self.audio.iter().chain(&self.video).filter(is_there);
+        let streams = layers.map(|layer| Announced {
+            ssrc: layer.source.on_links(secret),
+            rid: Arc::clone(&layer.rid),
+            codec: layer.codec,
+            size: layer.size,
+            bitrate_bps: match layer.on_air(now) {
+                true => layer.bitrate_bps(),
+                false => elsewhere(layer.source).map_or(0, |a| a.bitrate_bps),
+            },
+        });
+        streams.collect()
     }
 
     /// Stores a packet. True if it is new and has to be sent on. For `pool` see [`Layer::push`].

@@ -230,15 +230,20 @@ impl Core {
             };
             self.feed_back(now, self.publishers[at], due);
         }
+        self.look_after_links(now, tick.is_multiple_of(5));
         self.pass_on_keyframe_wishes(now);
         self.send_copies(now);
         let first = (tick % TICKS_PER_ROUND) as usize;
         for key in (first..self.sessions.key_bound()).step_by(TICKS_PER_ROUND as usize) {
             self.look_after(now, key);
-            if let Some(Role::Viewer(viewer)) = self.sessions.get_mut(key).map(|s| &s.role) {
-                self.metrics.path_carries(viewer.way.estimate().target_bps);
-                self.report_to_viewer(now, key);
-                self.look_at_viewer(now, key);
+            match self.sessions.get_mut(key).map(|s| &s.role) {
+                Some(Role::Viewer(viewer)) => {
+                    self.metrics.path_carries(viewer.way.estimate().target_bps);
+                    self.report_to_viewer(now, key);
+                    self.look_at_viewer(now, key);
+                }
+                Some(Role::Feed(_)) => self.report_to_feed(now, key),
+                Some(Role::Publisher(_)) | None => {}
             }
         }
         if tick.is_multiple_of(10) {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use showrunner_sdp::{DtlsRole, Publishing};
+use showrunner_sdp::DtlsRole;
 use showrunner_transport::Fingerprint;
 use showrunner_transport::dtls::{Dtls, DtlsError, DtlsEvent, Identity};
 use showrunner_transport::ice::IceLite;
 use showrunner_transport::srtp;
 
+use super::feed::Feed;
+use super::intake::Intake;
 use super::message::{Carries, NewSession, ProgramId, SessionNumber};
 use super::path::Path;
 use super::viewer::Viewer;
@@ -29,6 +31,8 @@ pub(super) struct Publisher {
     /// What it lives through.
     pub(super) lived: Hosting,
     rtt: Option<Duration>,
+    /// It is another pod.
+    pub(super) intake: Option<Box<Intake>>,
 }
 
 impl Publisher {
@@ -52,6 +56,36 @@ impl Publisher {
 pub(super) enum Role {
     Publisher(Box<Publisher>),
     Viewer(Box<Viewer>),
+    /// Another pod takes the room from here.
+    Feed(Box<Feed>),
+}
+
+impl Role {
+    /// What it is more than a publisher, if it is another pod.
+    pub(super) fn intake_mut(&mut self) -> Option<&mut Intake> {
+        match self {
+            Role::Publisher(publisher) => publisher.intake.as_deref_mut(),
+            Role::Viewer(_) | Role::Feed(_) => None,
+        }
+    }
+
+    /// Whether it is an end of a link.
+    pub(super) fn is_link(&self) -> bool {
+        match self {
+            Role::Publisher(publisher) => publisher.intake.is_some(),
+            Role::Viewer(_) => false,
+            Role::Feed(_) => true,
+        }
+    }
+}
+
+/// Random numbers.
+#[derive(Clone, Copy)]
+pub(super) struct Seeds {
+    /// For this session.
+    pub(super) session: [u64; 2],
+    /// The same for all sessions of the shard.
+    pub(super) process: u64,
 }
 
 /// SRTP in both directions.
@@ -82,15 +116,30 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session that waits for its peer.
-    pub(super) fn new(new: NewSession, seeds: [u64; 2], now: Instant) -> Self {
+    /// A session that waits for its peer, or looks for it.
+    pub(super) fn new(new: NewSession, seeds: Seeds, now: Instant) -> Self {
         let (dtls_role, knows_gcm) = match &new.carries {
             Carries::Publish(publishing) => (publishing.dtls_role(), publishing.remote.knows_gcm),
             Carries::Watch(watching) => (watching.dtls_role(), watching.remote.knows_gcm),
+            Carries::Feed => (DtlsRole::Server, true),
+            Carries::Take(_) => (DtlsRole::Client, true),
         };
         let role = match new.carries {
-            Carries::Publish(publishing) => publisher(&publishing, new.number, now),
-            Carries::Watch(watching) => Role::Viewer(Box::new(Viewer::new(watching, seeds, now))),
+            Carries::Publish(publishing) => {
+                publisher(Ingest::new(&publishing, new.number.0, now), None)
+            }
+            Carries::Watch(watching) => {
+                Role::Viewer(Box::new(Viewer::new(watching, seeds.session, now)))
+            }
+            Carries::Feed => {
+                let [seed, _] = seeds.session;
+                Role::Feed(Box::new(Feed::new(seeds.process, seed, now)))
+            }
+            Carries::Take(candidates) => {
+                let (local, remote) = (new.local.clone(), new.remote.clone());
+                let intake = Intake::new(local, remote, candidates, now);
+                publisher(Ingest::of_link(now), Some(Box::new(intake)))
+            }
         };
         Self {
             number: new.number,
@@ -217,6 +266,7 @@ impl Session {
                 let lived = std::mem::take(&mut viewer.lived);
                 lived.finish(now, self.created, frames, viewer.sent_in_all())
             }
+            Role::Feed(_) => Lived::default(),
         }
     }
 
@@ -226,11 +276,12 @@ impl Session {
     }
 }
 
-fn publisher(publishing: &Publishing, number: SessionNumber, now: Instant) -> Role {
+fn publisher(ingest: Ingest, intake: Option<Box<Intake>>) -> Role {
     Role::Publisher(Box::new(Publisher {
-        ingest: Ingest::new(publishing, number.0, now),
+        ingest,
         lived: Hosting::default(),
         rtt: None,
+        intake,
     }))
 }
 
@@ -275,7 +326,11 @@ mod tests {
                 video: None,
             }),
         };
-        (Session::new(new, [0; 2], now), [local, remote])
+        let seeds = Seeds {
+            session: [0; 2],
+            process: 0,
+        };
+        (Session::new(new, seeds, now), [local, remote])
     }
 
     fn connected(now: Instant) -> (Session, [IceCredentials; 2]) {

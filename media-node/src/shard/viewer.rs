@@ -29,6 +29,10 @@ use crate::node::LayerChoice;
 /// often than this.
 const MIN_RESTART_INTERVAL: Duration = Duration::from_millis(500);
 
+/// For so long, at most, a layer that is to be left for a worse one is not sent while packets stand
+/// in the path's queue: what stands there is shown meanwhile, and the other layer's keyframe comes.
+const HELD_BACK: Duration = Duration::from_millis(600);
+
 /// What [`Viewer::feed_one`] did.
 enum Fed {
     /// Sent so many bytes of media.
@@ -68,6 +72,8 @@ pub(super) struct Viewer {
     pub(super) current: Option<SourceId>,
     /// The layer to go on with at its next keyframe.
     pub(super) target: Option<SourceId>,
+    /// Since when it is to leave the current one for a worse one.
+    leaves: Option<Instant>,
     /// How much of that, or of the current one, was decided to be sent.
     sublayers: Sublayers,
     last_restart: Option<Instant>,
@@ -98,6 +104,7 @@ impl Viewer {
             choice: Choice::default(),
             current: None,
             target: None,
+            leaves: None,
             sublayers: Sublayers::ALL,
             last_restart: None,
             first_picture: None,
@@ -189,12 +196,16 @@ impl Viewer {
             outlet.numbers.begin(source, &packets[0], Begin::Live);
             self.current = Some(source);
             self.target = None;
+            self.leaves = None;
             self.cursor = Cursor::live_from(packets[0].seq);
             self.first_picture.get_or_insert(to.now);
             self.video_since = Some(to.now);
             switched = true;
         }
-        self.way.refill(to.now);
+        self.refill(to.now);
+        let Some(outlet) = &mut self.video else {
+            return switched;
+        };
         outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
         self.lag = Duration::ZERO;
         let mut run = Run::default();
@@ -245,6 +256,7 @@ impl Viewer {
             return;
         };
         let live = layer.newest_timestamp();
+        self.leaves = None;
         outlet.numbers.want(self.sublayers);
         self.video_since = Some(now);
         self.first_picture.get_or_insert(now);
@@ -286,7 +298,7 @@ impl Viewer {
     /// would get next came too long ago.
     #[must_use]
     pub(super) fn feed(&mut self, layer: &Layer, to: &mut Send<'_>) -> bool {
-        self.way.refill(to.now);
+        self.refill(to.now);
         while self.way.budget().is_open() {
             match self.feed_one(layer, Sent::Media, to) {
                 Fed::Sent(_) => {}
@@ -375,8 +387,9 @@ impl Viewer {
         video.numbers.waits_for_keyframe()
     }
 
-    /// Has it sent as few frames of its layer as can be, until it is on the next.
-    pub(super) fn send_fewest_frames(&mut self) {
+    /// It is to be on a worse layer: until it is, as little of the current one is sent as can be.
+    pub(super) fn leave(&mut self, now: Instant) {
+        self.leaves = Some(now);
         if let Some(video) = &mut self.video {
             let spatial = video.numbers.sublayers().spatial;
             video.numbers.want(Sublayers {
@@ -386,8 +399,31 @@ impl Viewer {
         }
     }
 
+    /// It stays on the current layer.
+    pub(super) fn stay(&mut self) {
+        self.target = None;
+        self.leaves = None;
+    }
+
+    /// Time has passed for the budget.
+    fn refill(&mut self, now: Instant) {
+        let is_let_go = self
+            .leaves
+            .is_some_and(|at| now.saturating_duration_since(at) < HELD_BACK);
+        self.way.hold_back(is_let_go);
+        self.way.refill(now);
+    }
+
+    /// Whether what it was sent of a layer is worth repairing: not on a path that is full, once that
+    /// layer is left or about to be. The repairs would be ahead of the other layer's keyframe.
+    pub(super) fn repairs(&self, now: Instant, source: SourceId) -> bool {
+        let stays = self.current.or(self.target) == Some(source) && self.leaves.is_none();
+        stays || !self.way.was_full(now)
+    }
+
     /// It is on no layer any more, and begins with the next keyframe of `target`.
     pub(super) fn begin_anew(&mut self, target: Option<SourceId>) {
+        self.leaves = None;
         self.current = None;
         self.target = target;
         self.cursor = Cursor::default();
@@ -506,7 +542,8 @@ impl Viewer {
             |outlet: &Option<Outlet>| outlet.as_ref().is_some_and(|o| o.track.ssrc == block.ssrc);
         let video = is(&self.video);
         if video || is(&self.audio) {
-            self.reports.on_report(now, ntp, video, block);
+            let most = self.way.most_own_loss(now);
+            self.reports.on_report(now, ntp, video, block, most);
             let rtt = round_trip(ntp, block.last_sr, block.delay_since_last_sr);
             self.lived.on_report(now, block, rtt);
             if video {

@@ -29,6 +29,14 @@ const UNREPORTED_BPS: u64 = 3_000_000;
 /// A queue that has to drain before more is sent than the path carries.
 const STANDING: Duration = Duration::from_millis(40);
 
+/// A path that was full within this time may have lost what a report speaks of by that.
+const FULL_LATELY: Duration = Duration::from_secs(2);
+
+/// Of what such a report says, so much is believed: a little more than the path is known to lose
+/// whatever is sent.
+const INHERENT_MOST: f32 = 1.5;
+const INHERENT_SLACK: f32 = 0.005;
+
 /// The pace follows the estimate in steps of this part.
 const STEP: u64 = 32;
 
@@ -50,6 +58,8 @@ pub(super) struct Way {
     /// What the budget is for, in bit/s.
     path_bps: u64,
     beginning: Beginning,
+    /// When packets last waited in the path's queue.
+    full: Option<Instant>,
     /// Some packets bear transport-wide numbers. Those that don't must not use any up.
     is_numbered: bool,
 }
@@ -74,6 +84,7 @@ impl Way {
             budget: Budget::new(now, UNKNOWN_BPS),
             path_bps: UNKNOWN_BPS,
             beginning: Beginning::Unheard,
+            full: None,
             is_numbered,
         }
     }
@@ -152,14 +163,35 @@ impl Way {
 
     /// What the path has room for, if so many bit/s are sent to the viewer.
     pub(super) fn room(&self, wanted_bps: u64) -> Room {
-        /// A queue this long is a full path's, not a burst of packets.
-        const QUEUED: Duration = Duration::from_millis(50);
         let estimate = self.estimator.estimate();
         Room {
             path_bps: estimate.target_bps,
             wanted_bps,
-            is_full: estimate.usage == Usage::Over || estimate.queue_delay > QUEUED,
+            is_full: is_full(&estimate),
         }
+    }
+
+    /// The most that a report may say of what the path loses, 0 to 1. What a full queue lost is gone
+    /// with the queue, and to send twice what comes after it would fill the path once more.
+    pub(super) fn most_own_loss(&self, now: Instant) -> f32 {
+        if self.was_full(now) {
+            INHERENT_MOST * self.estimator.estimate().inherent_loss + INHERENT_SLACK
+        } else {
+            1.0
+        }
+    }
+
+    /// Whether packets waited in the path's queue lately.
+    pub(super) fn was_full(&self, now: Instant) -> bool {
+        self.full
+            .is_some_and(|at| now.saturating_duration_since(at) < FULL_LATELY)
+    }
+
+    /// Has new pictures wait while packets stand in the path's queue, if they are to be let go of.
+    pub(super) fn hold_back(&mut self, is_let_go: bool) {
+        let is_queued = || self.estimator.estimate().queue_delay > STANDING;
+        let is_held = is_let_go && is_queued();
+        self.budget.hold(is_held);
     }
 
     /// What may be sent now to find out more.
@@ -186,6 +218,9 @@ impl Way {
     /// Sets the pace by the estimate.
     fn follow(&mut self, now: Instant) {
         let estimate = self.estimator.estimate();
+        if is_full(&estimate) {
+            self.full = Some(now);
+        }
         self.begin(now, &estimate);
         let path_bps = match self.beginning {
             Beginning::Unheard | Beginning::Since(_) => estimate.target_bps.max(UNKNOWN_BPS),
@@ -202,4 +237,11 @@ impl Way {
             self.budget.set_path(now, path_bps);
         }
     }
+}
+
+/// Whether more is on the way than the path carries.
+fn is_full(estimate: &Estimate) -> bool {
+    /// A queue this long is a full path's, not a burst of packets.
+    const QUEUED: Duration = Duration::from_millis(50);
+    estimate.usage == Usage::Over || estimate.queue_delay > QUEUED
 }

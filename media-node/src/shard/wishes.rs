@@ -63,6 +63,12 @@ impl Wish {
         best.or(all().min()).unwrap_or(Wish::ANY)
     }
 
+    /// Of a pod that takes these layers from here.
+    fn of_pod<'a>(wants: impl Iterator<Item = &'a Arc<str>>, video: &[Layer]) -> Option<Wish> {
+        let layers = wants.filter_map(|rid| video.iter().find(|layer| layer.rid == *rid));
+        layers.map(Wish::for_layer).max()
+    }
+
     fn for_layer(layer: &Layer) -> Wish {
         layer.size.map_or(Wish::ANY, |(width, height)| {
             Wish(u32::from(width) * u32::from(height))
@@ -74,6 +80,12 @@ impl Wishes {
     /// Another host begins, and sends all that it has.
     pub(super) fn restart(&mut self) {
         self.told = None;
+        self.fewer_since = None;
+    }
+
+    /// Another pod begins to bring the room, and sends nothing that isn't asked for.
+    pub(super) fn ask_anew(&mut self) {
+        self.told = Some(Arc::default());
         self.fewer_since = None;
     }
 
@@ -142,12 +154,18 @@ impl Core {
             video,
             max_lines,
             wishes,
+            feeds,
             ..
         } = program;
         let mut here = None;
         for key in viewers.iter() {
             if let Some(Role::Viewer(viewer)) = sessions.get_mut(*key).map(|s| &s.role) {
                 here = here.max(Some(Wish::of(&viewer.asked, video, *max_lines)));
+            }
+        }
+        for key in feeds.iter() {
+            if let Some(Role::Feed(feed)) = sessions.get_mut(*key).map(|s| &s.role) {
+                here = here.max(Wish::of_pod(feed.wants(), video));
             }
         }
         let is_news = std::mem::replace(&mut wishes.here, here) != here;

@@ -159,6 +159,11 @@ struct Choice {
 }
 
 impl Choice {
+    /// Whether a lower layer is waited for.
+    fn is_leaving(&self) -> bool {
+        self.target.is_some_and(|(rung, _)| rung < self.rung)
+    }
+
     /// Decides anew; what is wanted, and what for more.
     fn look(&mut self, now: Instant, now_us: i64, estimate: &Estimate) -> (u64, Option<u64>) {
         let inherent = f64::from(estimate.inherent_loss).min(0.8);
@@ -277,6 +282,8 @@ struct Viewer {
     frames: Vec<FrameOnTheWay>,
     keyframe_next: bool,
     keyframe_us: i64,
+    /// The first frame of the present layer: those before are not repaired any more.
+    first_frame: usize,
     /// Sends exactly what the estimate says, in place of a rung.
     is_greedy: bool,
     lived: Lived,
@@ -369,6 +376,7 @@ impl Sim {
             frames: Vec::new(),
             keyframe_next: true,
             keyframe_us: 0,
+            first_frame: 0,
             is_greedy,
             lived: Lived::default(),
         });
@@ -417,6 +425,12 @@ impl Sim {
             }
             Event::Arrival(packet) => self.arrival(packet),
             Event::Again(packet) => {
+                // What is of a layer that is being left is not repaired any more.
+                let viewer = &self.viewers[packet.viewer];
+                let is_over = |frame| frame < viewer.first_frame || viewer.choice.is_leaving();
+                if packet.frame.is_some_and(is_over) {
+                    return;
+                }
                 self.send(
                     packet.viewer,
                     packet.bytes,
@@ -483,6 +497,7 @@ impl Sim {
             viewer.choice.target = None;
             // What waits of the layer before is not sent any more.
             viewer.waiting.clear();
+            viewer.first_frame = viewer.frames.len();
         }
         let rung = viewer.choice.rung;
         let height = rung.map_or(0, |rung| LADDER[rung].0);
@@ -535,6 +550,9 @@ impl Sim {
         viewer.refilled_us = now_us;
         let grown = viewer.budget + pace * elapsed_us;
         viewer.budget = grown.min(burst.max(viewer.budget));
+        if viewer.choice.is_leaving() && estimate.queue_delay > STANDING {
+            return;
+        }
         while self.viewers[at].budget > 0.0
             && let Some((bytes, frame)) = self.viewers[at].waiting.pop_front()
         {

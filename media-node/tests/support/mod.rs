@@ -44,8 +44,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Harness {
     pub node: Node,
-    router: Router,
+    pub router: Router,
     shard: UnboundedSender<ShardEvent>,
+    /// What people show at a path, if they must.
+    pub bearer: Option<fn(&str) -> String>,
 }
 
 pub struct Answer {
@@ -113,17 +115,22 @@ impl Harness {
             router: router(node.clone(), config),
             node,
             shard: tell,
+            bearer: None,
         }
     }
 
     pub fn request(&self, method: &str, path: &str) -> Call {
-        Call {
+        let call = Call {
             router: self.router.clone(),
             request: Request::builder()
                 .method(Method::try_from(method).expect("a method"))
                 .uri(path)
                 .body(Body::empty())
                 .expect("a request"),
+        };
+        match self.bearer {
+            Some(bearer) => call.header("authorization", &format!("Bearer {}", bearer(path))),
+            None => call,
         }
     }
 
@@ -166,6 +173,7 @@ impl Harness {
             program,
             active,
             layers,
+            streams: Arc::default(),
         });
         self.until(|node| node.status().rooms.iter().any(|r| r.active == active))
             .await;
@@ -213,6 +221,10 @@ pub struct Call {
 }
 
 impl Call {
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.request.headers_mut()
+    }
+
     pub fn header(mut self, name: &'static str, value: &str) -> Call {
         let value = value.parse().expect("a header");
         self.request.headers_mut().append(name, value);

@@ -144,6 +144,13 @@ impl<P: Copy + Eq> IceLite<P> {
         false
     }
 
+    /// The peer has answered a check that an [`IceClient`] made of this side's credentials: as good as one of its own.
+    /// True if media goes another way from now on.
+    pub fn answered(&mut self, now: Instant, path: P) -> bool {
+        self.last_consent = now;
+        self.let_in(path, true)
+    }
+
     /// Whether the peer has proved itself on this path.
     pub fn is_validated(&self, path: P) -> bool {
         self.paths.contains(&path)
@@ -428,6 +435,19 @@ mod tests {
             .unwrap();
         assert_eq!(pair.lite.selected(), Some(2));
         assert_eq!(pair.ask(1, &old_check), Err(IceError::WrongUser));
+    }
+
+    #[test]
+    fn an_answer_opens_a_path_as_a_check_does() {
+        let mut pair = pair();
+        pair.now += Duration::from_secs(1);
+        assert!(pair.lite.answered(pair.now, 7));
+        assert!(!pair.lite.answered(pair.now, 7));
+        assert_eq!(
+            (pair.lite.selected(), pair.lite.is_validated(7)),
+            (Some(7), true)
+        );
+        assert_eq!(pair.lite.last_consent(), pair.now);
     }
 
     #[test]

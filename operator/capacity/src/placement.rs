@@ -147,6 +147,8 @@ pub struct Rules {
     pub fan_out: u16,
     /// The most hops from the origin to an edge.
     pub depth: u8,
+    /// The most pods of a room.
+    pub pods: u16,
     /// A pod does not become an edge for fewer viewers than this share of its capacity, in per cent, unless that is all
     /// that is needed.
     pub slice_percent: u32,
@@ -163,6 +165,7 @@ impl Default for Rules {
             growth_viewers: 3,
             fan_out: 16,
             depth: 3,
+            pods: 256,
             slice_percent: 5,
             spare_percent: 25,
         }

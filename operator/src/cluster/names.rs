@@ -25,6 +25,10 @@ pub mod label {
     pub const REGION: &str = "showrunner.dev/region";
     /// The name of a pod, for the Service that is its alone.
     pub const POD: &str = "showrunner.dev/pod";
+    /// A pod without sessions: the site's disruption budget lets it go.
+    pub const IDLE: &str = "showrunner.dev/idle";
+    /// The zone of a machine: what fails together, as clouds and administrators label it.
+    pub const ZONE: &str = "topology.kubernetes.io/zone";
     /// The value of [`NAME`].
     pub const SHOWRUNNER: &str = "showrunner";
     /// The value of [`COMPONENT`] that media pods have.
@@ -41,4 +45,6 @@ pub mod annotation {
     pub const RENEW_AT: &str = "showrunner.dev/renew-certificate-at";
     /// Keeps the cluster's autoscaler from moving pods that have sessions.
     pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+    /// Keeps Karpenter from the machines of pods that have sessions.
+    pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 }

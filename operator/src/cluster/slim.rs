@@ -1,8 +1,11 @@
 //! Takes off objects what nobody here needs, before they are kept in memory.
 
+use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec};
 use k8s_openapi::api::core::v1::{Namespace, Node, NodeSpec, NodeStatus, Pod, PodSpec, Service};
 use kube::ResourceExt;
 use showrunner_crds::{LiveRoom, MediaNode};
+
+use super::names::label;
 
 /// What `kubectl apply` keeps for itself: as large as the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -26,15 +29,23 @@ pub fn pod(pod: &mut Pod) {
     });
 }
 
+/// Of a HorizontalPodAutoscaler: what it should be is known; what it says is not.
+pub fn autoscaler(autoscaler: &mut HorizontalPodAutoscaler) {
+    autoscaler.spec = HorizontalPodAutoscalerSpec::default();
+    if let Some(status) = &mut autoscaler.status {
+        status.current_metrics = None;
+    }
+}
+
 /// Of a Service.
 pub fn service(service: &mut Service) {
     service.annotations_mut().remove(LAST_APPLIED);
 }
 
-/// Of a machine: all but whether it is to go, and its addresses.
+/// Of a machine: all but whether it is to go, its zone and its addresses.
 pub fn machine(machine: &mut Node) {
     machine.metadata.annotations = None;
-    machine.metadata.labels = None;
+    machine.labels_mut().retain(|key, _| key == label::ZONE);
     machine.spec = machine.spec.take().map(|spec| NodeSpec {
         unschedulable: spec.unschedulable,
         taints: spec.taints,

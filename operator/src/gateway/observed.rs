@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use showrunner_crds::LiveRoom;
-use showrunner_crds::live_room::{Admission as Admitted, Phase, PodReference};
+use showrunner_crds::live_room::{self as crds, Admission as Admitted, Phase, PodReference};
 use showrunner_protocol::RoomName;
 use showrunner_protocol::room::RoomUid;
 
 use super::access::{Access, Admission};
 use super::address::PodName;
-use super::view::{Pod, Room};
+use super::view::{Edge, Pod, Room};
 use crate::cluster::names::{POD_HTTPS, annotation, label};
 
 /// The name of a room's resource.
@@ -50,7 +50,7 @@ pub fn room(resource: &LiveRoom) -> Option<Room> {
         ends_at: ends.map(|end| u64::try_from(end.0.as_second()).unwrap_or_default()),
         origin: status.and_then(|status| reference(status.origin.as_ref()?)),
         edges: status
-            .map(|status| status.edges.iter().filter_map(reference).collect())
+            .map(|status| status.edges.iter().filter_map(edge).collect())
             .unwrap_or_default(),
     })
 }
@@ -64,6 +64,14 @@ fn admission(admitted: Admitted) -> Admission {
 
 fn reference(pod: &PodReference) -> Option<PodName> {
     PodName::new(&pod.namespace, &pod.pod)
+}
+
+fn edge(edge: &crds::Edge) -> Option<Edge> {
+    Some(Edge {
+        pod: PodName::new(&edge.namespace, &edge.pod)?,
+        is_fed: edge.connected,
+        is_leaving: edge.leaving,
+    })
 }
 
 /// A media pod; none as long as it has no address, and once its processes have ended.
@@ -187,18 +195,26 @@ mod tests {
 
     #[test]
     fn a_placed_room_has_its_pods() {
-        let at = |pod: &str| json!({"namespace": "media", "mediaNode": "eu", "pod": pod, "region": "eu"});
+        let at = |pod: &str| {
+            json!({"namespace": "media", "mediaNode": "eu", "pod": pod, "region": "eu",
+                "source": "media/eu-0", "connected": true})
+        };
         let room = room(&live_room(json!({
             "spec": {"access": {"publish": "Anyone", "watch": "Token"}},
             "status": {"phase": "Live", "origin": at("eu-0"), "edges": [at("eu-1"), at("not a name")]},
         })))
         .unwrap();
+        let edge = Edge {
+            pod: PodName::new("media", "eu-1").unwrap(),
+            is_fed: true,
+            is_leaving: false,
+        };
         assert_eq!(
             (room.access.publish, room.access.watch),
             (Admission::Anyone, Admission::Token)
         );
         assert_eq!(room.origin, PodName::new("media", "eu-0"));
-        assert_eq!(room.edges, [PodName::new("media", "eu-1").unwrap()]);
+        assert_eq!(room.edges, [edge]);
         assert!(!room.has_ended);
     }
 

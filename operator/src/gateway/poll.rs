@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use showrunner_protocol::control::{MAX_STATUS, PodStatus, STATUS_PATH};
 use showrunner_protocol::token::Caller;
 
-use super::view::Candidate;
+use super::view::{Candidate, Load};
 use super::{Gateway, now};
 use crate::pod_client::PodRequest;
 
@@ -33,17 +33,17 @@ pub async fn run(gateway: &Gateway) {
 pub async fn round(gateway: &Gateway) {
     let pods = gateway.view().read(|view| view.shared_pods());
     let asked = stream::iter(pods).for_each_concurrent(AT_ONCE, async |candidate| {
-        match tokio::time::timeout(PATIENCE, sessions(gateway, &candidate)).await {
-            Ok(Some(sessions)) => gateway
+        match tokio::time::timeout(PATIENCE, load(gateway, &candidate)).await {
+            Ok(Some(load)) => gateway
                 .view()
-                .note(|view| view.put_sessions(&candidate.pod, sessions)),
+                .note(|view| view.put_load(&candidate.pod, load)),
             _ => tracing::debug!(pod = %candidate.pod, "a pod does not tell its load"),
         }
     });
     asked.await;
 }
 
-async fn sessions(gateway: &Gateway, Candidate { pod, address }: &Candidate) -> Option<u32> {
+async fn load(gateway: &Gateway, Candidate { pod, address }: &Candidate) -> Option<Load> {
     let credential = gateway.control_keys().sign(Caller::Gateway, now())?;
     let authorization = HeaderValue::try_from(format!("Bearer {credential}")).ok()?;
     let request = PodRequest {
@@ -58,5 +58,8 @@ async fn sessions(gateway: &Gateway, Candidate { pod, address }: &Candidate) -> 
     }
     let body = Limited::new(answer.into_body(), MAX_STATUS).collect().await;
     let status: PodStatus = serde_json::from_slice(&body.ok()?.to_bytes()).ok()?;
-    Some(status.sessions)
+    Some(Load {
+        sessions: status.sessions,
+        most: status.capacity.max_sessions,
+    })
 }

@@ -30,8 +30,19 @@ pub struct Room {
     pub ends_at: Option<u64>,
     /// The pod that publishers send to.
     pub origin: Option<PodName>,
-    /// The pods that relay it.
-    pub edges: Vec<PodName>,
+    /// The pods that take it from another.
+    pub edges: Vec<Edge>,
+}
+
+/// A pod that takes a room from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Which.
+    pub pod: PodName,
+    /// Whether it is connected to that one.
+    pub is_fed: bool,
+    /// Whether its viewers are to go elsewhere.
+    pub is_leaving: bool,
 }
 
 /// A media pod.
@@ -45,11 +56,20 @@ pub struct Pod {
     pub takes_sessions: bool,
 }
 
+/// How busy a pod is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Sessions on it.
+    pub sessions: u32,
+    /// The most that it takes; 0: it did not say.
+    pub most: u32,
+}
+
 #[derive(Debug)]
 struct Known {
     pod: Pod,
-    /// Sessions on it, as it last said.
-    sessions: u32,
+    /// What it last said of itself.
+    load: Load,
     /// Viewers sent there since it last said how many it has: without them, all that come between two reports would go
     /// to the same pod.
     sent: u32,
@@ -84,7 +104,43 @@ pub enum Unavailable {
     NoPodReady,
 }
 
+/// How a pod stands with a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Hosts publish to it.
+    Origin,
+    /// It has the room from another.
+    Edge,
+    /// It is to have it from another, and is not connected to that one.
+    Unfed,
+    /// Its viewers are to go elsewhere.
+    Leaving,
+}
+
+impl Known {
+    fn sessions(&self) -> u32 {
+        self.load.sessions.saturating_add(self.sent)
+    }
+
+    fn is_full(&self) -> bool {
+        self.load.most > 0 && self.sessions() >= self.load.most
+    }
+}
+
 impl Room {
+    fn pods(&self) -> impl Iterator<Item = (Standing, &PodName)> {
+        let origin = self.origin.iter().map(|pod| (Standing::Origin, pod));
+        let edges = self.edges.iter().map(|edge| {
+            let standing = match (edge.is_leaving, edge.is_fed) {
+                (true, _) => Standing::Leaving,
+                (false, true) => Standing::Edge,
+                (false, false) => Standing::Unfed,
+            };
+            (standing, &edge.pod)
+        });
+        origin.chain(edges)
+    }
+
     /// Whether the show is over at a time, in seconds since 1970. The gateway's own clock says so while the API server,
     /// which would, is away.
     #[must_use]
@@ -111,22 +167,18 @@ impl View {
 
     /// Learns of a pod, or what is new of it.
     pub fn put_pod(&mut self, name: PodName, pod: Pod) {
-        let (sessions, sent) = match self.pods.get(&name) {
-            Some(known) => (known.sessions, known.sent),
-            None => (0, 0),
+        let (load, sent) = match self.pods.get(&name) {
+            Some(known) => (known.load, known.sent),
+            None => (Load::default(), 0),
         };
-        let known = Known {
-            pod,
-            sessions,
-            sent,
-        };
+        let known = Known { pod, load, sent };
         self.pods.insert(name, known);
     }
 
-    /// Learns how many sessions a pod has.
-    pub fn put_sessions(&mut self, name: &PodName, sessions: u32) {
+    /// Learns how busy a pod is.
+    pub fn put_load(&mut self, name: &PodName, load: Load) {
         if let Some(known) = self.pods.get_mut(name) {
-            (known.sessions, known.sent) = (sessions, 0);
+            (known.load, known.sent) = (load, 0);
         }
     }
 
@@ -163,7 +215,7 @@ impl View {
     pub fn shared_pods(&self) -> Vec<Candidate> {
         let shared = self.rooms.values().filter(|room| !room.edges.is_empty());
         let names: HashSet<&PodName> = shared
-            .flat_map(|room| room.origin.iter().chain(&room.edges))
+            .flat_map(|room| room.pods().map(|(_, pod)| pod))
             .collect();
         names
             .into_iter()
@@ -179,8 +231,9 @@ impl View {
         }
     }
 
-    /// The pods that a new session may go to, best first and at least one: for a host the origin, for a viewer those
-    /// of the room with the nearest first, and of those the least loaded.
+    /// The pods that a new session may go to, best first and at least one: for a host the origin; for a viewer those of
+    /// the room, first those that have it and are to keep their viewers, of these those with space, of these those
+    /// in the viewer's region, and of these the least loaded.
     ///
     /// # Errors
     /// If there is none.
@@ -190,28 +243,39 @@ impl View {
         protocol: Protocol,
         region: &str,
     ) -> Result<Vec<Candidate>, Unavailable> {
-        let edges: &[PodName] = match protocol {
-            Protocol::Whip => &[],
-            Protocol::Whep => &room.edges,
-        };
-        let names: Vec<&PodName> = room.origin.iter().chain(edges).collect();
-        if names.is_empty() {
+        if room.pods().next().is_none() {
             return Err(Unavailable::NotPlaced);
         }
-        let mut ready: Vec<_> = names
-            .into_iter()
-            .filter_map(|name| self.pods.get_key_value(name))
-            .filter(|(_, known)| known.pod.takes_sessions)
-            .collect();
-        ready.sort_by_key(|(name, known)| {
-            let is_elsewhere = known.pod.region != region;
-            let load = known.sessions.saturating_add(known.sent);
-            (is_elsewhere, load, *name)
+        let pods = room.pods().filter(|(standing, _)| match protocol {
+            Protocol::Whip => *standing == Standing::Origin,
+            Protocol::Whep => true,
         });
-        ready.dedup_by_key(|(name, _)| *name);
+        let mut ready: Vec<_> = pods
+            .filter_map(|(standing, name)| {
+                let (name, known) = self.pods.get_key_value(name)?;
+                Some((standing, name, known))
+            })
+            .filter(|(_, _, known)| known.pod.takes_sessions)
+            .collect();
+        ready.sort_by_key(|(standing, name, known)| {
+            let detour = match standing {
+                Standing::Origin | Standing::Edge => 0,
+                Standing::Unfed => 1,
+                Standing::Leaving => 2,
+            };
+            let is_elsewhere = known.pod.region != region;
+            (
+                detour,
+                known.is_full(),
+                is_elsewhere,
+                known.sessions(),
+                *name,
+            )
+        });
+        ready.dedup_by_key(|(_, name, _)| *name);
         let candidates: Vec<Candidate> = ready
             .into_iter()
-            .map(|(pod, known)| Candidate::new(pod, known))
+            .map(|(_, pod, known)| Candidate::new(pod, known))
             .collect();
         if candidates.is_empty() {
             return Err(Unavailable::NoPodReady);
@@ -250,16 +314,31 @@ mod tests {
             has_ended: false,
             ends_at: None,
             origin: origin.map(name),
-            edges: edges.iter().map(|edge| name(edge)).collect(),
+            edges: edges.iter().map(|pod| edge(pod)).collect(),
+        }
+    }
+
+    fn edge(pod: &str) -> Edge {
+        Edge {
+            pod: name(pod),
+            is_fed: true,
+            is_leaving: false,
+        }
+    }
+
+    fn sessions(sessions: u32) -> Load {
+        Load {
+            sessions,
+            most: 1000,
         }
     }
 
     /// Of pods by name, region and sessions.
     fn view(pods: &[(&str, &str, u32)]) -> View {
         let mut view = View::default();
-        for (id, region, sessions) in pods {
+        for (id, region, count) in pods {
             view.put_pod(name(id), pod(region));
-            view.put_sessions(&name(id), *sessions);
+            view.put_load(&name(id), sessions(*count));
         }
         view
     }
@@ -318,6 +397,26 @@ mod tests {
     }
 
     #[test]
+    fn viewers_go_where_the_room_is_and_stays_and_where_there_is_space() {
+        let mut view = view(&[
+            ("origin", "us", 999),
+            ("full", "eu", 1000),
+            ("new", "eu", 0),
+            ("old", "eu", 0),
+        ]);
+        let mut room = room(Some("origin"), &["full", "new", "old"]);
+        room.edges[1].is_fed = false;
+        room.edges[2].is_leaving = true;
+        let order = ["media/origin", "media/full", "media/new", "media/old"];
+        assert_eq!(picks(&view, &room, Protocol::Whep, "eu"), order);
+        // The last place is promised to who was sent there.
+        view.sent_to(&name("origin"));
+        let order = ["media/full", "media/origin", "media/new", "media/old"];
+        assert_eq!(picks(&view, &room, Protocol::Whep, "eu"), order);
+        assert_eq!(picks(&view, &room, Protocol::Whip, "eu"), ["media/origin"]);
+    }
+
+    #[test]
     fn it_says_why_there_is_no_pod() {
         let mut view = view(&[]);
         let reason =
@@ -346,7 +445,7 @@ mod tests {
         // What else is new of a pod says nothing of its sessions.
         view.put_pod(name("b"), pod("eu"));
         assert_eq!(picks(&view, &room, Protocol::Whep, "eu")[0], "media/a");
-        view.put_sessions(&name("a"), 15);
+        view.put_load(&name("a"), sessions(15));
         assert_eq!(picks(&view, &room, Protocol::Whep, "eu")[0], "media/b");
     }
 
@@ -398,9 +497,10 @@ mod tests {
                 let known = Pod { takes_sessions, ..pod(region) };
                 let pod = name(&format!("p{index}"));
                 view.put_pod(pod.clone(), known);
-                view.put_sessions(&pod, sessions);
+                let load = Load { sessions, most: 1000 };
+                view.put_load(&pod, load);
                 if is_edge {
-                    room.edges.push(pod);
+                    room.edges.push(Edge { pod, is_fed: true, is_leaving: false });
                     if takes_sessions {
                         all.push(sessions);
                         near.extend(is_near.then_some(sessions));
@@ -412,7 +512,7 @@ mod tests {
                 None => prop_assert!(best.is_err()),
                 Some(least) => {
                     let best = &view.pods[&best.unwrap()];
-                    prop_assert_eq!(best.sessions, *least);
+                    prop_assert_eq!(best.sessions(), *least);
                     prop_assert!(near.is_empty() || best.pod.region == "eu");
                 }
             }

@@ -170,6 +170,7 @@ impl Control {
     pub fn for_pods(&self) -> Data {
         data([
             (CONTROL_KEYS, &self.keys),
+            (CA_CERTIFICATE, &self.ca_certificate),
             ("tls.crt", &self.pod_certificate),
             ("tls.key", &self.pod_key),
         ])

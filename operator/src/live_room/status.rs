@@ -3,13 +3,15 @@
 use k8s_openapi::jiff::Timestamp;
 use showrunner_crds::LiveRoomStatus;
 use showrunner_crds::condition::{LIVE, PLACED, READY, room};
-use showrunner_crds::live_room::{Endpoints, Phase, PodReference, Retention};
+use showrunner_crds::live_room::{Edge, Endpoints, Phase, PodReference, Retention};
 use showrunner_protocol::control::{Retention as Counts, RoomStatus};
 
-use super::desired::Why;
-use super::placement::Unplaceable;
+use super::desired::Part;
+use super::ledger::Set;
+use super::reach::Unplaceable;
 use crate::cluster::events::Happening;
 use crate::condition::{Said, is, reason, say};
+use crate::pods::PodId;
 
 /// What is known of a room.
 #[derive(Clone, Debug)]
@@ -22,8 +24,6 @@ pub struct Facts<'a> {
     pub is_early: bool,
     /// Where it is found.
     pub endpoints: Endpoints,
-    /// The number of its placement.
-    pub placement: u64,
     /// The Secret of its host, once that is written.
     pub host_token_secret: Option<String>,
     /// When.
@@ -37,8 +37,30 @@ pub enum Outcome<'a> {
     Ended,
     /// It waits for a pod.
     Waits(Unplaceable),
-    /// It is on a pod.
-    On(PodReference, OnPod<'a>),
+    /// It is on pods.
+    On(Placed<'a>),
+}
+
+/// A room on its pods.
+#[derive(Clone, Debug)]
+pub struct Placed<'a> {
+    /// Of the set of its pods.
+    pub revision: u64,
+    /// Its pods, the origin first and at least that.
+    pub members: Vec<Member<'a>>,
+    /// Why it has not space for all viewers who are expected, if it has not.
+    pub short: Option<Unplaceable>,
+}
+
+/// A pod of a room.
+#[derive(Clone, Debug)]
+pub struct Member<'a> {
+    /// Where it is.
+    pub at: PodReference,
+    /// Its part.
+    pub part: &'a Part,
+    /// How it takes it.
+    pub on: OnPod<'a>,
 }
 
 /// How a pod takes a room.
@@ -46,10 +68,48 @@ pub enum Outcome<'a> {
 pub enum OnPod<'a> {
     /// It has it, and says this of it.
     Has(Option<&'a RoomStatus>),
+    /// It is about to be told.
+    Told(Option<&'a RoomStatus>),
     /// It does not answer.
     Unreachable(String),
     /// It does not take it.
     Refused(String),
+}
+
+impl<'a> OnPod<'a> {
+    fn report(&self) -> Option<&'a RoomStatus> {
+        match self {
+            OnPod::Has(report) | OnPod::Told(report) => *report,
+            OnPod::Unreachable(_) | OnPod::Refused(_) => None,
+        }
+    }
+}
+
+/// The pods of a room, as its status has them.
+#[must_use]
+pub fn set(status: &LiveRoomStatus) -> Set {
+    let origin = status.origin.iter().map(|origin| Part {
+        pod: PodId {
+            namespace: origin.namespace.clone(),
+            name: origin.pod.clone(),
+        },
+        source: None,
+        space: 0,
+        leaves: false,
+    });
+    let edges = status.edges.iter().map(|edge| Part {
+        pod: PodId {
+            namespace: edge.namespace.clone(),
+            name: edge.pod.clone(),
+        },
+        source: edge.source.parse().ok(),
+        space: edge.space,
+        leaves: edge.leaving,
+    });
+    Set {
+        revision: status.revision,
+        parts: origin.chain(edges).collect(),
+    }
 }
 
 /// The status of a room that had another one.
@@ -60,6 +120,7 @@ pub fn next(old: &LiveRoomStatus, facts: &Facts<'_>) -> LiveRoomStatus {
         endpoints: Some(facts.endpoints.clone()),
         host_token_secret: facts.host_token_secret.clone(),
         origin: None,
+        edges: Vec::new(),
         publishers: 0,
         viewers: 0,
         ..old.clone()
@@ -67,18 +128,10 @@ pub fn next(old: &LiveRoomStatus, facts: &Facts<'_>) -> LiveRoomStatus {
     match &facts.outcome {
         Outcome::Ended => status.phase = Some(Phase::Ended),
         Outcome::Waits(_) => status.phase = Some(Phase::Pending),
-        Outcome::On(origin, on) => {
-            status.origin = Some(origin.clone());
-            status.placements = facts.placement;
-            match on {
-                OnPod::Has(report) => count(&mut status, *report),
-                // What was last heard of it is most likely still so.
-                OnPod::Unreachable(_) => {
-                    (status.publishers, status.viewers) = (old.publishers, old.viewers)
-                }
-                OnPod::Refused(_) => {}
-            }
-            status.phase = Some(phase(old, on, facts.is_early));
+        Outcome::On(placed) => {
+            status.revision = placed.revision;
+            count(&mut status, old, &placed.members);
+            status.phase = Some(phase(old, &placed.members, facts.is_early));
         }
     }
     let is_live = status.phase == Some(Phase::Live);
@@ -92,15 +145,90 @@ pub fn next(old: &LiveRoomStatus, facts: &Facts<'_>) -> LiveRoomStatus {
     status
 }
 
-fn count(status: &mut LiveRoomStatus, report: Option<&RoomStatus>) {
-    let Some(report) = report else {
-        return;
-    };
-    status.publishers = report.publishers;
-    status.viewers = report.viewers;
-    status.peak_viewers = status.peak_viewers.max(report.viewers);
-    if let Some(retention) = retention(report.retention) {
+/// Each viewer is connected to one pod, so the room's are the sum.
+fn count(status: &mut LiveRoomStatus, old: &LiveRoomStatus, members: &[Member<'_>]) {
+    let (mut counts, mut is_any_heard) = (Counts::default(), false);
+    // A host who moves publishes to both pods for a while.
+    let mut moving = 0;
+    for member in members {
+        let report = member.on.report();
+        // What was last heard of one that is silent is most likely still so.
+        let is_silent = matches!(member.on, OnPod::Unreachable(_));
+        let known = if is_silent {
+            heard(old, &member.at)
+        } else {
+            Heard::default()
+        };
+        let viewers = report.map_or(known.viewers, |report| report.viewers);
+        let publishers = report.map_or(known.publishers, |report| report.publishers);
+        status.viewers = status.viewers.saturating_add(viewers);
+        if member.part.leaves {
+            moving = publishers.max(moving);
+        } else {
+            status.publishers = status.publishers.saturating_add(publishers);
+        }
+        if let Some(report) = report {
+            is_any_heard = true;
+            let more = report.retention;
+            counts = Counts {
+                reached10: counts.reached10.saturating_add(more.reached10),
+                left10: counts.left10.saturating_add(more.left10),
+                reached30: counts.reached30.saturating_add(more.reached30),
+                left30: counts.left30.saturating_add(more.left30),
+            };
+        }
+        let Some(source) = &member.part.source else {
+            status.origin = Some(member.at.clone());
+            continue;
+        };
+        let PodReference {
+            namespace,
+            media_node,
+            pod,
+            region,
+        } = member.at.clone();
+        let link = report.and_then(|report| report.source.as_ref());
+        status.edges.push(Edge {
+            namespace,
+            media_node,
+            pod,
+            region,
+            source: source.to_string(),
+            connected: link.is_some_and(|link| link.connected),
+            viewers,
+            space: member.part.space,
+            leaving: member.part.leaves,
+        });
+    }
+    status.publishers = status.publishers.max(moving);
+    status.peak_viewers = status.peak_viewers.max(status.viewers);
+    if let Some(retention) = retention(counts).filter(|_| is_any_heard) {
         status.retention = Some(retention);
+    }
+}
+
+/// What a pod of a room had of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    publishers: u32,
+    viewers: u32,
+}
+
+fn heard(old: &LiveRoomStatus, at: &PodReference) -> Heard {
+    let edge = |edge: &&Edge| edge.namespace == at.namespace && edge.pod == at.pod;
+    if let Some(edge) = old.edges.iter().find(edge) {
+        return Heard {
+            publishers: 0,
+            viewers: edge.viewers,
+        };
+    }
+    if old.origin.as_ref() != Some(at) {
+        return Heard::default();
+    }
+    let edges = old.edges.iter().map(|edge| edge.viewers);
+    Heard {
+        publishers: old.publishers,
+        viewers: edges.fold(old.viewers, u32::saturating_sub),
     }
 }
 
@@ -118,16 +246,17 @@ fn percent(stayed: u32, left: u32) -> Option<u8> {
     u8::try_from((u64::from(stayed) * 100).checked_div(all)?).ok()
 }
 
-fn phase(old: &LiveRoomStatus, on: &OnPod<'_>, is_early: bool) -> Phase {
-    match on {
-        OnPod::Has(Some(report)) if report.active => Phase::Live,
-        OnPod::Has(_) if is_early => Phase::Scheduled,
-        OnPod::Has(_) => Phase::Ready,
-        OnPod::Unreachable(_) => old
-            .phase
-            .filter(|phase| *phase != Phase::Ended)
-            .unwrap_or(Phase::Pending),
-        OnPod::Refused(_) => Phase::Pending,
+fn phase(old: &LiveRoomStatus, members: &[Member<'_>], is_early: bool) -> Phase {
+    let mut reports = members.iter().filter_map(|member| member.on.report());
+    if reports.any(|report| report.active) {
+        return Phase::Live;
+    }
+    let before = || old.phase.filter(|phase| *phase != Phase::Ended);
+    match members.first().map(|origin| &origin.on) {
+        Some(OnPod::Has(_)) if is_early => Phase::Scheduled,
+        Some(OnPod::Has(_)) => Phase::Ready,
+        Some(OnPod::Unreachable(_) | OnPod::Told(_)) => before().unwrap_or(Phase::Pending),
+        Some(OnPod::Refused(_)) | None => Phase::Pending,
     }
 }
 
@@ -135,7 +264,7 @@ fn placed(outcome: &Outcome<'_>) -> Said {
     let (is, reason, message) = match outcome {
         Outcome::Ended => (false, room::ENDED, "the show is over".to_owned()),
         Outcome::Waits(why) => (false, waits(why), why.to_string()),
-        Outcome::On(origin, _) => (true, room::PLACED, format!("on pod {}", origin.pod)),
+        Outcome::On(placed) => (true, room::PLACED, where_it_is(placed)),
     };
     Said {
         of: PLACED,
@@ -145,23 +274,26 @@ fn placed(outcome: &Outcome<'_>) -> Said {
     }
 }
 
+fn where_it_is(placed: &Placed<'_>) -> String {
+    let mut members = placed.members.iter();
+    let origin = members.next().map_or("", |origin| origin.at.pod.as_str());
+    let edges = match members.len() {
+        0 => String::new(),
+        1 => " and one edge".to_owned(),
+        more => format!(" and {more} edges"),
+    };
+    let short = placed.short.as_ref();
+    let short = short.map_or(String::new(), |why| {
+        format!("; there is no space for all viewers who are expected: {why}")
+    });
+    format!("on pod {origin}{edges}{short}")
+}
+
 fn ready(outcome: &Outcome<'_>) -> Said {
     let (is, reason, message) = match outcome {
         Outcome::Ended => (false, room::ENDED, "the show is over".to_owned()),
         Outcome::Waits(why) => (false, waits(why), why.to_string()),
-        Outcome::On(_, OnPod::Has(_)) => {
-            (true, room::ASSIGNED, "takes hosts and viewers".to_owned())
-        }
-        Outcome::On(origin, OnPod::Unreachable(why)) => (
-            false,
-            room::POD_UNREACHABLE,
-            format!("pod {}: {why}", origin.pod),
-        ),
-        Outcome::On(origin, OnPod::Refused(why)) => (
-            false,
-            room::POD_REFUSED,
-            format!("pod {}: {why}", origin.pod),
-        ),
+        Outcome::On(placed) => takes(&placed.members),
     };
     Said {
         of: READY,
@@ -169,6 +301,26 @@ fn ready(outcome: &Outcome<'_>) -> Said {
         reason,
         message,
     }
+}
+
+/// A room is ready once its origin is; what is wrong with an edge is said, and keeps nobody out.
+fn takes(members: &[Member<'_>]) -> (bool, &'static str, String) {
+    let trouble = |member: &Member<'_>| {
+        let (reason, why) = match &member.on {
+            OnPod::Has(_) => return None,
+            OnPod::Told(_) => (room::ASSIGNING, "is about to be told of the room"),
+            OnPod::Unreachable(why) => (room::POD_UNREACHABLE, why.as_str()),
+            OnPod::Refused(why) => (room::POD_REFUSED, why.as_str()),
+        };
+        Some((reason, format!("pod {}: {why}", member.at.pod)))
+    };
+    if let Some((reason, message)) = members.first().and_then(trouble) {
+        return (false, reason, message);
+    }
+    let edges = members.iter().skip(1).filter_map(trouble);
+    let edge = edges.map(|(_, message)| format!("; {message}")).next();
+    let message = format!("takes hosts and viewers{}", edge.unwrap_or_default());
+    (true, room::ASSIGNED, message)
 }
 
 fn live(outcome: &Outcome<'_>, is: bool) -> Said {
@@ -193,7 +345,7 @@ pub fn waits(why: &Unplaceable) -> &'static str {
         Unplaceable::NoSuchRegion(_) => room::NO_SUCH_REGION,
         Unplaceable::NotAllowed => room::NOT_ALLOWED,
         Unplaceable::NoneReady => room::NO_POD_READY,
-        Unplaceable::Full => room::NO_CAPACITY,
+        Unplaceable::Full | Unplaceable::TooLarge => room::NO_CAPACITY,
     }
 }
 
@@ -205,25 +357,34 @@ pub fn is_urgent(old: &LiveRoomStatus, new: &LiveRoomStatus) -> bool {
         viewers: 0,
         peak_viewers: 0,
         retention: None,
+        edges: status
+            .edges
+            .iter()
+            .map(|edge| Edge {
+                viewers: 0,
+                space: 0,
+                ..edge.clone()
+            })
+            .collect(),
         ..status.clone()
     };
     without_counts(old) != without_counts(new)
 }
 
-/// What a person would want to know of a change.
+/// What a person would want to know of a change, after pods of the room were lost.
 #[must_use]
-pub fn happenings(old: &LiveRoomStatus, new: &LiveRoomStatus, why: Option<Why>) -> Vec<Happening> {
+pub fn happenings(old: &LiveRoomStatus, new: &LiveRoomStatus, lost: &[PodId]) -> Vec<Happening> {
     let mut all = Vec::new();
-    if let Some(origin) = &old.origin {
-        let lost =
-            |text| Happening::warning("PodLost", "Place", format!("pod {} {text}", origin.pod));
-        match why {
-            Some(Why::Gone) => all.push(lost("is gone")),
-            Some(Why::Lost) if new.origin.as_ref() != Some(origin) => {
-                all.push(lost("does not answer any more"))
-            }
-            _ => {}
-        }
+    if let Some(pod) = lost.first() {
+        let others = match lost.len() {
+            1 => String::new(),
+            all => format!(" (and {} more)", all - 1),
+        };
+        let note = format!(
+            "pod {}{others} is gone or does not answer any more",
+            pod.name
+        );
+        all.push(Happening::warning("PodLost", "Place", note));
     }
     match (&old.origin, &new.origin) {
         (Some(from), Some(to)) if from != to => {
@@ -246,6 +407,7 @@ pub fn happenings(old: &LiveRoomStatus, new: &LiveRoomStatus, why: Option<Why>) 
         }
         return all;
     }
+    all.extend(spread(old, new));
     for of in [PLACED, READY] {
         let (before, now) = (reason(&old.conditions, of), reason(&new.conditions, of));
         let condition = new.conditions.iter().find(|one| one.type_ == of);
@@ -272,6 +434,42 @@ pub fn happenings(old: &LiveRoomStatus, new: &LiveRoomStatus, why: Option<Why>) 
     all
 }
 
+/// Edges that came and went.
+fn spread(old: &LiveRoomStatus, new: &LiveRoomStatus) -> Vec<Happening> {
+    let is_in = |status: &LiveRoomStatus, edge: &Edge| {
+        let same = |namespace: &str, pod: &str| edge.namespace == namespace && edge.pod == pod;
+        let origin = status.origin.as_ref();
+        origin.is_some_and(|origin| same(&origin.namespace, &origin.pod))
+            || status
+                .edges
+                .iter()
+                .any(|one| same(&one.namespace, &one.pod))
+    };
+    let listed = |of: &LiveRoomStatus, others: &LiveRoomStatus| {
+        let mut names = of
+            .edges
+            .iter()
+            .filter(|edge| !is_in(others, edge))
+            .map(|edge| edge.pod.as_str());
+        let first: Vec<&str> = names.by_ref().take(LISTED).collect();
+        let more = names.count();
+        let rest = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        (!first.is_empty()).then(|| format!("{}{rest}", first.join(", ")))
+    };
+    let came = listed(new, old)
+        .map(|pods| Happening::normal("EdgesAdded", "Place", format!("also on {pods}")));
+    let went = listed(old, new)
+        .map(|pods| Happening::normal("EdgesRemoved", "Place", format!("not on {pods} any more")));
+    came.into_iter().chain(went).collect()
+}
+
+/// Pods that an Event names.
+const LISTED: usize = 5;
+
 /// Reasons that somebody should hear of.
 fn warning(reason: &str) -> Option<&'static str> {
     [
@@ -289,15 +487,20 @@ fn warning(reason: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use showrunner_protocol::RoomName;
+    use showrunner_protocol::control::SourceStatus;
 
     use super::*;
 
-    fn origin(pod: &str) -> PodReference {
-        PodReference {
+    fn part(pod: &str, source: Option<&str>) -> Part {
+        let id = |name: &str| PodId {
             namespace: "media".into(),
-            media_node: "eu".into(),
-            pod: pod.into(),
-            region: "eu".into(),
+            name: name.into(),
+        };
+        Part {
+            pod: id(pod),
+            source: source.map(id),
+            space: 100,
+            leaves: false,
         }
     }
 
@@ -307,6 +510,19 @@ mod tests {
             viewers,
             publishers: u32::from(active),
             ..RoomStatus::of(RoomName::new("shop", "sale").unwrap())
+        }
+    }
+
+    /// What an edge says.
+    fn relayed(viewers: u32, connected: bool) -> RoomStatus {
+        RoomStatus {
+            publishers: 0,
+            source: Some(SourceStatus {
+                address: ([10, 0, 0, 1], 8443).into(),
+                connected,
+                hops: Some(0),
+            }),
+            ..report(connected, viewers)
         }
     }
 
@@ -320,7 +536,6 @@ mod tests {
                 watch: "w".into(),
                 page: "r".into(),
             },
-            placement: 1,
             host_token_secret: Some("sale-host-token".into()),
             now: Timestamp::from_second(100).unwrap(),
         }
@@ -330,89 +545,220 @@ mod tests {
         next(old, &facts(outcome))
     }
 
+    /// On these pods.
+    fn on(old: &LiveRoomStatus, pods: Vec<(Part, OnPod<'_>)>) -> LiveRoomStatus {
+        let members = pods.iter().map(|(part, on)| Member {
+            at: PodReference {
+                namespace: part.pod.namespace.clone(),
+                media_node: "eu".into(),
+                pod: part.pod.name.clone(),
+                region: "eu".into(),
+            },
+            part,
+            on: on.clone(),
+        });
+        let placed = Placed {
+            revision: 4,
+            members: members.collect(),
+            short: None,
+        };
+        after(old, Outcome::On(placed))
+    }
+
+    /// On one pod.
+    fn alone(old: &LiveRoomStatus, pod: &str, how: OnPod<'_>) -> LiveRoomStatus {
+        on(old, vec![(part(pod, None), how)])
+    }
+
     fn reasons(happenings: &[Happening]) -> Vec<&str> {
         happenings.iter().map(|one| one.reason).collect()
     }
 
+    fn say_of(text: &str) -> String {
+        text.to_owned()
+    }
+
     #[test]
     fn phases_and_conditions() {
-        let (off, on) = (report(false, 0), report(true, 5));
-        let say = |text: &str| text.to_owned();
-        for (outcome, phase, placed, ready) in [
-            (Outcome::Ended, Phase::Ended, "Ended", "Ended"),
+        let none = LiveRoomStatus::default();
+        let (off, live) = (report(false, 0), report(true, 5));
+        for (status, phase, placed, ready) in [
+            (after(&none, Outcome::Ended), Phase::Ended, "Ended", "Ended"),
             (
-                Outcome::Waits(Unplaceable::Full),
+                after(&none, Outcome::Waits(Unplaceable::Full)),
                 Phase::Pending,
                 "NoCapacity",
                 "NoCapacity",
             ),
             (
-                Outcome::On(origin("a"), OnPod::Has(None)),
+                alone(&none, "a", OnPod::Told(None)),
+                Phase::Pending,
+                "Placed",
+                "Assigning",
+            ),
+            (
+                alone(&none, "a", OnPod::Has(None)),
                 Phase::Ready,
                 "Placed",
                 "Assigned",
             ),
             (
-                Outcome::On(origin("a"), OnPod::Has(Some(&off))),
+                alone(&none, "a", OnPod::Has(Some(&off))),
                 Phase::Ready,
                 "Placed",
                 "Assigned",
             ),
             (
-                Outcome::On(origin("a"), OnPod::Has(Some(&on))),
+                alone(&none, "a", OnPod::Has(Some(&live))),
                 Phase::Live,
                 "Placed",
                 "Assigned",
             ),
             (
-                Outcome::On(origin("a"), OnPod::Refused(say("no"))),
+                alone(&none, "a", OnPod::Refused(say_of("no"))),
                 Phase::Pending,
                 "Placed",
                 "PodRefused",
             ),
             (
-                Outcome::On(origin("a"), OnPod::Unreachable(say("no"))),
+                alone(&none, "a", OnPod::Unreachable(say_of("no"))),
                 Phase::Pending,
                 "Placed",
                 "PodUnreachable",
             ),
         ] {
-            let status = after(&LiveRoomStatus::default(), outcome);
             assert_eq!(status.phase, Some(phase));
             assert_eq!(reason(&status.conditions, PLACED), Some(placed));
             assert_eq!(reason(&status.conditions, READY), Some(ready));
             assert_eq!(is(&status.conditions, LIVE), phase == Phase::Live);
         }
-        let mut early = facts(Outcome::On(origin("a"), OnPod::Has(Some(&off))));
-        early.is_early = true;
-        assert_eq!(
-            next(&LiveRoomStatus::default(), &early).phase,
-            Some(Phase::Scheduled)
+        let part = part("a", None);
+        let early = Facts {
+            is_early: true,
+            ..facts(Outcome::On(Placed {
+                revision: 1,
+                members: vec![Member {
+                    at: none_at(),
+                    part: &part,
+                    on: OnPod::Has(Some(&off)),
+                }],
+                short: None,
+            }))
+        };
+        assert_eq!(next(&none, &early).phase, Some(Phase::Scheduled));
+    }
+
+    fn none_at() -> PodReference {
+        PodReference {
+            namespace: "media".into(),
+            media_node: "eu".into(),
+            pod: "a".into(),
+            region: "eu".into(),
+        }
+    }
+
+    #[test]
+    fn a_room_on_several_pods_counts_each_viewer_once() {
+        let none = LiveRoomStatus::default();
+        let (live, near, far) = (report(true, 5), relayed(20, true), relayed(3, false));
+        let mut old_part = part("c", Some("b"));
+        old_part.leaves = true;
+        let first = on(
+            &none,
+            vec![
+                (part("a", None), OnPod::Has(Some(&live))),
+                (part("b", Some("a")), OnPod::Has(Some(&near))),
+                (old_part.clone(), OnPod::Has(Some(&far))),
+            ],
         );
+        assert_eq!(
+            (first.viewers, first.publishers, first.revision),
+            (28, 1, 4)
+        );
+        assert_eq!(
+            first.origin.as_ref().map(|origin| origin.pod.as_str()),
+            Some("a")
+        );
+        let edges: Vec<_> = first
+            .edges
+            .iter()
+            .map(|edge| {
+                (
+                    edge.pod.as_str(),
+                    edge.source.as_str(),
+                    edge.connected,
+                    edge.viewers,
+                    edge.leaving,
+                )
+            })
+            .collect();
+        assert_eq!(
+            edges,
+            [
+                ("b", "media/a", true, 20, false),
+                ("c", "media/b", false, 3, true)
+            ]
+        );
+        let of = |status: &LiveRoomStatus| set(status).parts;
+        let mut parts = vec![part("a", None), part("b", Some("a")), old_part];
+        parts[0].space = 0;
+        assert_eq!(of(&first), parts, "a new leader reads the same");
+        // An origin that is silent keeps what was heard of it; the room is live for those who see it.
+        let silent = on(
+            &first,
+            vec![
+                (part("a", None), OnPod::Unreachable(say_of("x"))),
+                (part("b", Some("a")), OnPod::Has(Some(&near))),
+            ],
+        );
+        assert_eq!((silent.viewers, silent.publishers), (25, 1));
+        assert_eq!(silent.phase, Some(Phase::Live));
+        assert_eq!(reason(&silent.conditions, READY), Some("PodUnreachable"));
+        // And an edge.
+        let silent = on(
+            &first,
+            vec![
+                (part("a", None), OnPod::Has(Some(&live))),
+                (part("b", Some("a")), OnPod::Unreachable(say_of("x"))),
+            ],
+        );
+        assert_eq!(silent.viewers, 25);
+        assert!(is(&silent.conditions, READY));
+        let said = silent
+            .conditions
+            .iter()
+            .find(|one| one.type_ == READY)
+            .unwrap();
+        assert_eq!(said.message, "takes hosts and viewers; pod b: x");
     }
 
     #[test]
     fn counts_wait_and_what_is_not_heard_stays() {
         let (few, many) = (report(true, 5), report(true, 9));
-        let first = after(
-            &LiveRoomStatus::default(),
-            Outcome::On(origin("a"), OnPod::Has(Some(&many))),
-        );
-        let second = after(&first, Outcome::On(origin("a"), OnPod::Has(Some(&few))));
+        let first = alone(&LiveRoomStatus::default(), "a", OnPod::Has(Some(&many)));
+        let second = alone(&first, "a", OnPod::Has(Some(&few)));
         assert_eq!((second.viewers, second.peak_viewers), (5, 9));
         assert!(second != first && !is_urgent(&first, &second));
-        let silent = after(
-            &second,
-            Outcome::On(origin("a"), OnPod::Unreachable("x".into())),
-        );
+        let silent = alone(&second, "a", OnPod::Unreachable("x".into()));
         assert_eq!((silent.viewers, silent.phase), (5, Some(Phase::Live)));
         assert!(is_urgent(&second, &silent));
-        let again = after(
-            &silent,
-            Outcome::On(origin("a"), OnPod::Unreachable("x".into())),
-        );
+        let again = alone(&silent, "a", OnPod::Unreachable("x".into()));
         assert_eq!(again, silent);
-        assert_eq!(happenings(&silent, &again, None), []);
+        assert_eq!(happenings(&silent, &again, &[]), []);
+        let spread = |viewers, space, connected| {
+            let mut edge = part("b", Some("a"));
+            edge.space = space;
+            let report = relayed(viewers, connected);
+            on(
+                &first,
+                vec![
+                    (part("a", None), OnPod::Has(Some(&many))),
+                    (edge, OnPod::Has(Some(&report))),
+                ],
+            )
+        };
+        assert!(!is_urgent(&spread(1, 5, true), &spread(2, 6, true)));
+        assert!(is_urgent(&spread(1, 5, true), &spread(1, 5, false)));
     }
 
     #[test]
@@ -442,38 +788,52 @@ mod tests {
     #[test]
     fn events_tell_of_what_changed_once() {
         let none = LiveRoomStatus::default();
+        let lost = [part("a", None).pod];
         let waits = after(
             &none,
             Outcome::Waits(Unplaceable::NoSuchRegion("mars".into())),
         );
+        assert_eq!(reasons(&happenings(&none, &waits, &[])), ["NoSuchRegion"]);
+        assert_eq!(happenings(&waits, &waits, &[]), []);
+        let (off, live) = (report(false, 0), report(true, 1));
+        let there = alone(&waits, "a", OnPod::Has(Some(&off)));
+        assert_eq!(reasons(&happenings(&waits, &there, &[])), ["Placed"]);
+        let on_air = alone(&there, "a", OnPod::Has(Some(&live)));
+        assert_eq!(reasons(&happenings(&there, &on_air, &[])), ["OnAir"]);
+        let moved = alone(&on_air, "b", OnPod::Has(None));
         assert_eq!(
-            reasons(&happenings(&none, &waits, Some(Why::New))),
-            ["NoSuchRegion"]
-        );
-        assert_eq!(happenings(&waits, &waits, Some(Why::New)), []);
-        let (off, on) = (report(false, 0), report(true, 1));
-        let there = after(&waits, Outcome::On(origin("a"), OnPod::Has(Some(&off))));
-        assert_eq!(
-            reasons(&happenings(&waits, &there, Some(Why::New))),
-            ["Placed"]
-        );
-        let live = after(&there, Outcome::On(origin("a"), OnPod::Has(Some(&on))));
-        assert_eq!(reasons(&happenings(&there, &live, None)), ["OnAir"]);
-        let moved = after(&live, Outcome::On(origin("b"), OnPod::Has(None)));
-        assert_eq!(
-            reasons(&happenings(&live, &moved, Some(Why::Gone))),
+            reasons(&happenings(&on_air, &moved, &lost)),
             ["PodLost", "Moved", "OffAir"]
         );
-        let stays = after(
-            &live,
-            Outcome::On(origin("a"), OnPod::Unreachable("x".into())),
-        );
+        let stays = alone(&on_air, "a", OnPod::Unreachable("x".into()));
         assert_eq!(
-            reasons(&happenings(&live, &stays, Some(Why::Lost))),
+            reasons(&happenings(&on_air, &stays, &[])),
             ["PodUnreachable"]
         );
-        let ended = after(&live, Outcome::Ended);
-        assert_eq!(reasons(&happenings(&live, &ended, None)), ["Ended"]);
+        let ended = after(&on_air, Outcome::Ended);
+        assert_eq!(reasons(&happenings(&on_air, &ended, &[])), ["Ended"]);
         assert_eq!(ended.origin, None);
+    }
+
+    #[test]
+    fn events_tell_of_edges_in_one_line() {
+        let none = LiveRoomStatus::default();
+        let live = report(true, 1);
+        let with = |edges: &[&str]| {
+            let first = (part("a", None), OnPod::Has(Some(&live)));
+            let edges = edges
+                .iter()
+                .map(|pod| (part(pod, Some("a")), OnPod::Has(None)));
+            on(&none, std::iter::once(first).chain(edges).collect())
+        };
+        let told = |from: &[&str], to: &[&str]| -> Vec<String> {
+            let all = happenings(&with(from), &with(to), &[]);
+            all.into_iter().map(|one| one.note).collect()
+        };
+        assert_eq!(told(&[], &["b"]), ["also on b"]);
+        assert_eq!(told(&["b"], &["c"]), ["also on c", "not on b any more"]);
+        let many = ["b", "c", "d", "e", "f", "g", "h"];
+        assert_eq!(told(&[], &many), ["also on b, c, d, e, f and 2 more"]);
+        assert!(told(&many, &many).is_empty());
     }
 }

@@ -291,10 +291,11 @@ fn rank(site: &Site, pod: &Pod) -> (bool, bool, u32, u32, Reverse<u32>) {
         Sessions::Unknown => u32::MAX,
     };
     let is_current = pod.template == site.template;
-    let is_ready = pod.stage == Stage::Ready;
+    // One that is not ready may be so for a moment only: who are on it count.
+    let serves = pod.stage == Stage::Ready || matches!(pod.sessions, Sessions::Count(1..));
     (
         is_current,
-        is_ready,
+        serves,
         sessions,
         pod.rooms,
         Reverse(pod.ordinal),

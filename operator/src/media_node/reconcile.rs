@@ -15,10 +15,14 @@ use showrunner_crds::MediaNode;
 use showrunner_crds::condition::site as reasons;
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::autoscaler::Autoscalers;
 use super::desired::{Action, DeleteReason, DrainReason, Plan, Site, plan};
+use super::marks::Marks;
 use super::observe::{self, Trouble};
 use super::status::{self, Facts};
 use super::{address, service, template};
+use crate::autoscaling::keep::{self, Scaler};
+use crate::autoscaling::observe as scaling;
 use crate::clock::now;
 use crate::cluster::events::Happening;
 use crate::cluster::names::{MANAGER, annotation, label};
@@ -46,6 +50,9 @@ pub struct Sites {
     world: Arc<World>,
     memory: Mutex<HashMap<String, Memory>>,
     secrets: AsyncMutex<HashMap<String, Written>>,
+    autoscalers: Autoscalers,
+    marks: Marks,
+    scaler: Scaler,
 }
 
 /// What is remembered of a site between two looks: nothing that a new leader would miss.
@@ -78,6 +85,9 @@ impl Sites {
     #[must_use]
     pub fn new(world: Arc<World>) -> Sites {
         Sites {
+            autoscalers: Autoscalers::new(Arc::clone(&world)),
+            marks: Marks::new(Arc::clone(&world)),
+            scaler: Scaler::new(Arc::clone(&world)),
             world,
             memory: Mutex::default(),
             secrets: AsyncMutex::default(),
@@ -91,6 +101,7 @@ impl Sites {
     pub async fn reconcile(&self, site: &MediaNode) -> Result<Next, WriteError> {
         // Its pods go with it: they drain as long as their grace period lets them.
         if site.metadata.deletion_timestamp.is_some() {
+            self.scaler.forget(&site.uid().unwrap_or_default());
             return Ok(Next::await_change());
         }
         let (Some(keyring), Some(namespace)) = (self.world.keys(), site.namespace()) else {
@@ -99,12 +110,16 @@ impl Sites {
         self.keep_keys(&namespace, keyring).await?;
         self.keep_budget(site, &namespace).await?;
         let known = self.pods_of(site, &namespace);
+        let clock = Instant::now();
+        let seen = known
+            .iter()
+            .filter_map(|one| scaling::pod(&one.pod, one.sight.as_deref(), clock));
+        let scaled = self.scaler.wish(site, seen).await?;
         let wish = Site {
-            replicas: site.spec.replicas,
+            replicas: scaled.replicas,
             template: template::template_hash(site, &self.world.config.pod_defaults()),
             drain_seconds: site.spec.drain.deadline_seconds,
         };
-        let clock = Instant::now();
         let site_name = site.name_any();
         let observed: Vec<_> = known
             .iter()
@@ -120,18 +135,39 @@ impl Sites {
             .collect();
         let plan = plan(&wish, &observed, now());
         let refused = self.act(site, &namespace, &plan, &known).await?;
+        let sessions = observed.iter().map(|one| one.sessions);
+        let pods = known.iter().map(|one| &*one.pod).zip(sessions);
+        self.marks.keep(pods, clock).await?;
+        let by_kubernetes = self.autoscalers.keep(site).await?;
         self.keep_services(site, &namespace, &known).await?;
         let unreached = self.tell_addresses(site, &known).await;
+        let invalid = scaled.invalid.as_ref().map(|message| Trouble {
+            reason: reasons::INVALID_SCHEDULE,
+            message: message.clone(),
+        });
         let mut troubles: Vec<Trouble> = refused
             .into_iter()
             .chain(known.iter().filter_map(|one| observe::trouble(&one.pod)))
             .chain(unreached)
+            .chain(by_kubernetes.trouble)
+            .chain(invalid)
             .collect();
         for trouble in &mut troubles {
             trouble.message = trouble.message.chars().take(MAX_MESSAGE).collect();
         }
-        self.say(site, &namespace, &plan, troubles).await?;
-        Ok(Next::requeue(rest(&plan)))
+        let is_scaled = scaled.status.is_some();
+        let scaled = keep::Wish {
+            status: scaled.status.or(by_kubernetes.status),
+            ..scaled
+        };
+        self.say(site, &namespace, (&plan, scaled), troubles)
+            .await?;
+        let rest = rest(&plan);
+        Ok(Next::requeue(if is_scaled {
+            rest.min(keep::LOOK_EVERY)
+        } else {
+            rest
+        }))
     }
 
     /// What is counted.
@@ -467,13 +503,14 @@ impl Sites {
         &self,
         site: &MediaNode,
         namespace: &str,
-        plan: &Plan,
+        (plan, scaled): (&Plan, keep::Wish),
         troubles: Vec<Trouble>,
     ) -> Result<(), WriteError> {
         let old = site.status.clone().unwrap_or_default();
         let facts = Facts {
             generation: site.metadata.generation,
-            replicas: site.spec.replicas,
+            replicas: scaled.replicas,
+            autoscaling: scaled.status,
             summary: plan.summary,
             selector: format!("{}={}", label::MEDIA_NODE, site.name_any()),
             troubles,

@@ -2,7 +2,9 @@
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use showrunner_crds::MediaNode;
@@ -76,8 +78,9 @@ fn node_port(first: u16, shards: u16, ordinal: u32) -> Option<u16> {
     u16::try_from(u32::from(first).checked_add(offset)?).ok()
 }
 
-/// Nobody but the operator makes pods go: who empties a machine marks it first, the operator sees that, and drains the
-/// pods that are on it once others can take their place.
+/// Nobody but the operator makes pods with sessions go: who empties a machine marks it first, the operator sees that, and
+/// drains the pods that are on it once others can take their place. Pods without sessions are marked as idle, and hold
+/// nobody up.
 #[must_use]
 pub fn disruption_budget(site: &MediaNode) -> PodDisruptionBudget {
     let selector = [(label::MEDIA_NODE.to_owned(), site.name_any())];
@@ -87,7 +90,11 @@ pub fn disruption_budget(site: &MediaNode) -> PodDisruptionBudget {
             max_unavailable: Some(IntOrString::Int(0)),
             selector: Some(LabelSelector {
                 match_labels: Some(selector.into()),
-                match_expressions: None,
+                match_expressions: Some(vec![LabelSelectorRequirement {
+                    key: label::IDLE.to_owned(),
+                    operator: "DoesNotExist".to_owned(),
+                    values: None,
+                }]),
             }),
             ..PodDisruptionBudgetSpec::default()
         }),
@@ -95,7 +102,8 @@ pub fn disruption_budget(site: &MediaNode) -> PodDisruptionBudget {
     }
 }
 
-fn meta(site: &MediaNode, name: String) -> ObjectMeta {
+/// Of what a site has but for its pods.
+pub(super) fn meta(site: &MediaNode, name: String) -> ObjectMeta {
     let labels = [
         (label::NAME, label::SHOWRUNNER.to_owned()),
         (label::COMPONENT, label::MEDIA_POD.to_owned()),

@@ -2,10 +2,12 @@
 
 use k8s_openapi::jiff::Timestamp;
 use showrunner_crds::MediaNodeStatus;
+use showrunner_crds::autoscaling::AutoscalingStatus;
 use showrunner_crds::condition::{DEGRADED, PROGRESSING, READY, site};
 
 use super::desired::Summary;
 use super::observe::Trouble;
+use crate::autoscaling::say::urgent;
 use crate::condition::{Said, say};
 
 /// What is known of a site.
@@ -15,6 +17,8 @@ pub struct Facts {
     pub generation: Option<i64>,
     /// Pods that are wanted.
     pub replicas: u32,
+    /// What autoscaling has decided, if it does.
+    pub autoscaling: Option<AutoscalingStatus>,
     /// How many there are.
     pub summary: Summary,
     /// Finds them.
@@ -38,7 +42,7 @@ pub fn next(old: &MediaNodeStatus, facts: &Facts) -> MediaNodeStatus {
         selector: facts.selector.clone(),
         sessions: summary.sessions,
         rooms: summary.rooms,
-        autoscaling: old.autoscaling.clone(),
+        autoscaling: facts.autoscaling.clone(),
         conditions: old.conditions.clone(),
     };
     for said in [ready(facts), progressing(facts), degraded(facts)] {
@@ -47,12 +51,13 @@ pub fn next(old: &MediaNodeStatus, facts: &Facts) -> MediaNodeStatus {
     status
 }
 
-/// Whether a status says something else than how many sessions and rooms there are.
+/// Whether a status says something else than how many sessions and rooms there are, and how full the site is.
 #[must_use]
 pub fn is_urgent(old: &MediaNodeStatus, new: &MediaNodeStatus) -> bool {
     let without_counts = |status: &MediaNodeStatus| MediaNodeStatus {
         sessions: 0,
         rooms: 0,
+        autoscaling: status.autoscaling.as_ref().map(urgent),
         ..status.clone()
     };
     without_counts(old) != without_counts(new)
@@ -142,6 +147,7 @@ mod tests {
         Facts {
             generation: Some(3),
             replicas: 2,
+            autoscaling: None,
             summary: Summary {
                 replicas,
                 ready,

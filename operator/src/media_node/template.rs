@@ -15,6 +15,7 @@ use showrunner_crds::MediaNode;
 use showrunner_crds::media_node::{ImagePullPolicy, Mode};
 
 use crate::cluster::names::{MANAGER, POD_HTTPS, POD_HTTPS_PORT, PODS_SECRET, annotation, label};
+use crate::keys::material::CA_CERTIFICATE;
 
 /// The user that media-node runs as: `nonroot`, as most images have it.
 const USER: i64 = 65532;
@@ -211,6 +212,7 @@ fn arguments(site: &MediaNode, defaults: &PodDefaults) -> Vec<String> {
         ("--tls-cert-file", format!("{KEYS_DIR}/tls.crt")),
         ("--tls-key-file", format!("{KEYS_DIR}/tls.key")),
         ("--control-key-file", format!("{KEYS_DIR}/control-keys")),
+        ("--control-ca-file", format!("{KEYS_DIR}/{CA_CERTIFICATE}")),
         ("--media-port", reach.media_port.to_string()),
         ("--shards", reach.shards.to_string()),
         ("--max-sessions", sessions.to_string()),

@@ -12,8 +12,11 @@ use showrunner_protocol::RoomName;
 
 use super::catalog::Measure;
 use super::quantity::Quantity;
-use crate::pods::sight::{LOST_AFTER, Sight};
+use crate::pods::sight::Sight;
 use crate::pods::{PodId, is_ended};
+
+/// What a pod said is not so any more after this long. It is asked each second.
+pub const STALE_AFTER: Duration = Duration::from_secs(3);
 
 /// What a pod said.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -87,7 +90,7 @@ fn reading(sight: &Sight, now: Moment) -> Option<Reading> {
     let (status, heard_at) = (sight.status.as_ref()?, sight.heard_at?);
     let age = now.clock.saturating_duration_since(heard_at);
     let viewers = sight.rooms.values().map(|room| u64::from(room.viewers));
-    (age < LOST_AFTER).then(|| Reading {
+    (age < STALE_AFTER).then(|| Reading {
         at: now.earlier_by(age),
         viewers: viewers.sum(),
         sessions: status.sessions.into(),
@@ -156,14 +159,13 @@ pub struct Part {
 pub fn of_room(room: &LiveRoom, parts: &[Part], now: Moment) -> Option<Value> {
     let status = room.status.as_ref();
     let origin = status.and_then(|status| status.origin.as_ref());
+    let origin = origin.map(|origin| (&origin.namespace, &origin.pod));
     let edges = status.into_iter().flat_map(|status| &status.edges);
+    let edges = edges.map(|edge| (&edge.namespace, &edge.pod));
     let mut expected = origin.into_iter().chain(edges);
-    let has_it = |part: &Part, namespace: &str, name: &str| {
-        part.pod.namespace == namespace && part.pod.name == name
-    };
-    if !expected.all(|one| {
+    if !expected.all(|(namespace, name)| {
         let mut parts = parts.iter();
-        parts.any(|part| has_it(part, &one.namespace, &one.pod))
+        parts.any(|part| part.pod.namespace == *namespace && part.pod.name == *name)
     }) {
         return None;
     }
@@ -259,7 +261,7 @@ mod tests {
     #[test]
     fn what_a_silent_pod_said_is_not_so_any_more() {
         let gone = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
-        let (now, sight) = heard(LOST_AFTER);
+        let (now, sight) = heard(STALE_AFTER);
         for (meta, state, phase, expected) in [
             (json!({}), "running", "Running", Known::Nothing),
             (json!({}), "waiting", "Running", Known::Empty),

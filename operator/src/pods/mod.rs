@@ -37,6 +37,25 @@ impl std::fmt::Display for PodId {
     }
 }
 
+/// A text is not `namespace/name`.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a pod is named namespace/name")]
+pub struct InvalidPodId;
+
+impl std::str::FromStr for PodId {
+    type Err = InvalidPodId;
+
+    fn from_str(text: &str) -> Result<PodId, InvalidPodId> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(PodId {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            }),
+            _ => Err(InvalidPodId),
+        }
+    }
+}
+
 /// Where a pod is told its rooms; none if it has no address (yet, or any more).
 #[must_use]
 pub fn address(pod: &Pod) -> Option<SocketAddr> {

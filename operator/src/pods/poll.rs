@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use showrunner_protocol::control::RoomStatus;
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 
@@ -92,12 +93,13 @@ pub async fn poll(
 /// Whether a room comes to a pod or goes from it: the next step waits for what the pod says, or for it to be there at
 /// all.
 fn is_in_motion(sights: &Sights, id: &PodId, uid: &str) -> bool {
+    let is_coming = |room: &RoomStatus| {
+        let source = room.source.as_ref();
+        source.is_some_and(|source| !source.connected)
+    };
     sights.get(id, uid).is_none_or(|sight| {
-        sight.status.is_none()
-            || sight
-                .rooms
-                .values()
-                .any(|room| room.leaving || room.source.is_some())
+        let mut rooms = sight.rooms.values();
+        sight.status.is_none() || rooms.any(|room| room.leaving || is_coming(room))
     })
 }
 

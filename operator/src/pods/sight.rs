@@ -11,6 +11,8 @@ use super::PodId;
 
 /// A pod that has been silent for this long may be gone: one question, which it has 700 ms to answer …
 pub const LOST_AFTER: Duration = Duration::from_millis(650);
+/// … one that has been for this long is, whatever its kubelet says, which may be dead with it; …
+pub const DEAD_AFTER: Duration = Duration::from_millis(2500);
 /// … and one that takes no connections for this long is, or its program is.
 pub const GONE_AFTER: Duration = Duration::from_millis(200);
 
@@ -49,8 +51,8 @@ pub struct Sight {
     pub silent_since: Option<Instant>,
     /// Since when it takes no connections; none if it did the last time.
     pub refused_since: Option<Instant>,
-    /// Whether it was given up.
-    is_given_up: bool,
+    /// Whether it was said that it is lost, and that it is dead.
+    is_said: (bool, bool),
 }
 
 /// What is new of a pod.
@@ -62,7 +64,7 @@ pub struct Changes {
     pub is_other: bool,
     /// Whether it has other numbers of sessions or rooms.
     pub has_other_counts: bool,
-    /// Whether it has just been silent for [`LOST_AFTER`].
+    /// Whether it has just been silent for [`LOST_AFTER`], or for [`DEAD_AFTER`], or is gone.
     pub is_lost: bool,
 }
 
@@ -83,7 +85,7 @@ impl Sight {
             heard_at: None,
             silent_since: None,
             refused_since: None,
-            is_given_up: false,
+            is_said: (false, false),
         }
     }
 
@@ -97,6 +99,12 @@ impl Sight {
     #[must_use]
     pub fn is_lost(&self, now: Instant) -> bool {
         is_past(self.silent_since, LOST_AFTER, now) || self.is_gone(now)
+    }
+
+    /// Whether it has been silent for [`DEAD_AFTER`], or is gone.
+    #[must_use]
+    pub fn is_dead(&self, now: Instant) -> bool {
+        is_past(self.silent_since, DEAD_AFTER, now) || self.is_gone(now)
     }
 
     /// Whether it has taken no connections for [`GONE_AFTER`]. One that is only cut off from us refuses none.
@@ -136,7 +144,7 @@ impl Sights {
             let new = Sight {
                 silent_since: None,
                 refused_since: None,
-                is_given_up: false,
+                is_said: (false, false),
                 ..old.clone()
             };
             let changes = Changes {
@@ -175,7 +183,7 @@ impl Sights {
                 heard_at: Some(now),
                 silent_since: None,
                 refused_since: None,
-                is_given_up: false,
+                is_said: (false, false),
             };
             (new, changes)
         })
@@ -197,10 +205,11 @@ impl Sights {
                 refused_since: refused.map(|since| old.refused_since.unwrap_or(since)),
                 ..old.clone()
             };
-            // Said only once.
-            let is_lost = new.is_lost(now) && !old.is_given_up;
+            // Each said only once.
+            let is_now = (new.is_lost(now), new.is_dead(now));
+            let is_lost = (is_now.0 && !old.is_said.0) || (is_now.1 && !old.is_said.1);
             let new = Sight {
-                is_given_up: old.is_given_up || is_lost,
+                is_said: (old.is_said.0 || is_now.0, old.is_said.1 || is_now.1),
                 ..new
             };
             let changes = Changes {
@@ -221,6 +230,12 @@ impl Sights {
                 .and_modify(|known| {
                     known.uid.clone_from(&room.uid);
                     known.generation = room.generation;
+                    known.revision = room.revision;
+                    known.leaving = room.leaving;
+                    let address = |of: &RoomStatus| of.source.as_ref().map(|source| source.address);
+                    if address(known) != address(&room) {
+                        known.source.clone_from(&room.source);
+                    }
                 })
                 .or_insert(room);
             let new = Sight {
@@ -397,6 +412,8 @@ mod tests {
         assert!(!after(600).is_some());
         assert!(after(700).is_lost);
         assert!(!after(900).is_some());
+        assert!(after(2600).is_lost, "whatever else is said of it");
+        assert!(!after(2700).is_some());
         let sight = sights.get(&pod(), "1").unwrap();
         assert!(sight.is_lost(start + LOST_AFTER));
         assert!(!sight.is_gone(start + LOST_AFTER), "it refused nobody");

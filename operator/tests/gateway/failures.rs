@@ -8,7 +8,7 @@ use showrunner_protocol::room::RoomUid;
 use tokio::net::TcpListener;
 
 use crate::pod::Pod;
-use crate::support::{Cluster, SDP, SESSIONS, VIEWER, WHEP, pod_name};
+use crate::support::{Cluster, SDP, SESSIONS, VIEWER, WHEP, edge_at, pod_name};
 
 const UNREACHABLE: &str = "pod_errors_total{cause=\"unreachable\"}";
 
@@ -24,7 +24,7 @@ async fn on_two_pods() -> (Cluster, Pod, Pod) {
     }
     cluster.put_room(|room| {
         room.origin = Some(pod_name("eu-0"));
-        room.edges = vec![pod_name("eu-1")];
+        room.edges = vec![edge_at("eu-1")];
     });
     (cluster, origin, edge)
 }
@@ -125,7 +125,7 @@ async fn viewers_are_spread_by_what_pods_say_of_their_load() {
     assert_eq!(edge.node.status().sessions, 3);
     cluster.put_room(|room| {
         room.origin = Some(pod_name("eu-0"));
-        room.edges = vec![pod_name("eu-1")];
+        room.edges = vec![edge_at("eu-1")];
     });
     poll::round(&cluster.gateway).await;
     assert!(!join().await && !join().await);

@@ -54,6 +54,15 @@ pub(crate) fn uid() -> RoomUid {
     RoomUid::new("u-1").unwrap()
 }
 
+/// An edge that has its room.
+pub(crate) fn edge_at(pod: &str) -> view::Edge {
+    view::Edge {
+        pod: pod_name(pod),
+        is_fed: true,
+        is_leaving: false,
+    }
+}
+
 pub(crate) fn pod_name(name: &str) -> PodName {
     PodName::new("media", name).unwrap()
 }

@@ -89,8 +89,10 @@ pub(super) struct Sight {
     pub(super) sent_bps: f64,
     /// What is sent by decision.
     pub(super) wanted_bps: f64,
-    /// What the path carried lately, with what it loses anyway counted in.
+    /// What the path carried lately, with what it loses anyway counted in: while the queue grew,
+    /// and over a longer time.
     pub(super) carried_bps: Option<f64>,
+    pub(super) came_bps: f64,
     pub(super) rtt_us: i64,
     /// About as much is sent as may be.
     pub(super) is_used: bool,
@@ -238,8 +240,8 @@ impl RateControl {
             BACK_OFF_BESIDE * self.target_bps
         } else if sight.queue_us > LONG_QUEUE_US {
             BACK_OFF_FAR * carried
-        } else if carried > MORE_GETS_THROUGH * sight.wanted_bps
-            || (carried > GETS_THROUGH * sight.asked_bps() && self.is_fresh(sight))
+        } else if sight.came_bps > MORE_GETS_THROUGH * sight.wanted_bps
+            || (sight.came_bps > GETS_THROUGH * sight.asked_bps() && self.is_fresh(sight))
         {
             // What is wanted comes through: it may be another's burst, and soon gone.
             (BACK_OFF * self.target_bps).max(carried.max(sight.wanted_bps))
@@ -304,11 +306,16 @@ impl RateControl {
     /// A probe found that so much is carried: at least, or at most. What is sent and comes through
     /// all the same (`in_use_bps`) is not given up for it.
     pub(super) fn probed(&mut self, bps: f64, is_limit: bool, in_use_bps: f64) {
-        if bps > self.target_bps {
-            self.set(bps);
-        } else if is_limit {
+        if is_limit && bps < self.target_bps {
             self.set(bps.max(in_use_bps).min(self.target_bps));
+        } else {
+            self.believe(bps);
         }
+    }
+
+    /// So much is carried at least.
+    pub(super) fn believe(&mut self, bps: f64) {
+        self.set(self.target_bps.max(bps));
     }
 
     /// Multiplies the rate, on the word of receiver reports.

@@ -42,13 +42,14 @@ use trend::Trend;
 pub use probe::{ClusterId, Probe};
 pub use trend::Usage;
 
-/// Windows over which rates are taken: with a queue that has grown, and else. The short one is noisy:
-/// it holds few frames.
+/// Windows over which rates are taken: with a queue that has grown, and else. The short ones are
+/// noisy: they hold few frames.
+const SHORTEST_US: i64 = 80_000;
 const SHORT_US: i64 = 160_000;
 const LONG_US: i64 = 500_000;
 
-/// A queue that grew to so much calls for the short window.
-const GROWN_QUEUE_US: i64 = 80_000;
+/// A queue that grew to so much calls for a short window.
+const GROWN_QUEUE_US: i64 = 40_000;
 
 /// Who sends nothing for so long has paused.
 const PAUSE_US: i64 = 400_000;
@@ -400,6 +401,7 @@ impl Estimator {
             sent_bps: self.reported_bps(batch).unwrap_or(sent_bps),
             wanted_bps: self.wanted_bps.unwrap_or(sent_bps),
             carried_bps,
+            came_bps: self.came_bps(LONG_US).unwrap_or(0.0),
             rtt_us,
             is_used: self.is_used(now_us),
         };
@@ -417,11 +419,10 @@ impl Estimator {
             && self.trend.usage() == Usage::Normal
             && self.queue.standing_us() < CALM_QUEUE_US
             && !self.control.fell_within(now_us, PROBE_AFTER_US);
-        let until_us = self.acknowledged.until_us();
-        if let Some(came_bps) = self.acknowledged.bps(until_us, LONG_US)
+        if let Some(came_bps) = self.came_bps(LONG_US)
             && is_calm
         {
-            self.control.probed(came_bps, false, 0.0);
+            self.control.believe(came_bps);
         }
     }
 
@@ -447,13 +448,22 @@ impl Estimator {
     }
 
     fn window_us(&self) -> i64 {
-        let is_grown = self.queue.standing_us() > GROWN_QUEUE_US;
-        if is_grown { SHORT_US } else { LONG_US }
+        // A queue has been filling for at least as long as it takes: all that came meanwhile came
+        // at the rate of a full path.
+        let queue_us = self.queue.standing_us();
+        if queue_us > GROWN_QUEUE_US {
+            queue_us.clamp(SHORTEST_US, SHORT_US)
+        } else {
+            LONG_US
+        }
     }
 
     /// What the path carried lately: what came, and what it loses anyway.
     fn carried_bps(&self) -> Option<f64> {
-        let window_us = self.window_us();
+        self.came_bps(self.window_us())
+    }
+
+    fn came_bps(&self, window_us: i64) -> Option<f64> {
         let until_us = self.acknowledged.until_us();
         let came_bps = self.acknowledged.bps(until_us, window_us)?;
         Some(came_bps / (1.0 - self.loss.inherent()))

@@ -41,9 +41,13 @@ const HARMLESS_BPS: f64 = 500_000.0;
 const FULL: f64 = 0.9;
 const LEAVES: f64 = 0.98;
 
-/// Times between clusters that did not find what they looked for.
-const FIRST_PAUSE_US: i64 = 700_000;
+/// Times between clusters that did not find what they looked for: short while a path changes, and
+/// longer and longer while each finds about what the one before did.
+const FIRST_PAUSE_US: i64 = 500_000;
 const LONGEST_PAUSE_US: i64 = 3_000_000;
+
+/// By so much of it a path's rate has changed.
+const CHANGES: f64 = 0.15;
 
 /// Spreads the low bits of a number over its high ones (2⁶⁴ by the golden ratio).
 const SPREADER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -139,6 +143,8 @@ pub(super) struct Prober {
     starting: bool,
     not_before_us: i64,
     pause_us: i64,
+    /// What the last cluster found.
+    found_bps: Option<f64>,
     /// When the caller last came, and after how long.
     polled_us: i64,
     tick_us: i64,
@@ -154,6 +160,7 @@ impl Default for Prober {
             starting: true,
             not_before_us: i64::MIN,
             pause_us: FIRST_PAUSE_US,
+            found_bps: None,
             polled_us: i64::MIN / 2,
             tick_us: LONGEST_TICK_US,
             settles_us: i64::MIN,
@@ -179,9 +186,10 @@ impl Prober {
         cluster.sent.is_some_and(|sent| number >= sent.first)
     }
 
-    /// The next cluster waits for so long at least.
+    /// The rate was lowered, so the path is another now. The next cluster waits until then.
     pub(super) fn put_off(&mut self, until_us: i64) {
-        self.not_before_us = self.not_before_us.max(until_us);
+        self.not_before_us = until_us;
+        self.pause_us = FIRST_PAUSE_US;
         self.starting = false;
     }
 
@@ -358,8 +366,13 @@ impl Prober {
             return;
         }
         self.starting = false;
-        if is_enough {
+        let before_bps = self.found_bps.replace(found.bps);
+        let is_same =
+            before_bps.is_some_and(|before| (found.bps - before).abs() < CHANGES * before);
+        if is_enough || !is_same {
             self.pause_us = FIRST_PAUSE_US;
+        }
+        if is_enough {
             return;
         }
         // From three quarters of it to five: viewers who share a path should not probe it together.
@@ -462,6 +475,23 @@ mod tests {
         assert!((0.7e6..0.8e6).contains(&found.bps), "{found:?}");
         assert_eq!(prober.poll(now, &OUTLOOK), None, "not again at once");
         assert!(prober.poll(now + 2 * FIRST_PAUSE_US, &OUTLOOK).is_some());
+    }
+
+    #[test]
+    fn a_path_that_stays_is_probed_less_and_less_and_one_that_changes_is_not() {
+        for (rates, seldom) in [
+            ([800e3, 800e3, 800e3, 800e3], true),
+            ([800e3, 400e3, 800e3, 400e3], false),
+        ] {
+            let (mut prober, mut now) = (Prober::default(), 0);
+            for path_bps in rates {
+                while prober.poll(now, &OUTLOOK).is_none() {
+                    now += 5_000;
+                }
+                probe(&mut prober, &mut now, &OUTLOOK, path_bps).expect("a result");
+            }
+            assert_eq!(prober.pause_us > 2 * FIRST_PAUSE_US, seldom, "{rates:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
 const BYE: u8 = 203;
+const APPLICATION_DEFINED: u8 = 204;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
 const EXTENDED_REPORT: u8 = 207;
@@ -170,6 +171,17 @@ pub enum Packet<'a> {
         /// What.
         blocks: ExtendedBlocks<'a>,
     },
+    /// APP (RFC 3550 §6.7): what its name says.
+    Application {
+        /// Who sends.
+        ssrc: u32,
+        /// Kind of packet under the name, below 32.
+        subtype: u8,
+        /// Whose packet it is.
+        name: [u8; 4],
+        /// What is in it; whole words of four bytes.
+        data: &'a [u8],
+    },
     /// Anything else.
     Unknown,
 }
@@ -249,6 +261,12 @@ fn parse(packet: &[u8]) -> Result<Packet<'_>, ParseError> {
         (SOURCE_DESCRIPTION, _) => Ok(Packet::SourceDescription),
         (BYE, _) => Ok(Packet::Bye {
             ssrc: be32(body, 0).ok(),
+        }),
+        (APPLICATION_DEFINED, subtype) => Ok(Packet::Application {
+            ssrc: be32(body, 0)?,
+            subtype,
+            name: be32(body, 4)?.to_be_bytes(),
+            data: body.get(8..).unwrap_or_default(),
         }),
         (TRANSPORT_FEEDBACK, NACK) => Ok(Packet::Nack {
             sender_ssrc: be32(body, 0)?,

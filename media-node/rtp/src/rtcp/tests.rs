@@ -3,6 +3,38 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
+fn what_applications_say_reads_back_in_whole_words() {
+    let mut buf = [0xff; 64];
+    let mut writer = Writer::new(&mut buf);
+    writer
+        .application(9, 0xff, *b"name", &[&[1, 2], &[3, 4, 5]])
+        .unwrap();
+    writer.application(9, 2, *b"none", &[]).unwrap();
+    assert_eq!(
+        writer.application(9, 0, *b"huge", &[&[0; 40]]),
+        Err(BufferFull)
+    );
+    let len = writer.finish();
+    let all: Vec<_> = packets(&buf[..len]).map(Result::unwrap).collect();
+    let [
+        Packet::Application {
+            ssrc: 9,
+            subtype: 31,
+            name: [b'n', b'a', b'm', b'e'],
+            data: [1, 2, 3, 4, 5, 0, 0, 0],
+        },
+        Packet::Application {
+            subtype: 2,
+            data: [],
+            ..
+        },
+    ] = all[..]
+    else {
+        panic!("{all:?}");
+    };
+}
+
+#[test]
 fn reports_read_back_as_written() {
     let block = ReportBlock {
         ssrc: 9,

@@ -1,8 +1,8 @@
 //! Writing compound packets into a caller's buffer.
 
 use super::{
-    BYE, NACK, PAYLOAD_FEEDBACK, PLI, RECEIVER_REPORT, ReportBlock, SENDER_REPORT,
-    SOURCE_DESCRIPTION, TRANSPORT_CC, TRANSPORT_FEEDBACK,
+    APPLICATION_DEFINED, BYE, NACK, PAYLOAD_FEEDBACK, PLI, RECEIVER_REPORT, ReportBlock,
+    SENDER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_CC, TRANSPORT_FEEDBACK,
 };
 use crate::reports::NtpTime;
 
@@ -197,6 +197,32 @@ impl<'a> Writer<'a> {
         if let Some(last) = packet[unpadded..].last_mut() {
             *last = (len - unpadded) as u8;
             self.buffer[start] |= 0x20;
+        }
+        Ok(())
+    }
+
+    /// Writes an APP packet (RFC 3550 §6.7). `data` is filled up with zeros to whole words of four bytes, so that it
+    /// must say itself where it ends; of `subtype` the lower five bits count.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn application(
+        &mut self,
+        ssrc: u32,
+        subtype: u8,
+        name: [u8; 4],
+        data: &[&[u8]],
+    ) -> Result<(), BufferFull> {
+        let len: usize = data.iter().map(|part| part.len()).sum();
+        let body = 8 + len.next_multiple_of(4);
+        let packet = self.packet(APPLICATION_DEFINED, subtype & 0x1f, body)?;
+        packet.fill(0);
+        packet[..4].copy_from_slice(&ssrc.to_be_bytes());
+        packet[4..8].copy_from_slice(&name);
+        let mut at = 8;
+        for part in data {
+            packet[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
         }
         Ok(())
     }

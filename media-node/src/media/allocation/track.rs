@@ -24,10 +24,10 @@ const MISTAKE_WITHIN: Duration = Duration::from_secs(4);
 
 /// How long it is left alone after the first mistake, and at most.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(2);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 
 /// Proof that overrides a back-off: so much more than the rung costs.
-const STRONG_PROOF: f64 = 1.4;
+const STRONG_PROOF: f64 = 1.15;
 
 /// How fast the measured bitrate of the rung in use is believed, a second.
 const BELIEF: f64 = 0.3;

@@ -397,8 +397,9 @@ async function ready(next: Viewing, old: Viewing, signal: AbortSignal, onFrame: 
     await sleep(COMPARE_MS, signal).catch(() => undefined);
     const now = await Promise.all(both.map((viewing) => viewing.session.pc.getStats()));
     const [ours, theirs] = now.map((reports, at) => watchStats(reports, before[at]).bufferMs);
-    // A new connection waits longer at first, for it saw its stored beginning come in a burst.
-    if (ours === undefined || theirs === undefined || ours < theirs + FRAME_MS) return;
+    // A new connection waits longer at first, for it saw its stored beginning come in a burst. One whose picture
+    // stands still is not in step, unless the old one's does as well.
+    if (theirs === undefined || (ours !== undefined && ours < theirs + FRAME_MS)) return;
     before = now;
   }
 }

@@ -60,6 +60,15 @@ pub enum Hold {
 }
 
 impl Hold {
+    /// All of them.
+    pub const ALL: [Hold; 5] = [
+        Hold::Silent,
+        Hold::New,
+        Hold::Recent,
+        Hold::Pace,
+        Hold::Maximum,
+    ];
+
     /// In a word, as in a status.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -211,6 +211,9 @@ impl Pass<'_> {
     }
 
     fn add_pod(&mut self, work: &mut Work<'_>, level: Level) -> Result<(), Unplaceable> {
+        if work.tree.nodes.len() >= usize::from(self.rules.pods) {
+            return Err(Unplaceable::TreeFull);
+        }
         let Some(pod) = self.find(work, level) else {
             return Err(if self.candidates.has_any(work.room.reach) {
                 Unplaceable::Full

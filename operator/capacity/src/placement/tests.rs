@@ -202,6 +202,10 @@ fn it_says_why_there_is_no_pod() {
     let plan = super::plan(&vec![pod(0); 4], &anywhere(), &[room(4000)], &narrow);
     assert_eq!(plan.rooms[0].why, Some(Unplaceable::TreeFull));
     assert_eq!(plan.rooms[0].shares.len(), 2);
+    let few = Rules { pods: 3, ..rules() };
+    let plan = super::plan(&vec![pod(0); 9], &anywhere(), &[room(9000)], &few);
+    assert_eq!(plan.rooms[0].why, Some(Unplaceable::TreeFull));
+    assert_eq!(plan.rooms[0].shares.len(), 3);
 }
 
 #[test]

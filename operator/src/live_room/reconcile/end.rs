@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
@@ -10,12 +11,12 @@ use serde_json::json;
 use showrunner_crds::LiveRoom;
 use showrunner_crds::condition;
 
-use super::{Origin, Rooms, Work, version_of};
+use super::{Known, Rooms, Work, version_of};
 use crate::cluster::events::Happening;
 use crate::cluster::names::ROOM_FINALIZER;
 use crate::cluster::write::WriteError;
 use crate::live_room::status::Outcome;
-use crate::pods::address;
+use crate::pods::PodId;
 use crate::pods::control::ControlError;
 
 /// How long a pod may take to end a room that was deleted.
@@ -60,38 +61,26 @@ impl Rooms {
     }
 
     /// A room that is over.
-    pub(super) async fn end(
-        &self,
-        work: &Work<'_>,
-        origin: Option<Origin>,
-    ) -> Result<Next, WriteError> {
-        self.set_waiting(work, None);
-        if let Some(origin) = origin {
-            // One that does not answer is asked again when it does: its room is a stray then.
-            if let Err(error) = self.end_on(&origin, work).await {
-                tracing::warn!(pod = %origin.id, "a room that is over can't be ended: {error}");
-            }
+    pub(super) async fn end(&self, mut work: Work<'_>) -> Result<Next, WriteError> {
+        // One that does not answer is asked again when it does: its room is a stray then.
+        if let Err((pod, error)) = self.end_everywhere(&work).await {
+            tracing::warn!(%pod, "a room that is over can't be ended: {error}");
         }
         self.world.fleet.release(&work.uid);
-        let version = self.add_finalizer(work).await?;
-        self.say(work, Outcome::Ended, None, None, version).await?;
+        let version = self.add_finalizer(&work).await?;
+        self.say(&mut work, Outcome::Ended, &[], (None, version))
+            .await?;
         Ok(Next::await_change())
     }
 
     /// A room that was deleted.
-    pub(super) async fn finish(
-        &self,
-        work: &Work<'_>,
-        origin: Option<Origin>,
-    ) -> Result<Next, WriteError> {
+    pub(super) async fn finish(&self, work: &Work<'_>) -> Result<Next, WriteError> {
         let finalizers = work.room.finalizers();
         if !finalizers.iter().any(|one| one == ROOM_FINALIZER) {
             self.drop(work);
             return Ok(Next::await_change());
         }
-        if let Some(origin) = origin
-            && let Err(error) = self.end_on(&origin, work).await
-        {
+        if let Err((pod, error)) = self.end_everywhere(work).await {
             let deleted = work.room.metadata.deletion_timestamp.as_ref();
             let waited = deleted.map_or(END_PATIENCE, |at| {
                 Timestamp::now().as_second() - at.0.as_second()
@@ -101,7 +90,7 @@ impl Rooms {
             }
             let note = format!(
                 "pod {} did not say that it ended the room: {error}",
-                origin.id.name
+                pod.name
             );
             self.world.reports.tell(
                 work.room,
@@ -120,13 +109,20 @@ impl Rooms {
         Ok(Next::await_change())
     }
 
-    /// Ends a room on its pod; one that is gone has ended it.
-    pub(super) async fn end_on(
-        &self,
-        origin: &Origin,
-        work: &Work<'_>,
-    ) -> Result<(), ControlError> {
-        let Some(address) = origin.pod.as_ref().and_then(|pod| address(pod)) else {
+    /// Ends a room on all its pods.
+    async fn end_everywhere(&self, work: &Work<'_>) -> Result<(), (PodId, ControlError)> {
+        let set = self.set(work);
+        let pods: Vec<Known> = set.parts.iter().map(|part| self.find(&part.pod)).collect();
+        let ended = pods.iter().map(async |known| {
+            let ended = self.end_on(known, work).await;
+            ended.map_err(|error| (known.id.clone(), error))
+        });
+        join_all(ended).await.into_iter().collect()
+    }
+
+    /// Ends a room on a pod; one that is gone has ended it.
+    pub(super) async fn end_on(&self, known: &Known, work: &Work<'_>) -> Result<(), ControlError> {
+        let Some(address) = known.address() else {
             return Ok(());
         };
         self.world.control.end(address, &work.name, &work.uid).await

@@ -1,9 +1,9 @@
-//! Does for a room what is to be done. [`say`] writes its status, [`token`] the Secret of its host, [`end`] ends it,
-//! [`former`] sees to the pods that it was on.
+//! Does for a room what is to be done. [`tell`] tells its pods, [`say`] writes its status, [`token`] the Secret of its
+//! host, [`end`] ends it.
 
 mod end;
-mod former;
 mod say;
+mod tell;
 mod token;
 
 use std::collections::HashMap;
@@ -15,38 +15,39 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action as Next;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
-use showrunner_crds::live_room::{Phase, PodReference};
+use showrunner_crds::live_room::Phase;
 use showrunner_crds::{LiveRoom, LiveRoomStatus};
 use showrunner_protocol::RoomName;
-use showrunner_protocol::control::{RoomAssignment, RoomStatus};
+use showrunner_protocol::control::{PodStatus, RoomStatus};
 use showrunner_protocol::room::RoomUid;
 
-use super::assignment::assignment;
-use super::desired::{self, State, Step, Why, decide};
-use super::fleet::Wish;
-use super::handover;
-use super::placement::{Need, Unplaceable};
-use super::status::{self, OnPod, Outcome};
-use super::strays;
+use self::tell::Told;
+use super::desired::{Look, Part, State, Step, decide, parts};
+use super::ledger::{Plan, Set};
+use super::reach::Unplaceable;
+use super::status::{self, Outcome};
+use super::survey::end;
+use super::{look, strays};
 use crate::clock::now;
-use crate::cluster::names::label;
 use crate::cluster::write::WriteError;
-use crate::media_node::allow::takes;
 use crate::metrics::Metrics;
-use crate::pods::control::ControlError;
 use crate::pods::sight::Sight;
-use crate::pods::{self, PodId, address, is_leaving, is_ready, site_of};
+use crate::pods::{PodId, address};
 use crate::run::back_off;
 use crate::world::World;
 
 /// Counts of all rooms that are written each second.
 const COUNTS_PER_SECOND: f64 = 40.0;
-/// Rest of a room that no pod takes now. It is also looked at when pods change.
-const WAIT_FOR_PODS: Duration = Duration::from_secs(30);
-/// Rest of a room that no site takes. It is also looked at when sites change.
-const WAIT_FOR_SITES: Duration = Duration::from_secs(300);
-/// A pod that does not want a room is not asked again for this long.
-const AVOID_FOR: Duration = Duration::from_secs(30);
+/// Rest of a room that no pod takes now. It is also looked at when a pass finds one.
+const WAIT_FOR_PODS: Duration = Duration::from_secs(300);
+/// How long a pod may try to take a room from the origin before it, while the host is there …
+const TAKING: Duration = Duration::from_secs(3);
+/// … and from one that does not answer us: it may only be cut off from us.
+const TAKING_FROM_SILENT: Duration = Duration::from_millis(800);
+/// Rest while that goes on.
+const TAKING_REST: Duration = Duration::from_millis(400);
+/// Rest of a room that no pass has seen yet. It is also looked at when one has.
+const WAIT_FOR_PASS: Duration = Duration::from_secs(2);
 /// Rest until a write of ours is seen.
 const SEE_SOON: Duration = Duration::from_secs(2);
 
@@ -54,17 +55,7 @@ const SEE_SOON: Duration = Duration::from_secs(2);
 pub struct Rooms {
     world: Arc<World>,
     memory: Mutex<HashMap<RoomUid, Memory>>,
-    waiting: Mutex<HashMap<RoomName, For>>,
     counts: Mutex<(f64, Instant)>,
-}
-
-/// What a room waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum For {
-    /// A pod with space.
-    Pods,
-    /// A site that takes it.
-    Sites,
 }
 
 /// What is remembered of a room between two looks: nothing that a new leader would miss.
@@ -74,8 +65,9 @@ struct Memory {
     version: u64,
     status_written: Option<Instant>,
     token_due: Option<Instant>,
-    not: Option<(PodId, Instant)>,
     failures: u32,
+    /// Since when a pod that is to be the origin takes the room from the one that is.
+    taking: Option<(PodId, Instant)>,
 }
 
 /// A room as it is worked on.
@@ -86,12 +78,17 @@ struct Work<'a> {
     old: LiveRoomStatus,
 }
 
-/// A pod that a room is on.
-struct Origin {
+/// A pod as it is known.
+#[derive(Clone)]
+struct Known {
     id: PodId,
     pod: Option<Arc<Pod>>,
     sight: Option<Arc<Sight>>,
+    state: State,
 }
+
+/// The pods that a room is on or is to be on.
+struct Pods(HashMap<PodId, Known>);
 
 impl Rooms {
     /// Of this world, with the books made from what is watched.
@@ -100,16 +97,14 @@ impl Rooms {
         let rooms = Rooms {
             world,
             memory: Mutex::default(),
-            waiting: Mutex::default(),
             counts: Mutex::new((COUNTS_PER_SECOND, Instant::now())),
         };
         let mut ledger = rooms.world.fleet.ledger();
-        ledger.retain(|_| false);
+        ledger.retain(|_, _| false);
         for room in rooms.world.rooms.all() {
-            if let Some(work) = Work::of(&room)
-                && let Some(origin) = &work.old.origin
-            {
-                ledger.book(&work.uid, &work.name, &id_of(origin), demand(&room));
+            if let Some(work) = Work::of(&room) {
+                let set = status::set(&work.old);
+                ledger.book(&work.uid, &work.name, Some(set));
             }
         }
         drop(ledger);
@@ -136,18 +131,11 @@ impl Rooms {
         if self.remember(&work.uid, |memory| seen < memory.version) {
             return Ok(Next::requeue(SEE_SOON));
         }
-        let origin = self.origin(&work);
-        let step = decide(self.observe(&work, origin.as_ref()), now());
-        match step {
-            Step::Finish => self.finish(&work, origin).await,
-            Step::End => self.end(&work, origin).await,
-            Step::Stay | Step::Place(_) => {
-                let why = match step {
-                    Step::Place(why) => Some(why),
-                    _ => None,
-                };
-                self.keep(&work, origin, why).await
-            }
+        let is_deleted = room.metadata.deletion_timestamp.is_some();
+        match decide(is_deleted, end(room), now()) {
+            Step::Finish => self.finish(&work).await,
+            Step::End => self.end(work).await,
+            Step::Keep => self.keep(work).await,
         }
     }
 
@@ -166,7 +154,7 @@ impl Rooms {
 
     /// Only these rooms are there.
     pub fn retain(&self, is_there: impl Fn(&RoomUid) -> bool) {
-        self.world.fleet.ledger().retain(&is_there);
+        self.world.fleet.ledger().retain(|uid, _| is_there(uid));
         self.memory().retain(|uid, _| is_there(uid));
     }
 
@@ -174,20 +162,12 @@ impl Rooms {
     #[must_use]
     pub fn back_off(&self, room: &LiveRoom) -> Duration {
         let Some(work) = Work::of(room) else {
-            return WAIT_FOR_SITES;
+            return WAIT_FOR_PODS;
         };
         back_off(self.remember(&work.uid, |memory| {
             memory.failures = memory.failures.saturating_add(1);
             memory.failures
         }))
-    }
-
-    /// The rooms that wait for this.
-    #[must_use]
-    pub fn waiting(&self, for_what: For) -> Vec<RoomName> {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = waiting.iter().filter(|(_, what)| **what == for_what);
-        wanted.map(|(name, _)| name.clone()).collect()
     }
 
     /// Ends the rooms of a pod that should not be there.
@@ -232,287 +212,161 @@ impl Rooms {
             .status
             .as_ref()
             .is_some_and(|status| status.phase == Some(Phase::Ended));
-        match self.world.fleet.ledger().pod_of(uid) {
-            Some(booked) if booked == pod => strays::Known::Here,
+        let ledger = self.world.fleet.ledger();
+        let set = ledger.get(uid).and_then(|booking| booking.set.as_ref());
+        match set.filter(|set| !set.parts.is_empty()) {
+            Some(set) if set.parts.iter().any(|part| part.pod == *pod) => strays::Known::Here,
             Some(_) => strays::Known::Elsewhere,
             None if is_over => strays::Known::Gone,
             None => strays::Known::Here,
         }
     }
 
-    fn observe(&self, work: &Work<'_>, origin: Option<&Origin>) -> desired::Room {
-        let room = work.room;
-        let schedule = room.spec.schedule.as_ref();
-        let end = schedule.and_then(|schedule| schedule.end.as_ref());
-        desired::Room {
-            is_deleted: room.metadata.deletion_timestamp.is_some(),
-            end: end.map(|end| u64::try_from(end.0.as_second()).unwrap_or(0)),
-            pod: origin.map(|origin| {
-                let sight = origin.sight.as_ref();
-                let report = sight.and_then(|sight| sight.rooms.get(&work.name));
-                desired::Pod {
-                    state: self.state(work, origin),
-                    has_host: report.is_some_and(|report| report.publishers > 0),
-                    sends_on: sight
-                        .and_then(|sight| sight.status.as_ref())
-                        .is_some_and(|status| status.sends_on),
-                }
-            }),
-        }
+    /// The pods of a room, as they were decided last: by the books, which know of it first, or by its status.
+    fn set(&self, work: &Work<'_>) -> Set {
+        let ledger = self.world.fleet.ledger();
+        let booked = ledger
+            .get(&work.uid)
+            .and_then(|booking| booking.set.clone());
+        booked.unwrap_or_else(|| status::set(&work.old))
     }
 
-    fn state(&self, work: &Work<'_>, origin: &Origin) -> State {
-        let Some(pod) = origin.pod.as_ref().filter(|pod| !pods::is_ended(pod)) else {
-            return State::Gone;
-        };
-        let is_being_deleted = pod.metadata.deletion_timestamp.is_some();
-        // One that has an address and was not asked yet may well answer.
-        let was_asked = origin.sight.is_some() || address(pod).is_none();
-        // One that its kubelet finds ready is only cut off from us. One that refuses connections is not.
-        let is_confirmed = is_being_deleted || !is_ready(pod) || is_gone(origin);
-        if is_lost(origin) && was_asked && is_confirmed {
-            State::Lost
-        } else if is_leaving(pod) || !self.is_wanted(work, pod) {
-            State::Leaving
-        } else {
-            State::Serving
-        }
-    }
-
-    /// Whether a room may be on a pod, by its own spec and the site's, as they are now.
-    fn is_wanted(&self, work: &Work<'_>, pod: &Pod) -> bool {
-        let regions = &work.room.spec.regions;
-        let region = pod.labels().get(label::REGION);
-        let is_in_region =
-            regions.is_empty() || region.is_none_or(|region| regions.contains(region));
-        let (own, site) = (pod.namespace().unwrap_or_default(), site_of(pod));
-        let site = site.and_then(|site| self.world.sites.get(Some(&own), site));
-        let namespace = work.name.namespace();
-        let labels = self.world.namespaces.get(None, namespace);
-        let labels = labels.as_ref().map(|namespace| namespace.labels());
-        let is_allowed =
-            site.is_none_or(|site| takes(&site.spec.allowed_rooms, &own, namespace, labels));
-        is_in_region && is_allowed
-    }
-
-    /// Where a room is: by the books, which know of it first, or by its status.
-    fn origin(&self, work: &Work<'_>) -> Option<Origin> {
-        let booked = self.world.fleet.ledger().pod_of(&work.uid).cloned();
-        let not = self.not(&work.uid);
-        let said = work
-            .old
-            .origin
-            .as_ref()
-            .map(id_of)
-            .filter(|id| Some(id) != not.as_ref());
-        Some(self.find(booked.or(said)?))
-    }
-
-    fn find(&self, id: PodId) -> Origin {
+    fn find(&self, id: &PodId) -> Known {
         let pod = self.world.pods.get(Some(&id.namespace), &id.name);
         let uid = pod.as_ref().and_then(|pod| pod.uid());
-        let sight = uid.and_then(|uid| self.world.sights.get(&id, &uid));
-        Origin { id, pod, sight }
+        let sight = uid.and_then(|uid| self.world.sights.get(id, &uid));
+        Known {
+            state: look::state(pod.as_deref(), sight.as_deref(), Instant::now()),
+            id: id.clone(),
+            pod,
+            sight,
+        }
     }
 
-    /// A room that is to be on a pod.
-    async fn keep(
+    fn find_all<'a>(&self, ids: impl Iterator<Item = &'a PodId>) -> Pods {
+        let mut pods = HashMap::new();
+        for id in ids {
+            if !pods.contains_key(id) {
+                pods.insert(id.clone(), self.find(id));
+            }
+        }
+        Pods(pods)
+    }
+
+    /// A room that is to be on pods.
+    async fn keep(&self, mut work: Work<'_>) -> Result<Next, WriteError> {
+        let now = self.set(&work);
+        let plan = self.plan(&work);
+        let Some(plan) = plan else {
+            self.world.fleet.changed();
+            return Ok(Next::requeue(WAIT_FOR_PASS));
+        };
+        let shares = plan.shares.iter().map(|share| &share.pod);
+        let with_it = self.world.sights.pods_with(&work.name);
+        let known = now.parts.iter().map(|part| &part.pod);
+        let pods = self.find_all(known.chain(shares).chain(&with_it));
+        let there = pods.all_that_have_it(&now, &with_it, &work);
+        let mut next = Set {
+            revision: now.revision,
+            parts: self.parts((&now, &there), &plan, &pods, &work),
+        };
+        next.revision = pods.number(&next, &now, &work);
+        let lost: Vec<PodId> = now
+            .parts
+            .iter()
+            .filter(|part| !pods.is_alive(&part.pod) && !next.has(&part.pod))
+            .map(|part| part.pod.clone())
+            .collect();
+        let version = self.add_finalizer(&work).await?;
+        self.world
+            .fleet
+            .ledger()
+            .book(&work.uid, &work.name, Some(next.clone()));
+        if next.parts.is_empty() {
+            let why = plan.why.unwrap_or(Unplaceable::NoneReady);
+            return self.wait(work, why, &lost, version).await;
+        }
+        if now.origin() != next.origin() {
+            self.world.metrics.placed("placed");
+        }
+        let left: Vec<&Known> = there
+            .iter()
+            .filter(|part| pods.is_alive(&part.pod) && !next.has(&part.pod))
+            .filter_map(|part| pods.get(&part.pod))
+            .collect();
+        let told = Told {
+            now: &now,
+            next: &next,
+            plan: &plan,
+            pods: &pods,
+            left,
+            lost,
+        };
+        self.serve(&mut work, &told, version).await
+    }
+
+    /// The pods that the room has next, with the patience that a handover takes.
+    fn parts(
         &self,
+        (now, there): (&Set, &[Part]),
+        plan: &Plan,
+        pods: &Pods,
         work: &Work<'_>,
-        origin: Option<Origin>,
-        why: Option<Why>,
-    ) -> Result<Next, WriteError> {
-        let mut waits = None;
-        let chosen = match why {
-            None => origin.ok_or(Unplaceable::NoneReady),
-            Some(why) => match (self.place(work, origin.as_ref()), origin) {
-                (Ok(id), _) => Ok(self.find(id)),
-                // It stays until another has space for it.
-                (Err(_), Some(origin)) if why.may_stay() => {
-                    waits = Some(For::Pods);
-                    Ok(origin)
-                }
-                (Err(unplaceable), _) => Err(unplaceable),
-            },
-        };
-        if let Err(unplaceable) = &chosen {
-            waits = Some(waits_for(unplaceable));
-        }
-        self.set_waiting(work, waits);
-        let version = self.add_finalizer(work).await?;
-        match chosen {
-            Ok(origin) => self.serve(work, origin, why, version).await,
-            Err(unplaceable) => self.wait(work, why, unplaceable, version).await,
-        }
-    }
-
-    fn place(&self, work: &Work<'_>, from: Option<&Origin>) -> Result<PodId, Unplaceable> {
-        let not = self.not(&work.uid);
-        let wish = Wish {
-            uid: &work.uid,
-            name: &work.name,
-            need: Need {
-                regions: &work.room.spec.regions,
-                viewers: demand(work.room),
-            },
-            not: not.as_ref().or(from.map(|from| &from.id)),
-        };
-        let placed = self.world.fleet.place(&self.world, &wish);
-        self.world.metrics.placed(match &placed {
-            Ok(_) => "placed",
-            Err(unplaceable) => status::waits(unplaceable),
-        });
-        placed
-    }
-
-    /// The pod that does not want a room.
-    fn not(&self, uid: &RoomUid) -> Option<PodId> {
+    ) -> Vec<Part> {
         let clock = Instant::now();
-        self.remember(uid, |memory| {
-            memory
-                .not
-                .take_if(|(_, at)| clock.saturating_duration_since(*at) >= AVOID_FOR);
-            memory.not.clone().map(|(pod, _)| pod)
+        let next = plan.shares.first().map(|share| &share.pod);
+        let next = next.filter(|next| now.origin().is_some_and(|origin| origin != *next));
+        let since = self.remember(&work.uid, |memory| {
+            let known = memory.taking.take();
+            memory.taking = next.map(|next| match known {
+                Some((pod, since)) if pod == *next => (pod, since),
+                _ => (next.clone(), clock),
+            });
+            memory.taking.as_ref().map(|(_, since)| *since)
+        });
+        let is_origin_alive = now.origin().is_some_and(|origin| pods.is_alive(origin));
+        let patience = if is_origin_alive {
+            TAKING
+        } else {
+            TAKING_FROM_SILENT
+        };
+        let gives_up =
+            since.is_some_and(|since| clock.saturating_duration_since(since) >= patience);
+        parts(there, &plan.shares, |id| {
+            let look = pods.look(id, work);
+            Look {
+                is_fed: look.is_fed || (gives_up && Some(id) == next),
+                ..look
+            }
         })
+    }
+
+    fn plan(&self, work: &Work<'_>) -> Option<Plan> {
+        let ledger = self.world.fleet.ledger();
+        ledger
+            .get(&work.uid)
+            .and_then(|booking| booking.plan.clone())
     }
 
     async fn wait(
         &self,
-        work: &Work<'_>,
-        why: Option<Why>,
-        unplaceable: Unplaceable,
+        mut work: Work<'_>,
+        why: Unplaceable,
+        lost: &[PodId],
         version: Option<String>,
     ) -> Result<Next, WriteError> {
-        self.world.fleet.ledger().release(&work.uid);
-        let rest = match waits_for(&unplaceable) {
-            For::Sites => WAIT_FOR_SITES,
-            For::Pods => WAIT_FOR_PODS,
-        };
+        self.world.metrics.placed(status::waits(&why));
         let late = self
-            .say(work, Outcome::Waits(unplaceable), why, None, version)
+            .say(&mut work, Outcome::Waits(why), lost, (None, version))
             .await?;
-        Ok(Next::requeue(self.next_turn(work, rest.min(late))))
-    }
-
-    /// Tells the pod of the room, if it does not know, writes the Secret of the host, if it is time, and says so.
-    async fn serve(
-        &self,
-        work: &Work<'_>,
-        origin: Origin,
-        why: Option<Why>,
-        version: Option<String>,
-    ) -> Result<Next, WriteError> {
-        let was_live = work.old.phase == Some(Phase::Live);
-        let placement = work.placement(&origin.id);
-        let part = handover::origin(placement, was_live);
-        let wanted = assignment(work.room, &work.uid, part);
-        let formers = self.formers(work, &origin.id);
-        let report = origin
-            .sight
-            .as_ref()
-            .and_then(|sight| sight.rooms.get(&work.name))
-            .cloned();
-        let report = report.filter(|report| report.uid.as_ref() == Some(&work.uid));
-        let knows = report.as_ref().is_some_and(|report| {
-            let is_spec_known = report
-                .generation
-                .is_some_and(|known| known >= wanted.generation);
-            // One of an earlier release counts no placements.
-            let is_part_known = report.revision.is_none_or(|known| known >= wanted.revision);
-            is_spec_known && is_part_known
-        });
-        let (told, secret) = tokio::join!(
-            async {
-                if knows && !is_lost(&origin) {
-                    Ok(())
-                } else {
-                    self.assign(&origin, work, &wanted).await
-                }
-            },
-            self.renew_token(work),
-        );
-        let said = formers.iter().filter_map(|one| one.report(work));
-        let all = handover::together(report.as_ref(), said);
-        let (reference, on) = match (self.reference(work, &origin), told) {
-            (Some(reference), Ok(())) => (reference, OnPod::Has(all.as_ref())),
-            (Some(reference), Err(ControlError::Refused(code, why))) => {
-                // It has no place for it, or is to go: another may have.
-                if code == 503 {
-                    self.remember(&work.uid, |memory| {
-                        memory.not = Some((origin.id.clone(), Instant::now()))
-                    });
-                    self.world.fleet.ledger().release(&work.uid);
-                    self.world.fleet.changed();
-                }
-                (reference, OnPod::Refused(why))
-            }
-            (
-                Some(reference),
-                Err(
-                    ControlError::Gone(why)
-                    | ControlError::Unreachable(why)
-                    | ControlError::NoKeys(why),
-                ),
-            ) => (reference, OnPod::Unreachable(why)),
-            // The pod went in the meantime.
-            (None, _) => return Ok(Next::requeue(Duration::from_secs(1))),
-        };
-        let is_good = matches!(on, OnPod::Has(_));
-        let given_up = matches!(on, OnPod::Refused(_))
-            && self.world.fleet.ledger().pod_of(&work.uid).is_none();
-        let late = if given_up {
-            // Not said: it is about to be somewhere else.
-            Duration::ZERO
-        } else {
-            self.say(work, Outcome::On(reference, on), why, secret, version)
-                .await?
-        };
-        if is_good {
-            self.remember(&work.uid, |memory| memory.failures = 0);
-            // Now that gateways hear where the room is.
-            self.see_off(work, placement, &formers).await;
-            return Ok(Next::requeue(self.next_turn(work, late)));
-        }
-        let rest = self.back_off(work.room);
-        Ok(Next::requeue(self.next_turn(work, rest)))
-    }
-
-    async fn assign(
-        &self,
-        origin: &Origin,
-        work: &Work<'_>,
-        wanted: &RoomAssignment,
-    ) -> Result<(), ControlError> {
-        let address = origin.pod.as_ref().and_then(|pod| address(pod));
-        let address =
-            address.ok_or_else(|| ControlError::Unreachable("it has no address".to_owned()))?;
-        self.world
-            .control
-            .assign(address, &work.name, wanted)
-            .await?;
-        if let Some(uid) = origin.pod.as_ref().and_then(|pod| pod.uid()) {
-            let known = RoomStatus {
-                uid: Some(work.uid.clone()),
-                generation: Some(wanted.generation),
-                ..RoomStatus::of(work.name.clone())
-            };
-            self.world.sights.assigned(&origin.id, &uid, known);
-        }
-        Ok(())
+        Ok(Next::requeue(
+            self.next_turn(&work, WAIT_FOR_PODS.min(late)),
+        ))
     }
 
     fn drop(&self, work: &Work<'_>) {
         self.memory().remove(&work.uid);
-        self.set_waiting(work, None);
         self.world.fleet.release(&work.uid);
-    }
-
-    fn set_waiting(&self, work: &Work<'_>, waits: Option<For>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        match waits {
-            Some(what) => waiting.insert(work.name.clone(), what),
-            None => waiting.remove(&work.name),
-        };
     }
 
     /// When time alone changes something, or the Secret is to be written; not later than `rest` from now.
@@ -558,12 +412,6 @@ impl Work<'_> {
             old: room.status.clone().unwrap_or_default(),
         })
     }
-
-    /// The number of its placement on a pod.
-    fn placement(&self, on: &PodId) -> u64 {
-        let was = self.old.origin.as_ref().map(id_of);
-        handover::placement(self.old.placements, was.as_ref() == Some(on))
-    }
 }
 
 /// The reference of a room, as controllers name it.
@@ -572,38 +420,96 @@ pub fn reference(name: &RoomName) -> ObjectRef<LiveRoom> {
     ObjectRef::new(name.name()).within(name.namespace())
 }
 
-fn waits_for(unplaceable: &Unplaceable) -> For {
-    match unplaceable {
-        Unplaceable::NoSuchRegion(_) | Unplaceable::NotAllowed => For::Sites,
-        Unplaceable::NoneReady | Unplaceable::Full => For::Pods,
+impl Set {
+    fn origin(&self) -> Option<&PodId> {
+        self.parts.first().map(|part| &part.pod)
+    }
+
+    fn has(&self, pod: &PodId) -> bool {
+        self.parts.iter().any(|part| part.pod == *pod)
     }
 }
 
-fn is_gone(origin: &Origin) -> bool {
-    let sight = origin.sight.as_ref();
-    sight.is_some_and(|sight| sight.is_gone(Instant::now()))
-}
+impl Pods {
+    fn get(&self, id: &PodId) -> Option<&Known> {
+        self.0.get(id)
+    }
 
-fn is_lost(origin: &Origin) -> bool {
-    origin
-        .sight
-        .as_ref()
-        .is_none_or(|sight| sight.is_lost(Instant::now()))
-}
+    fn is_alive(&self, id: &PodId) -> bool {
+        self.get(id).is_some_and(|known| known.state.is_alive())
+    }
 
-fn id_of(origin: &PodReference) -> PodId {
-    PodId {
-        namespace: origin.namespace.clone(),
-        name: origin.pod.clone(),
+    fn look(&self, id: &PodId, work: &Work<'_>) -> Look {
+        let known = self.get(id);
+        let report = known.and_then(|known| known.report(work));
+        let source = report.and_then(|report| report.source.as_ref());
+        let status = known.and_then(Known::status);
+        Look {
+            state: known.map_or(State::Gone, |known| known.state),
+            viewers: report.map_or(0, |report| report.viewers),
+            has_host: report.is_some_and(|report| report.publishers > 0),
+            may_feed: known.is_some_and(|known| !known.is_gone()),
+            sends_on: status.is_some_and(|status| status.sends_on),
+            is_fed: source.is_some_and(|source| source.connected && source.hops.is_some()),
+        }
+    }
+
+    /// All pods that have a room: those of its set, and others that say they have it. They were in an earlier one, and
+    /// did not hear that they are no more.
+    fn all_that_have_it(&self, now: &Set, with_it: &[PodId], work: &Work<'_>) -> Vec<Part> {
+        let others = with_it.iter().filter(|pod| !now.has(pod));
+        let others = others.filter(|pod| {
+            self.get(pod)
+                .is_some_and(|known| known.report(work).is_some())
+        });
+        let others = others.map(|pod| Part {
+            pod: pod.clone(),
+            source: now.origin().cloned(),
+            space: 0,
+            leaves: true,
+        });
+        now.parts.iter().cloned().chain(others).collect()
+    }
+
+    /// The number of a set: one of its own if it is another than now, above those that any of its pods knows.
+    fn number(&self, next: &Set, now: &Set, work: &Work<'_>) -> u64 {
+        let of = |part: &Part| (part.pod.clone(), part.source.clone(), part.leaves);
+        let is_same = next.parts.len() == now.parts.len()
+            && next
+                .parts
+                .iter()
+                .zip(&now.parts)
+                .all(|(a, b)| of(a) == of(b));
+        let reports = next
+            .parts
+            .iter()
+            .filter_map(|part| self.get(&part.pod)?.report(work));
+        let newest = reports
+            .filter_map(|report| report.revision)
+            .max()
+            .unwrap_or(0);
+        if is_same && newest <= now.revision {
+            now.revision
+        } else {
+            now.revision.max(newest) + 1
+        }
     }
 }
 
-/// Viewers to make room for.
-fn demand(room: &LiveRoom) -> u32 {
-    room.spec
-        .schedule
-        .as_ref()
-        .map_or(0, |schedule| schedule.expected_viewers)
+impl Known {
+    /// What it says of a room.
+    fn report(&self, work: &Work<'_>) -> Option<&RoomStatus> {
+        let report = self.sight.as_ref()?.rooms.get(&work.name)?;
+        (report.uid.as_ref() == Some(&work.uid)).then_some(report)
+    }
+
+    fn status(&self) -> Option<&PodStatus> {
+        self.sight.as_ref()?.status.as_deref()
+    }
+
+    fn is_gone(&self) -> bool {
+        look::is_gone(self.pod.as_deref(), self.sight.as_deref(), Instant::now())
+    }
 }
 
 /// Versions of one kind grow with each write.

@@ -7,29 +7,27 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use showrunner_crds::live_room::{Endpoints, PodReference};
+use showrunner_crds::live_room::Endpoints;
 use showrunner_protocol::room::RoomUid;
 
-use super::{COUNTS_PER_SECOND, Origin, Rooms, Work, id_of, version_of};
-use crate::cluster::names::label;
+use super::{COUNTS_PER_SECOND, Rooms, Work, version_of};
 use crate::cluster::write::WriteError;
-use crate::live_room::desired::Why;
 use crate::live_room::status::{self, Facts, Outcome};
 use crate::patch::merge_patch;
-use crate::pods::site_of;
+use crate::pods::PodId;
 
 /// Counts of one room alone are not written more often than this.
 const COUNTS_EVERY: Duration = Duration::from_secs(5);
 
 impl Rooms {
-    /// Writes the status, if it says something new. Returns how long it waits with what is not urgent.
+    /// Writes the status, if it says something new. Returns how long it waits with what is not urgent. A change of pods
+    /// is written only if nobody wrote since the room had the version.
     pub(super) async fn say(
         &self,
-        work: &Work<'_>,
+        work: &mut Work<'_>,
         outcome: Outcome<'_>,
-        why: Option<Why>,
-        secret: Option<String>,
-        version: Option<String>,
+        lost: &[PodId],
+        (secret, version): (Option<String>, Option<String>),
     ) -> Result<Duration, WriteError> {
         let start = work
             .room
@@ -42,10 +40,6 @@ impl Rooms {
             generation: work.room.metadata.generation,
             is_early: start.is_some_and(|start| start.0 > now),
             endpoints: self.endpoints(work),
-            placement: match &outcome {
-                Outcome::On(origin, _) => work.placement(&id_of(origin)),
-                Outcome::Ended | Outcome::Waits(_) => work.old.placements,
-            },
             outcome,
             host_token_secret: secret.or_else(|| work.old.host_token_secret.clone()),
             now,
@@ -58,7 +52,8 @@ impl Rooms {
             return Ok(COUNTS_EVERY);
         }
         let mut patch = json!({"status": patch});
-        if work.old.origin != new.origin {
+        let is_other = work.old.origin != new.origin || work.old.revision != new.revision;
+        if is_other {
             // Who decides by what is not so any more decides again.
             let version = version.or_else(|| work.room.resource_version());
             patch["metadata"] = json!({"resourceVersion": version});
@@ -76,9 +71,11 @@ impl Rooms {
             memory.version = version;
             memory.status_written = Some(Instant::now());
         });
-        for happening in status::happenings(&work.old, &new, why) {
+        let lost = if is_other { lost } else { &[] };
+        for happening in status::happenings(&work.old, &new, lost) {
             self.world.reports.tell(work.room, happening);
         }
+        work.old = new;
         Ok(Duration::MAX)
     }
 
@@ -98,24 +95,6 @@ impl Rooms {
             counts.0 -= 1.0;
         }
         may
-    }
-
-    pub(super) fn reference(&self, work: &Work<'_>, origin: &Origin) -> Option<PodReference> {
-        let known = work
-            .old
-            .origin
-            .as_ref()
-            .filter(|known| id_of(known) == origin.id);
-        if let Some(known) = known {
-            return Some(known.clone());
-        }
-        let pod = origin.pod.as_ref()?;
-        Some(PodReference {
-            namespace: origin.id.namespace.clone(),
-            media_node: site_of(pod)?.to_owned(),
-            pod: origin.id.name.clone(),
-            region: pod.labels().get(label::REGION)?.clone(),
-        })
     }
 
     pub(super) fn endpoints(&self, work: &Work<'_>) -> Endpoints {

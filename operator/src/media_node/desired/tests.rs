@@ -97,6 +97,12 @@ fn what_is_done_for_a_site() {
             vec![drain(1, ScaleIn)],
         ),
         (
+            "who is on a pod that isn't ready for a moment counts",
+            1,
+            vec![ready(0, 1), pod(1, Stage::Unready, Count(300))],
+            vec![drain(0, ScaleIn)],
+        ),
+        (
             "what never ran needs no drain",
             1,
             vec![ready(0, 0), pod(1, Stage::Unready, Impossible)],

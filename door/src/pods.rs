@@ -1,4 +1,5 @@
-//! Calls to pods: over TLS with the chart's certificate, from a pool of connections, with a time limit.
+//! Calls to media pods: over TLS with the certificate of their own authority, from a pool of connections, with a time
+//! limit.
 
 use std::net::SocketAddr;
 use std::time::Duration;
