@@ -1,10 +1,9 @@
 //! What the node sees of a host.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Lived;
-use super::layers::LayerTime;
+use super::layers::{LayerTime, On};
 use super::stalls::{Source, Stalls};
 
 /// Layers that are told apart.
@@ -49,29 +48,24 @@ impl Hosting {
         self.keyframe_requests = self.keyframe_requests.saturating_add(1);
     }
 
-    /// These layers have been on air since the last look.
-    pub fn on_layers<'a>(
-        &mut self,
-        now: Instant,
-        on_air: impl Iterator<Item = (&'a Arc<str>, Option<(u16, u16)>)>,
-    ) {
+    /// These layers have been on air since the last look, each with so many bit/s of its own.
+    pub fn on_layers<'a>(&mut self, now: Instant, on_air: impl Iterator<Item = (On<'a>, u64)>) {
         let before = self.looked.replace(now);
         let Some(time) = before.map(|before| now.saturating_duration_since(before)) else {
             return;
         };
-        for (rid, size) in on_air {
-            let known = self
-                .layers
-                .iter_mut()
-                .find(|layer| layer.rid == *rid && layer.size == size);
-            if let Some(layer) = known {
+        for (on, bitrate_bps) in on_air {
+            let known = self.layers.iter().position(|layer| layer.is(&on));
+            if known.is_none() && self.layers.len() < MAX_LAYERS {
+                self.layers.push(LayerTime::new(on));
+            }
+            let layer = match known {
+                Some(at) => self.layers.get_mut(at),
+                None => self.layers.last_mut().filter(|layer| layer.is(&on)),
+            };
+            if let Some(layer) = layer {
                 layer.time += time;
-            } else if self.layers.len() < MAX_LAYERS {
-                self.layers.push(LayerTime {
-                    rid: Arc::clone(rid),
-                    size,
-                    time,
-                });
+                layer.bytes += (bitrate_bps as f64 / 8.0 * time.as_secs_f64()) as u64;
             }
         }
     }
@@ -115,6 +109,8 @@ impl Hosting {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -129,9 +125,17 @@ mod tests {
                 hosting.on_frame(at(ms), ms as u32 * 90);
             }
         }
-        hosting.on_layers(at(1000), [(&q, None)].into_iter());
-        hosting.on_layers(at(2000), [(&q, None), (&f, None)].into_iter());
-        hosting.on_layers(at(3000), [(&f, None)].into_iter());
+        let on = |rid| {
+            let on = On {
+                rid,
+                spatial: None,
+                size: None,
+            };
+            (on, 80_000)
+        };
+        hosting.on_layers(at(1000), [on(&q)].into_iter());
+        hosting.on_layers(at(2000), [on(&q), on(&f)].into_iter());
+        hosting.on_layers(at(3000), [on(&f)].into_iter());
         let lived = hosting.finish(at(7000), created, (3, 2));
         assert_eq!(lived.first_media, Some(Duration::from_millis(100)));
         assert_eq!(lived.present, Duration::from_millis(6060 - 100));
@@ -144,8 +148,8 @@ mod tests {
         let times: Vec<_> = lived
             .layers
             .iter()
-            .map(|l| (&*l.rid, l.time.as_secs()))
+            .map(|l| (&*l.rid, l.time.as_secs(), l.bytes))
             .collect();
-        assert_eq!(times, [("q", 1), ("f", 2)]);
+        assert_eq!(times, [("q", 1, 10_000), ("f", 2, 20_000)]);
     }
 }

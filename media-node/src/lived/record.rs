@@ -78,9 +78,11 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct OnLayer {
     rid: String,
+    spatial_layer: Option<u8>,
     width: Option<u16>,
     height: Option<u16>,
     seconds: f64,
+    mean_bitrate_bps: u64,
 }
 
 /// When a session was connected and over, since its offer.
@@ -138,14 +140,16 @@ impl Record {
                 .iter()
                 .map(|layer| OnLayer {
                     rid: layer.rid.to_string(),
+                    spatial_layer: layer.spatial,
                     width: layer.size.map(|(width, _)| width),
                     height: layer.size.map(|(_, height)| height),
                     seconds: seconds(layer.time),
+                    mean_bitrate_bps: bits_a_second(layer.bytes, layer.time),
                 })
                 .collect(),
             packets: lived.packets,
             bytes: lived.bytes,
-            mean_bitrate_bps: bitrate(lived),
+            mean_bitrate_bps: bits_a_second(lived.bytes, lived.present),
             packets_lost: lived.lost,
             packets_retransmitted: lived.retransmitted,
             loss: round((lived.lost as f64 / sent).min(1.0), 5),
@@ -185,12 +189,13 @@ fn round(value: f64, digits: i32) -> f64 {
     (value * scale).round() / scale
 }
 
-fn bitrate(lived: &Lived) -> u64 {
-    let present = lived.present.as_secs_f64();
-    if present < 1e-3 {
+/// A mean over a time; 0 over none.
+fn bits_a_second(bytes: u64, time: Duration) -> u64 {
+    let seconds = time.as_secs_f64();
+    if seconds < 1e-3 {
         return 0;
     }
-    (lived.bytes as f64 * 8.0 / present) as u64
+    (bytes as f64 * 8.0 / seconds) as u64
 }
 
 #[cfg(test)]
@@ -226,8 +231,10 @@ mod tests {
             first_stall: Some(ms(3000)),
             layers: vec![LayerTime {
                 rid: "f".into(),
+                spatial: Some(2),
                 size: Some((1280, 720)),
                 time: ms(60_000),
+                bytes: 7_200_000,
             }],
             packets: 10_000,
             bytes: 7_500_000,
@@ -253,7 +260,10 @@ mod tests {
             "stall_count": 1, "stall_seconds": 1.5, "longest_stall_seconds": 1.5,
             "first_stall_after_seconds": 3.0, "video_paused_seconds": 0.0, "video_off_seconds": 0.0,
             "switches_up": 0, "switches_down": 0,
-            "layers": [{"rid": "f", "width": 1280, "height": 720, "seconds": 60.0}],
+            "layers": [{
+                "rid": "f", "spatial_layer": 2, "width": 1280, "height": 720, "seconds": 60.0,
+                "mean_bitrate_bps": 960000
+            }],
             "packets": 10000, "bytes": 7500000, "mean_bitrate_bps": 1000000,
             "packets_lost": 25, "packets_retransmitted": 0, "loss": 0.0025,
             "rtt_ms": 12.345, "rtt_max_ms": 40.0, "keyframe_requests": 0,

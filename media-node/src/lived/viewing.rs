@@ -1,11 +1,10 @@
 //! What the node sees of a viewer.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use showrunner_rtp::rtcp::ReportBlock;
 
-use super::layers::Layers;
+use super::layers::{Layers, On};
 use super::stalls::{Often, Source, Stalls};
 use super::{Lived, RoundTrip};
 use crate::media::packet::StoredPacket;
@@ -67,6 +66,7 @@ impl Viewing {
     /// A packet of video was sent. A frame counts once its last one was.
     pub fn on_picture(&mut self, now: Instant, packet: &StoredPacket, source: &Source) {
         self.on_sent(now, source);
+        self.layers.count(packet.payload().len());
         self.is_key |= packet.starts_keyframe;
         if packet.marker {
             let is_key = std::mem::take(&mut self.is_key);
@@ -76,8 +76,8 @@ impl Viewing {
     }
 
     /// The viewer is on this layer, perhaps as before.
-    pub fn on_layer(&mut self, now: Instant, rid: &Arc<str>, size: Option<(u16, u16)>) {
-        self.layers.on(now, rid, size);
+    pub fn on_layer(&mut self, now: Instant, on: On<'_>) {
+        self.layers.on(now, on);
     }
 
     /// The viewer is on no layer: there is none.
@@ -240,14 +240,18 @@ mod tests {
         let created = Instant::now();
         let at = |ms| created + Duration::from_millis(ms);
         let (mut viewing, mut source) = (Viewing::default(), Source::default());
-        let rid: Arc<str> = "f".into();
+        let on = On {
+            rid: &"f".into(),
+            spatial: None,
+            size: Some((1280, 720)),
+        };
         play(&mut viewing, &mut source, at(300), 100); // to 4260
-        viewing.on_layer(at(300), &rid, Some((1280, 720)));
+        viewing.on_layer(at(300), on);
         viewing.on_no_video(at(4300), NoVideo::Network);
         viewing.on_no_video(at(4300), NoVideo::Network);
         source.restart();
         play(&mut viewing, &mut source, at(6300), 50); // to 8260
-        viewing.on_layer(at(6300), &rid, Some((1280, 720)));
+        viewing.on_layer(at(6300), on);
         viewing.on_sent_again();
         let lived = viewing.finish(at(8300), created, &source, (10, 1000));
         assert_eq!(lived.first_media, Some(Duration::from_millis(300)));

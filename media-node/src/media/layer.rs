@@ -262,6 +262,32 @@ impl Layer {
         })
     }
 
+    /// Its pictures, the smallest first: spatial layer if it has several, size, and bit/s of that
+    /// layer alone.
+    pub fn pictures(&self) -> impl Iterator<Item = (Option<u8>, Option<(u16, u16)>, u64)> {
+        let highest = self.rate.highest_spatial();
+        (0..=highest).map(move |spatial| {
+            let size = match self.spatial_sizes[spatial] {
+                (0, 0) => self.size.filter(|_| spatial == highest),
+                size => Some(size),
+            };
+            if highest == 0 {
+                return (None, size.or(self.size), self.bitrate_bps());
+            }
+            let bitrate_bps = self.rate.bps[spatial].iter().sum();
+            (Some(spatial as u8), size, bitrate_bps)
+        })
+    }
+
+    /// Which of its pictures one sees who is sent spatial layers up to this one, and its size.
+    pub fn picture(&self, up_to: u8) -> (Option<u8>, Option<(u16, u16)>) {
+        let seen = self
+            .pictures()
+            .take(usize::from(up_to).saturating_add(1))
+            .last();
+        seen.map_or((None, self.size), |(spatial, size, _)| (spatial, size))
+    }
+
     fn remember_keyframe(&mut self, packet: &Arc<StoredPacket>, mut pool: Option<&mut PacketPool>) {
         let keyframe = &mut self.keyframe;
         let same_frame = keyframe.start.is_some() && keyframe.timestamp == packet.timestamp;
@@ -549,6 +575,10 @@ mod tests {
         ];
         assert_eq!(parts, expected);
         assert_eq!(layer.bitrate_bps(), 8000);
+        let pictures: Vec<_> = layer.pictures().collect();
+        assert_eq!(pictures, [(Some(0), small, 1600), (Some(1), large, 6400)]);
+        assert_eq!(layer.picture(0), (Some(0), small));
+        assert_eq!(layer.picture(u8::MAX), (Some(1), large));
     }
 
     #[test]
@@ -561,6 +591,7 @@ mod tests {
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0].size, Some((640, 360)));
         assert_eq!(parts[0].bitrate_bps, 800);
+        assert_eq!(layer.picture(u8::MAX), (None, Some((640, 360))));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::session::Role;
 use super::socket::ReceiveBuffers;
 use super::tcp::Read;
 use super::{Bound, FIRST_CONNECTION, Inputs, LISTENER, RelayHandle, UDP, WAKE};
+use crate::lived::layers::On;
 use crate::metrics::ShardMetrics;
 
 /// The shard's clock tick: retransmissions are asked for and handshakes driven at this pace.
@@ -288,7 +289,7 @@ impl Core {
             Some(_) if viewer.current.is_none() => {}
             Some(source) => {
                 if let Some(layer) = program.and_then(|program| program.layer_of(source)) {
-                    viewer.lived.on_layer(now, &layer.rid, layer.size);
+                    viewer.note_layer(now, layer);
                 }
             }
         }
@@ -305,8 +306,14 @@ impl Core {
         let host = program.publisher.and_then(|key| self.sessions.get_mut(key));
         if let Some(Role::Publisher(host)) = host.map(|session| &mut session.role) {
             let on_air = program.video.iter().filter(|layer| layer.on_air(now));
-            host.lived
-                .on_layers(now, on_air.map(|layer| (&layer.rid, layer.size)));
+            let pictures = on_air.flat_map(|layer| {
+                let of_layer = layer.pictures();
+                of_layer.map(|(spatial, size, bitrate_bps)| {
+                    let rid = &layer.rid;
+                    (On { rid, spatial, size }, bitrate_bps)
+                })
+            });
+            host.lived.on_layers(now, pictures);
         }
     }
 

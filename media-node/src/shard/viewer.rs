@@ -13,6 +13,7 @@ use super::choice::Choice;
 use super::outlet::{Outlet, Send};
 use super::way::Way;
 use crate::lived::Viewing;
+use crate::lived::layers::On;
 use crate::media::allocation::Rung;
 use crate::media::deadline::{Request, Verdict};
 use crate::media::forwarder::{Begin, Sublayers};
@@ -199,7 +200,6 @@ impl Viewer {
             self.cursor = Cursor::live_from(packets[0].seq);
             self.first_picture.get_or_insert(to.now);
             self.video_since = Some(to.now);
-            self.lived.on_layer(to.now, &layer.rid, layer.size);
             switched = true;
         }
         self.refill(to.now);
@@ -219,7 +219,16 @@ impl Viewer {
             }
         }
         self.copy(to.now, run);
+        self.note_layer(to.now, layer);
         switched
+    }
+
+    /// Notes which picture of its layer it is sent now.
+    pub(super) fn note_layer(&mut self, now: Instant, layer: &Layer) {
+        let sent = self.video.as_ref().map(|video| video.numbers.sublayers());
+        let (spatial, size) = layer.picture(sent.map_or(u8::MAX, |sublayers| sublayers.spatial));
+        let rid = &layer.rid;
+        self.lived.on_layer(now, On { rid, spatial, size });
     }
 
     /// Has what went out sent once more, if the path is such that it needs that.
@@ -251,7 +260,10 @@ impl Viewer {
         outlet.numbers.want(self.sublayers);
         self.video_since = Some(now);
         self.first_picture.get_or_insert(now);
-        self.lived.on_layer(now, &layer.rid, layer.size);
+        self.note_layer(now, layer);
+        let Some(outlet) = &mut self.video else {
+            return;
+        };
         if catch_up {
             let begin = Begin::CatchUp { live };
             outlet.numbers.begin(layer.source, first, begin);
