@@ -154,9 +154,21 @@ mod tests {
         first.on_time(at(700));
         first.on_time(at(800));
         let said: Vec<_> = said.try_iter().collect();
-        assert_eq!(
-            said,
-            [(1, Said::Plays), (2, Said::Plays), (1, Said::Silent)]
-        );
+        assert_eq!(said, [(1, Said::Silent)]);
+    }
+
+    #[test]
+    fn a_still_is_no_picture_that_runs() {
+        let (screen, start) = (Arc::new(Screen::default()), Instant::now());
+        let (tell, said) = mpsc::channel();
+        let mut session = Spectator::new(1, tell, screen);
+        for frame in 1..RUNS_AFTER {
+            session.on_frame(start + Duration::from_millis(33) * frame);
+        }
+        assert_eq!(said.try_iter().count(), 0);
+        session.on_frame(start + Duration::from_millis(33) * RUNS_AFTER);
+        session.on_frame(start + Duration::from_millis(33) * (RUNS_AFTER + 1));
+        let said: Vec<_> = said.try_iter().collect();
+        assert_eq!(said, [(1, Said::Plays)], "it is said once");
     }
 }
