@@ -29,7 +29,6 @@ use crate::schema;
     printcolumn(name = "Region", type_ = "string", json_path = ".status.origin.region"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Title", type_ = "string", json_path = ".spec.title", priority = "1"),
-    printcolumn(name = "Edges", type_ = "string", json_path = ".status.edges[*].pod", priority = "1"),
     printcolumn(name = "Page", type_ = "string", json_path = ".status.endpoints.page", priority = "1"),
     printcolumn(
         name = "Why",
