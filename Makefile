@@ -138,6 +138,11 @@ episodes: build media ## Pods that leave and die under viewers, EPISODES (1000) 
 	@scripts/deps.sh cluster
 	@e2e/cluster/episodes.py --count $(or $(EPISODES),1000) --seed $(or $(SEED),1)
 
+.PHONY: machines
+machines: build media ## Machines that are drained and that lose their power under viewers, on a real cluster of two (root)
+	@scripts/deps.sh cluster
+	@cd e2e/cluster && /usr/bin/python3 -m unittest -v machines
+
 .PHONY: soak
 soak: build media ## 300 viewers who come and go for SOAK_SECONDS (3600); prints the slope of the node's memory (root)
 	@scripts/deps.sh bench

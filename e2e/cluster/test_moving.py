@@ -5,8 +5,8 @@ import subprocess
 import unittest
 from collections.abc import Iterator
 
-from local import LIMIT_SECONDS, ROOT, until
-from showrunner import MEDIA_NAMESPACE, SHOP, SITE, SYSTEM, Host, showrunner
+from local import LIMIT_SECONDS, until
+from showrunner import MEDIA_NAMESPACE, SHOP, SYSTEM, Host, showrunner
 
 VIEWERS = 8
 
@@ -178,59 +178,6 @@ class Moving(Story):
             self.await_moved(room, uid)
             crowd.leave()
         self.ready()
-
-
-class Machines(Story):
-    """With a second machine: what `kubectl drain` does, and a loss of power."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.cluster.script("second", "up")
-        self.cluster.script("second", "import", str(ROOT / ".cache/image.tar"))
-        self.addCleanup(self.be_alone)
-
-    def be_alone(self) -> None:
-        self.cluster.kubectl("uncordon", "node1")
-        self.cluster.script("second", "down")
-        self.cluster.kubectl("delete", "node", "node2", "--ignore-not-found")
-        for pod in self.live.media_pods():
-            if pod["spec"].get("nodeName") == "node2":
-                name = pod["metadata"]["name"]
-                self.cluster.kubectl("--namespace", MEDIA_NAMESPACE, "delete", "pod", name, "--force", "--ignore-not-found")
-        self.scale(2)
-        self.ready()
-
-    def machines(self) -> set[str]:
-        return {pod["spec"].get("nodeName", "") for pod in self.live.media_pods()}
-
-    def drain(self, machine: str) -> None:
-        """As people do it, but for what must stay here: the operator and the gateway."""
-        selector = f"--pod-selector=showrunner.dev/media-node={SITE['metadata']['name']}"
-        self.cluster.kubectl("drain", machine, selector, f"--timeout={LIMIT_SECONDS}s")
-
-    def test_a_machine_that_is_drained_under_viewers(self) -> None:
-        with self.show("drained") as (room, crowd):
-            before = self.uid(self.live.origin(room))
-            self.drain("node1")
-            self.assertEqual(self.machines(), {"node2"}, "kubectl waits until the last pod is gone")
-            self.await_moved(room, before)
-            self.report(crowd.leave(), "drain")
-
-    def test_a_machine_that_loses_its_power_under_viewers(self) -> None:
-        with self.show("dark") as (room, crowd):
-            self.drain("node1")
-            self.ready()
-            self.cluster.kubectl("uncordon", "node1")
-            # One that is left, on the machine that has none.
-            self.scale(3)
-            self.ready()
-            self.assertEqual(self.machines(), {"node1", "node2"})
-            origin = self.live.origin(room)
-            machine = self.cluster.get("Pod", origin, MEDIA_NAMESPACE)["spec"]["nodeName"]
-            self.assertEqual(machine, "node2")
-            self.cluster.script("second", "down")
-            self.await_moved(room, self.uid(origin))
-            self.report(crowd.leave(), "power_loss")
 
 
 if __name__ == "__main__":
