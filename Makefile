@@ -133,6 +133,11 @@ bench-scale: build media ## Let a site grow under viewers on a real cluster: ref
 	@scripts/deps.sh cluster
 	@exec e2e/bench/scale.py
 
+.PHONY: bench-cascade
+bench-cascade: build media ## Have a room on three pods instead of one: viewers per CPU, time that a hop adds, copies on a link (2 min)
+	@scripts/deps.sh build
+	@exec e2e/bench/cascade.py
+
 .PHONY: episodes
 episodes: build media ## Pods that leave and die under viewers, EPISODES (1000) times by SEED (1) on a real cluster: who is cut off? (root, hours)
 	@scripts/deps.sh cluster
