@@ -615,12 +615,9 @@ impl Ingest {
         if payload.len() > MAX_PAYLOAD {
             return Err(Dropped::TooLarge);
         }
-        let orientation = self.negotiated(self.streams[at].track);
-        let orientation = orientation.and_then(|track| track.extensions.orientation);
-        let orientation = header
-            .extensions(packet)
-            .find(|(id, _)| Some(*id) == orientation)
-            .and_then(|(_, value)| value.first().copied());
+        let extensions = self.extensions(at);
+        let orientation = extension(header, packet, extensions.orientation);
+        let orientation = orientation.and_then(|value| value.first().copied());
         let info = codec::inspect(codec, payload);
         let stream = &mut self.streams[at];
         stream.clock.is_common(header.timestamp, arrival);
@@ -660,14 +657,10 @@ impl Ingest {
             return Ok(Ingested::Padding { source, seq });
         }
         let info = codec::inspect(codec, payload);
-        let extensions = self.negotiated(self.streams[at].track);
-        let extensions = extensions.map(|t| t.extensions).unwrap_or_default();
-        let value = |id: Option<u8>| {
-            let mut elements = header.extensions(packet);
-            elements.find(|(each, _)| Some(*each) == id).map(|(_, v)| v)
-        };
-        let orientation = value(extensions.orientation).and_then(|v| v.first().copied());
-        let dependencies = value(extensions.dependency_descriptor);
+        let extensions = self.extensions(at);
+        let orientation = extension(header, packet, extensions.orientation);
+        let orientation = orientation.and_then(|value| value.first().copied());
+        let dependencies = extension(header, packet, extensions.dependency_descriptor);
         let stored = dependencies.map_or(0, |value| value.len() + MAX_GROWTH);
         if payload.len() + stored > MAX_PAYLOAD {
             return Err(Dropped::TooLarge);
@@ -724,6 +717,11 @@ impl Ingest {
         }
     }
 
+    fn extensions(&self, at: usize) -> ExtensionIds {
+        let track = self.negotiated(self.streams[at].track);
+        track.map(|track| track.extensions).unwrap_or_default()
+    }
+
     fn kind_of(&self, at: usize, payload_type: u8) -> Option<PayloadKind> {
         let track = self.negotiated(self.streams[at].track)?;
         payload_kind(&track.codecs, payload_type)
@@ -778,11 +776,16 @@ fn named_rid<'a>(
     ids: &ExtensionIds,
     rtx: bool,
 ) -> Option<&'a [u8]> {
-    let wanted = if rtx { ids.repaired_rid } else { ids.rid }?;
-    header
-        .extensions(packet)
-        .find(|(id, _)| *id == wanted)
-        .map(|(_, rid)| rid)
+    extension(header, packet, if rtx { ids.repaired_rid } else { ids.rid })
+}
+
+/// A header extension of a packet, if it was agreed on and the packet has it.
+fn extension<'a>(header: &Header, packet: &'a [u8], id: Option<u8>) -> Option<&'a [u8]> {
+    let id = id?;
+    let mut elements = header.extensions(packet);
+    elements
+        .find(|(each, _)| *each == id)
+        .map(|(_, value)| value)
 }
 
 fn clock_rate(track: Track) -> u32 {
