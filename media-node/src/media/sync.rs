@@ -141,8 +141,15 @@ impl ProgramSync {
         }
     }
 
-    /// The common-timeline timestamp of a track at a moment of the node's clock.
-    pub fn timestamp_at(&self, tie: Option<Tie>, node: NtpTime, clock_rate: u32) -> Option<u32> {
+    /// The common-timeline timestamps of sound and picture at a moment of the node's clock.
+    pub fn timestamps_at(&self, node: NtpTime) -> (Option<u32>, Option<u32>) {
+        (
+            self.timestamp_at(self.audio, node, 48_000),
+            self.timestamp_at(self.video, node, 90_000),
+        )
+    }
+
+    fn timestamp_at(&self, tie: Option<Tie>, node: NtpTime, clock_rate: u32) -> Option<u32> {
         let publisher = NtpTime(node.0.wrapping_sub(self.clock_offset? as u64));
         Some(tie?.timestamp_at(publisher, clock_rate))
     }
@@ -239,14 +246,9 @@ mod tests {
             timestamp: 900_000,
         });
         let at = ntp_ms(503_000); // publisher's 3 s
-        assert_eq!(
-            sync.timestamp_at(sync.audio, at, 48_000),
-            Some(48_000 + 96_000)
-        );
-        assert_eq!(
-            sync.timestamp_at(sync.video, at, 90_000),
-            Some(900_000 + 90_000)
-        );
+        let (audio, video) = sync.timestamps_at(at);
+        assert_eq!(audio, Some(48_000 + 96_000));
+        assert_eq!(video, Some(900_000 + 90_000));
     }
 
     #[test]

@@ -129,13 +129,13 @@ impl Core {
     /// Sends a viewer what it is behind by, as far as its budget goes, and probes its path.
     pub(super) fn serve(&mut self, now: Instant, key: Key) {
         let Some(Reached {
-            viewer,
+            peer: viewer,
             program,
             mut to,
             metrics,
             timed,
             ..
-        }) = self.reach(now, key)
+        }) = self.reach_viewer(now, key)
         else {
             return;
         };

@@ -6,64 +6,22 @@ use std::time::Instant;
 use showrunner_transport::srtp::MAX_OVERHEAD;
 
 use super::core::Core;
-use super::feed::{Feed, Wants};
-use super::feedback::send_rtcp;
+use super::feed::Wants;
 use super::message::{Announced, ProgramId, Relay, SessionNumber, ShardEvent};
 use super::outbox::Links;
-use super::outlet::Send;
 use super::path::Path;
 use super::program::{Place, Program};
-use super::session::{Role, Session};
+use super::reach::Reached;
+use super::session::Role;
 use super::sessions::Key;
 use crate::media::ingest::{FEEDBACK_SSRC, Track};
 use crate::media::link;
 use crate::media::notes::{MAX_NOTE, Notes};
 use crate::media::packet::{SourceId, StoredPacket};
-use crate::metrics::ShardMetrics;
 use crate::node::EndReason;
 use showrunner_rtp::rtcp::Writer;
 
-/// What [`Core::reach_feed`] finds: parts of the shard that are borrowed side by side.
-pub(super) struct ReachedFeed<'a> {
-    pub(super) feed: &'a mut Feed,
-    pub(super) program: &'a mut Program,
-    pub(super) to: Send<'a>,
-    pub(super) metrics: &'a mut ShardMetrics,
-}
-
 impl Core {
-    /// The end of a link that sends, if it is up.
-    pub(super) fn reach_feed(&mut self, now: Instant, key: Key) -> Option<ReachedFeed<'_>> {
-        let Session {
-            role: Role::Feed(feed),
-            srtp: Some(srtp),
-            ice,
-            program,
-            ..
-        } = self.sessions.get_mut(key)?
-        else {
-            return None;
-        };
-        let program = self.programs.get_mut(program)?;
-        let to = Send {
-            now,
-            frames: program.frames,
-            srtp: &srtp.sender,
-            path: ice.selected()?,
-            outbox: &mut self.outbox,
-            links: Links {
-                socket: &self.socket,
-                connections: &mut self.connections,
-            },
-        };
-        Some(ReachedFeed {
-            feed,
-            program,
-            to,
-            metrics: &mut self.metrics,
-        })
-    }
-
     /// What may be an answer to a check of ours.
     pub(super) fn on_stun_answer(&mut self, now: Instant, path: Path, datagram: &[u8]) {
         let answered = self.links.iter().copied().find(|key| {
@@ -165,11 +123,12 @@ impl Core {
         for place in places {
             // What waits to be sent is stored already: let it go out first, so that nothing is sent twice.
             self.flush(id, place, now);
-            if let Some(ReachedFeed {
-                feed,
+            if let Some(Reached {
+                peer: feed,
                 program,
                 mut to,
                 metrics,
+                ..
             }) = self.reach_feed(now, key)
                 && let Some(layer) = program.layer(place)
             {
@@ -329,14 +288,8 @@ impl Core {
 
     /// Shows the other end that this one is there, with what is to be said.
     fn pulse(&mut self, now: Instant, key: Key) {
-        let Self {
-            sessions,
-            outbox,
-            socket,
-            connections,
-            ..
-        } = self;
-        let Some(session) = sessions.get_mut(key).filter(|s| s.srtp.is_some()) else {
+        let session = self.sessions.get_mut(key);
+        let Some(session) = session.filter(|s| s.srtp.is_some()) else {
             return;
         };
         let mut buffer = [0; MAX_NOTE + 40 + MAX_OVERHEAD];
@@ -346,16 +299,12 @@ impl Core {
             let _fits = notes.write(now, FEEDBACK_SSRC, &mut writer);
         }
         let len = writer.finish();
-        let mut links = Links {
-            socket,
-            connections,
-        };
-        send_rtcp(session, &mut buffer, len, outbox, &mut links);
+        self.send_rtcp(key, &mut buffer, len);
     }
 
     fn catch_up_feed(&mut self, now: Instant, key: Key, has_round: bool) {
-        if let Some(ReachedFeed {
-            feed,
+        if let Some(Reached {
+            peer: feed,
             mut to,
             metrics,
             ..
@@ -386,11 +335,12 @@ impl Core {
                 .get(&id)
                 .and_then(|p| p.feeds.get(at).copied());
             if let Some(key) = feed
-                && let Some(ReachedFeed {
-                    feed,
+                && let Some(Reached {
+                    peer: feed,
                     program,
                     mut to,
                     metrics,
+                    ..
                 }) = self.reach_feed(now, key)
                 && let Some(layer) = program.layer(place)
             {
@@ -403,8 +353,8 @@ impl Core {
     pub(super) fn skip_for_feeds(&mut self, now: Instant, id: ProgramId, place: Place, seq: u64) {
         let feeds = self.programs.get(&id).map(|program| program.feeds.clone());
         for key in feeds.into_iter().flatten() {
-            if let Some(ReachedFeed {
-                feed,
+            if let Some(Reached {
+                peer: feed,
                 program,
                 mut to,
                 ..
@@ -426,11 +376,12 @@ impl Core {
     ) {
         /// The most that one NACK is answered with: a burst of loss, not a flood.
         const MAX_AT_ONCE: usize = 256;
-        let Some(ReachedFeed {
-            feed,
+        let Some(Reached {
+            peer: feed,
             program,
             mut to,
             metrics,
+            ..
         }) = self.reach_feed(now, key)
         else {
             return;
@@ -452,7 +403,11 @@ impl Core {
 
     /// Another pod needs a keyframe of a layer: it is asked for with those that others need.
     pub(super) fn refresh_feed(&mut self, now: Instant, key: Key, ssrc: u32) {
-        if let Some(ReachedFeed { feed, program, .. }) = self.reach_feed(now, key)
+        if let Some(Reached {
+            peer: feed,
+            program,
+            ..
+        }) = self.reach_feed(now, key)
             && let Some(source) = feed.source_of(ssrc)
             && let Some(layer) = program.layer_of_mut(source)
         {
@@ -464,31 +419,22 @@ impl Core {
     pub(super) fn report_to_feed(&mut self, now: Instant, key: Key) {
         let ntp = self.clock.ntp(now);
         let mut buffer = [0; link::MAX_PACKET];
-        let Some(ReachedFeed { feed, program, .. }) = self.reach_feed(now, key) else {
+        let Some(Reached {
+            peer: feed,
+            program,
+            ..
+        }) = self.reach_feed(now, key)
+        else {
             return;
         };
         let sync = program.sync;
-        let audio = sync.timestamp_at(sync.audio, ntp, 48_000);
-        let video = sync.timestamp_at(sync.video, ntp, 90_000);
+        let (audio, video) = sync.timestamps_at(ntp);
         let room = buffer.len() - MAX_OVERHEAD;
         let mut writer = Writer::new(&mut buffer[..room]);
         // Streams of hosts that went are not on any more, so all that are on fit.
         let _fits = feed.write_sender_reports(ntp, audio, video, &mut writer);
         let len = writer.finish();
-        let Self {
-            sessions,
-            outbox,
-            socket,
-            connections,
-            ..
-        } = self;
-        if let Some(session) = sessions.get_mut(key) {
-            let mut links = Links {
-                socket,
-                connections,
-            };
-            send_rtcp(session, &mut buffer, len, outbox, &mut links);
-        }
+        self.send_rtcp(key, &mut buffer, len);
     }
 }
 

@@ -394,13 +394,13 @@ impl Core {
         /// The most that one NACK is answered with: a burst of loss, not a flood.
         const MAX_AT_ONCE: usize = 128;
         let Some(Reached {
-            viewer,
+            peer: viewer,
             program,
             mut to,
             metrics,
             copying,
             ..
-        }) = self.reach(now, key)
+        }) = self.reach_viewer(now, key)
         else {
             return;
         };
@@ -459,12 +459,12 @@ impl Core {
     /// True if there are more to come.
     fn send_copies_to(&mut self, now: Instant, key: Key) -> bool {
         let Some(Reached {
-            viewer,
+            peer: viewer,
             program,
             mut to,
             metrics,
             ..
-        }) = self.reach(now, key)
+        }) = self.reach_viewer(now, key)
         else {
             return false;
         };

@@ -5,11 +5,11 @@ use std::time::Instant;
 use showrunner_rtp::reports::round_trip;
 use showrunner_rtp::rtcp::{self, Blocks, Extended, Packet, Writer};
 
-use super::cascade::ReachedFeed;
 use super::core::Core;
 use super::message::Relay;
 use super::outbox::Links;
-use super::session::{Publisher, Role, Session};
+use super::reach::Reached;
+use super::session::{Publisher, Role};
 use super::sessions::Key;
 use crate::media::ingest::{FEEDBACK_SSRC, IngestCounters, Track};
 use crate::media::notes;
@@ -89,7 +89,7 @@ impl Core {
                     self.refresh(now, key);
                 }
                 Ok(Packet::TransportCc(feedback)) if is_feed => {
-                    if let Some(ReachedFeed { feed, .. }) = self.reach_feed(now, key) {
+                    if let Some(Reached { peer: feed, .. }) = self.reach_feed(now, key) {
                         feed.on_feedback(now, &feedback);
                     }
                 }
@@ -131,14 +131,7 @@ impl Core {
     /// Somebody says its time, or answers ours.
     fn on_extended_report(&mut self, now: Instant, key: Key, ssrc: u32, block: Extended) {
         let ntp = self.clock.ntp(now);
-        let Self {
-            sessions,
-            outbox,
-            socket,
-            connections,
-            ..
-        } = self;
-        let Some(session) = sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         match (block, &mut session.role) {
@@ -158,11 +151,7 @@ impl Core {
                     _ => writer.delay(FEEDBACK_SSRC, answer),
                 };
                 let len = writer.finish();
-                let mut links = Links {
-                    socket,
-                    connections,
-                };
-                send_rtcp(session, &mut buffer, len, outbox, &mut links);
+                self.send_rtcp(key, &mut buffer, len);
             }
             (Extended::Delay(answer), Role::Publisher(publisher)) => {
                 let rtt = round_trip(ntp, answer.last_rr, answer.delay);
@@ -207,9 +196,6 @@ impl Core {
         let Self {
             sessions,
             programs,
-            outbox,
-            socket,
-            connections,
             metrics,
             clock,
             ..
@@ -255,11 +241,7 @@ impl Core {
         metrics.nacks_sent += nacked;
         metrics.recovered += recovered;
         let len = writer.finish();
-        let mut links = Links {
-            socket,
-            connections,
-        };
-        send_rtcp(session, &mut buffer, len, outbox, &mut links);
+        self.send_rtcp(key, &mut buffer, len);
     }
 
     /// On a shard that is not a program's home: passes on wishes for keyframes.
@@ -289,9 +271,6 @@ impl Core {
         let Self {
             sessions,
             programs,
-            outbox,
-            socket,
-            connections,
             clock,
             ..
         } = self;
@@ -305,8 +284,7 @@ impl Core {
             return;
         };
         let ntp = clock.ntp(now);
-        let audio = sync.timestamp_at(sync.audio, ntp, 48_000);
-        let video = sync.timestamp_at(sync.video, ntp, 90_000);
+        let (audio, video) = sync.timestamps_at(ntp);
         let mut buffer = [0; MAX_COMPOUND + MAX_OVERHEAD];
         let mut writer = Writer::new(&mut buffer[..MAX_COMPOUND]);
         if viewer
@@ -316,28 +294,23 @@ impl Core {
             return;
         }
         let len = writer.finish();
-        let mut links = Links {
-            socket,
-            connections,
-        };
-        send_rtcp(session, &mut buffer, len, outbox, &mut links);
+        self.send_rtcp(key, &mut buffer, len);
     }
-}
 
-pub(super) fn send_rtcp(
-    session: &mut Session,
-    buffer: &mut [u8],
-    len: usize,
-    outbox: &mut super::outbox::Outbox,
-    links: &mut Links<'_>,
-) {
-    if len == 0 {
-        return;
-    }
-    let (Some(srtp), Some(path)) = (&mut session.srtp, session.ice.selected()) else {
-        return;
-    };
-    if let Ok(len) = srtp.sender.seal_rtcp(buffer, len) {
-        outbox.put(&buffer[..len], path, links);
+    /// Seals and sends an RTCP compound packet: the first `len` bytes of `buffer`, which has room for the seal.
+    pub(super) fn send_rtcp(&mut self, key: Key, buffer: &mut [u8], len: usize) {
+        let Some(session) = self.sessions.get_mut(key).filter(|_| len > 0) else {
+            return;
+        };
+        let (Some(srtp), Some(path)) = (&mut session.srtp, session.ice.selected()) else {
+            return;
+        };
+        if let Ok(len) = srtp.sender.seal_rtcp(buffer, len) {
+            let mut links = Links {
+                socket: &self.socket,
+                connections: &mut self.connections,
+            };
+            self.outbox.put(&buffer[..len], path, &mut links);
+        }
     }
 }

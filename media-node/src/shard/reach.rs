@@ -1,20 +1,22 @@
-//! A viewer that can be sent to, with all that sending to it takes.
+//! A session that can be sent to, with all that sending to it takes.
 
 use std::time::Instant;
 
 use super::adaptation::Timed;
 use super::core::Core;
+use super::feed::Feed;
 use super::outbox::Links;
 use super::outlet::Send;
 use super::program::Program;
-use super::session::{Role, Session};
+use super::session::Role;
 use super::sessions::Key;
 use super::viewer::Viewer;
 use crate::metrics::ShardMetrics;
 
-/// What [`Core::reach`] finds: parts of the shard that are borrowed side by side.
-pub(super) struct Reached<'a> {
-    pub(super) viewer: &'a mut Viewer,
+/// What [`Core::reach_viewer`] and [`Core::reach_feed`] find: parts of the shard that are borrowed side by side.
+pub(super) struct Reached<'a, T> {
+    /// Who it is.
+    pub(super) peer: &'a mut T,
     pub(super) program: &'a mut Program,
     pub(super) to: Send<'a>,
     pub(super) metrics: &'a mut ShardMetrics,
@@ -24,23 +26,36 @@ pub(super) struct Reached<'a> {
 
 impl Core {
     /// A viewer that is connected. None if it is gone, not yet there, or no viewer.
-    pub(super) fn reach(&mut self, now: Instant, key: Key) -> Option<Reached<'_>> {
-        let Session {
-            role: Role::Viewer(viewer),
-            srtp: Some(srtp),
-            ice,
-            program,
-            ..
-        } = self.sessions.get_mut(key)?
-        else {
-            return None;
-        };
-        let program = self.programs.get_mut(program)?;
+    pub(super) fn reach_viewer(&mut self, now: Instant, key: Key) -> Option<Reached<'_, Viewer>> {
+        self.reach(now, key, |role| match role {
+            Role::Viewer(viewer) => Some(viewer.as_mut()),
+            Role::Publisher(_) | Role::Feed(_) => None,
+        })
+    }
+
+    /// The end of a link that sends, if it is up.
+    pub(super) fn reach_feed(&mut self, now: Instant, key: Key) -> Option<Reached<'_, Feed>> {
+        self.reach(now, key, |role| match role {
+            Role::Feed(feed) => Some(feed.as_mut()),
+            Role::Publisher(_) | Role::Viewer(_) => None,
+        })
+    }
+
+    fn reach<T>(
+        &mut self,
+        now: Instant,
+        key: Key,
+        peer: impl FnOnce(&mut Role) -> Option<&mut T>,
+    ) -> Option<Reached<'_, T>> {
+        let session = self.sessions.get_mut(key)?;
+        let peer = peer(&mut session.role)?;
+        let srtp = session.srtp.as_ref()?;
+        let program = self.programs.get_mut(&session.program)?;
         let to = Send {
             now,
             frames: program.frames,
             srtp: &srtp.sender,
-            path: ice.selected()?,
+            path: session.ice.selected()?,
             outbox: &mut self.outbox,
             links: Links {
                 socket: &self.socket,
@@ -48,7 +63,7 @@ impl Core {
             },
         };
         Some(Reached {
-            viewer,
+            peer,
             program,
             to,
             metrics: &mut self.metrics,
