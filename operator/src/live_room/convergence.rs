@@ -9,7 +9,7 @@ use showrunner_protocol::RoomName;
 use showrunner_protocol::room::RoomUid;
 
 use super::desired::{Look, Part, State, Step, decide, parts};
-use super::ledger::{Ledger, Plan, Set, Share};
+use super::ledger::{Ledger, Plan, Set};
 use crate::pods::PodId;
 
 const PODS: usize = 4;
@@ -223,15 +223,7 @@ impl World {
             for share in &plan.shares {
                 booked[share.pod.0 as usize] += 1;
             }
-            let shares = plan.shares.iter().map(|share| Share {
-                pod: id(share.pod),
-                source: share.parent.map(id),
-                viewers: share.viewers,
-            });
-            let plan = Plan {
-                shares: shares.collect(),
-                why: plan.why.map(Into::into),
-            };
+            let plan = Plan::of(plan, id);
             self.ledger.plan(&self.rooms[*number].uid, plan);
         }
         assert!(

@@ -12,7 +12,7 @@ use showrunner_protocol::RoomName;
 use showrunner_protocol::room::RoomUid;
 use tokio::sync::Notify;
 
-use super::ledger::{Ledger, Plan, Share};
+use super::ledger::{Ledger, Plan};
 use super::survey::{Survey, Templates};
 use crate::pods::PodId;
 use crate::world::World;
@@ -76,17 +76,9 @@ impl Fleet {
             &survey.rooms,
             &Rules::default(),
         );
-        let id = |index: placement::PodIndex| survey.id(index).clone();
-        let placed = survey.placed.iter().zip(plan.rooms).map(|(room, plan)| {
-            let shares = plan.shares.iter().map(|share| Share {
-                pod: id(share.pod),
-                source: share.parent.map(id),
-                viewers: share.viewers,
-            });
-            let plan = Plan {
-                shares: shares.collect(),
-                why: plan.why.map(Into::into),
-            };
+        let placed = survey.placed.iter().zip(plan.rooms);
+        let placed = placed.map(|(room, found)| {
+            let plan = Plan::of(found, |index| survey.id(index).clone());
             (room, plan)
         });
         let nowhere = survey.nowhere.iter().map(|(room, why)| {

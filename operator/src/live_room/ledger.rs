@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use showrunner_capacity::placement::{PodIndex, RoomPlan};
 use showrunner_protocol::RoomName;
 use showrunner_protocol::room::RoomUid;
 
@@ -60,6 +61,20 @@ pub struct Ledger {
 }
 
 impl Plan {
+    /// What a pass found for a room, where `id` says which pod is which.
+    #[must_use]
+    pub fn of(found: RoomPlan, id: impl Fn(PodIndex) -> PodId) -> Plan {
+        let shares = found.shares.iter().map(|share| Share {
+            pod: id(share.pod),
+            source: share.parent.map(&id),
+            viewers: share.viewers,
+        });
+        Plan {
+            shares: shares.collect(),
+            why: found.why.map(Into::into),
+        }
+    }
+
     /// Whether something is to be done by this plan that was not by the other: space for viewers alone is nothing that
     /// anybody is told.
     #[must_use]
