@@ -219,6 +219,12 @@ class Showrunner:
         script = 'for p in $(pgrep --exact "$1"); do if grep -q "$2" /proc/$p/cgroup; then echo $p; fi; done'
         return self.cluster.script("exec", "--", "sh", "-c", script, "-", program, uid).strip()
 
+    def keep_down(self, pod: str) -> None:
+        """Kills the program of a media pod, if it runs. To be called again and again: Kubernetes starts it again at once
+        the first time, so soon that its room may stay there, and only then takes its time."""
+        if process := self.process(pod, "media-node"):
+            self.cluster.script("exec", "--", "sh", "-c", 'kill -KILL "$1" || true', "-", process)
+
     def leader(self) -> str:
         """The pod that holds the operators' lease."""
         lease = self.cluster.get("Lease", "showrunner-operator", SYSTEM) or {}

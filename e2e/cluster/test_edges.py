@@ -65,8 +65,12 @@ class Edges(unittest.TestCase):
         with self.show("beheaded") as (room, crowd):
             origin, before = self.live.origin(room), self.status(room)["revision"]
             edges = {edge["pod"] for edge in self.edges(room)}
-            self.cluster.script("exec", "--", "kill", "-KILL", self.live.process(origin, "media-node"))
-            until("an edge takes its place", lambda: self.live.origin(room) in edges)
+
+            def has_moved() -> bool:
+                self.live.keep_down(origin)
+                return self.live.origin(room) in edges
+
+            until("an edge takes its place", has_moved)
             self.assertGreater(self.status(room)["revision"], before)
             until("it has two edges again", lambda: len(self.edges(room)) == 2)
             self.await_viewers(room)

@@ -126,8 +126,12 @@ class Moving(Story):
     def test_a_pod_whose_program_is_killed_under_viewers(self) -> None:
         with self.show("killed") as (room, crowd):
             origin = self.live.origin(room)
-            self.cluster.script("exec", "--", "kill", "-KILL", self.live.process(origin, "media-node"))
-            until("the room is elsewhere", lambda: self.live.origin(room) not in (None, origin))
+
+            def is_elsewhere() -> bool:
+                self.live.keep_down(origin)
+                return self.live.origin(room) not in (None, origin)
+
+            until("the room is elsewhere", is_elsewhere)
             self.await_moved(room, self.uid(origin))
             self.report(crowd.leave(), "killed")
         self.ready()
