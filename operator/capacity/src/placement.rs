@@ -7,7 +7,7 @@
 //! - Who is somewhere stays there. A room leaves a pod only if that is gone, drains, or may not have the room any more.
 //! - Each room has space for the viewers that it expects, or that it has and a few more, whichever is more.
 //! - Pods are filled to a *target*, so that a room is split before its pod is hot. Only where nothing else is left they
-//!   are filled up to the *limit*, and never beyond.
+//!   are filled up to the *limit*, and never beyond; rooms that have no pod yet go before those that want more.
 //! - New rooms go to the fullest pod that has space, so that others can empty, but origins of a site are spread over
 //!   its zones: no zone has many more than its share.
 //! - While a site replaces its pods by newer ones, rooms that must move go to those, the emptiest first: neither do they

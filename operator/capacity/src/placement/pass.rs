@@ -35,7 +35,9 @@ pub fn plan(pods: &[Pod], reaches: &[Reach], rooms: &[Room], rules: &Rules) -> P
     for at in &waiting {
         pass.extend(&mut works[*at], Level::Target);
     }
-    // Nothing is left up to the targets.
+    // Nothing is left up to the targets. Rooms that have no pod at all go first: without one nobody can watch, while
+    // the others want space for more viewers.
+    waiting.sort_by_key(|at| !works[*at].tree.nodes.is_empty());
     for at in &waiting {
         pass.stretch(&mut works[*at], Level::Limit);
         pass.extend(&mut works[*at], Level::Limit);

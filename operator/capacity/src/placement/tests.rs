@@ -185,6 +185,17 @@ fn the_limit_is_used_only_where_nothing_else_is_left() {
 }
 
 #[test]
+fn what_is_left_goes_to_rooms_that_have_no_pod_before_those_that_want_more() {
+    let mut large = room(2000);
+    large.present = vec![on(0, 890)];
+    let plan = planned(&[pod(0)], &[large, room(0)]);
+    assert_eq!(plan.rooms[1].origin(), Some(PodIndex(0)));
+    assert_eq!(plan.rooms[1].unmet, 0);
+    assert_eq!(plan.rooms[0].shares[0].viewers, 970);
+    assert_eq!(plan.rooms[0].why, Some(Unplaceable::Full));
+}
+
+#[test]
 fn it_says_why_there_is_no_pod() {
     let mut draining = pod(0);
     draining.state = PodState::Draining;
