@@ -84,7 +84,7 @@ OF_MOVING = Figures(
 
 `make bench-scale` (`e2e/bench/moving.py`) and `make episodes` made this page on {today}.
 
-The chart runs on a real cluster, whose control plane, media pods, hosts and viewers all share the cores. Hosts and viewers are `showrunner-load`, which goes where it is sent and comes back when its pod dies, as the room page does; each viewer opens and checks what it gets. A gap is the time between two whole frames at the receiver, over all of a viewer's sessions.
+The chart runs on a real cluster, whose control plane, media pods, hosts and viewers all share the cores. Hosts and viewers are `showrunner-load`, which goes where it is sent and comes back when its pod dies, as the room page does; one viewer in ten opens and checks all that it gets, the others the headers. A gap is the time between two whole frames at the receiver, over all of a viewer's sessions.
 """,
     [
         ("drain_1000_s", "≤ 30", "from the deletion of a pod with a room of a thousand viewers until the pod is gone, and with it its last session"),

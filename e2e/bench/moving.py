@@ -38,7 +38,7 @@ def show(live: Showrunner, name: str, viewers: int) -> Iterator[Crowd]:
     with live.room(name, schedule={"expectedViewers": 1}):
         live.await_gateways(name)
         with Host(live.base, f"{SHOP}/{name}", live.token(name), "--stay"):
-            crowd = Crowd(live, [name], viewers)
+            crowd = Crowd(live, [name], viewers, "--verify", "sample")
             try:
                 until("all watch", lambda: watching(live) >= viewers, PATIENCE_SECONDS)
                 crowd.await_picture()

@@ -4,8 +4,8 @@
     episodes.py [--count N] [--minutes N] [--seed S] [--lanes N] [--rooms N] [--viewers N] [--record]
 
 Several lanes are played at once: each is a site of its own with rooms, hosts and viewers. They play by themselves for a
-while, episodes of kinds that the seed chooses; then all together go through one in which a machine is drained, one in
-which their operator is killed and one in which their API server goes away while a pod of each leaves. An episode is one lane's, and ends when the site is
+while, episodes of kinds that the seed chooses; then all together go through one in which a machine is drained (every
+fourth time), one in which their operator is killed and one in which their API server goes away while a pod of each leaves. An episode is one lane's, and ends when the site is
 complete, all rooms are on air with all of their viewers, and everybody's picture has run for a second.
 
 Prints a line for each, and `name: value` lines in the end: viewers without a picture after an episode (`viewers_lost`),
@@ -39,6 +39,8 @@ CUT_MS = 3_000
 SUDDEN = {"kill", "freeze"}
 # Episodes that a lane plays by itself between those of all lanes.
 ALONE = 6
+# Acts of which one has a machine drained: that takes a minute.
+DRAIN_EVERY = 4
 
 
 @dataclass
@@ -108,7 +110,8 @@ class Play:
 
     def act(self, number: int) -> None:
         self.in_all(lambda lane: self.play_alone(lane, number))
-        self.drain(number)
+        if number % DRAIN_EVERY == 0:
+            self.drain(number)
         for happens in (self.operator_kill, self.api_outage):
             self.play_together(number, happens)
 
