@@ -36,8 +36,13 @@ impl Tie {
     }
 }
 
+/// How much later than the reference's newest frame a frame may be by the clocks, and how much earlier, in seconds. Two
+/// streams of one picture are never further apart; the clocks of two machines may be.
+const EARLY: f64 = 0.25;
+const LATE: f64 = 5.0;
+
 /// One stream's place on its track's common timeline.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct StreamClock {
     /// Added to the stream's own timestamps. Set at the first packet, made exact at a keyframe.
     offset: Option<u32>,
@@ -48,6 +53,15 @@ pub struct StreamClock {
 }
 
 impl StreamClock {
+    /// The common timeline itself, as another publisher's streams are put on it: a tie of it, and its newest packet.
+    pub fn of_timeline(tie: Option<Tie>, newest: Option<(u32, Instant)>) -> Self {
+        Self {
+            offset: Some(0),
+            tie,
+            newest,
+        }
+    }
+
     /// Takes a sender report.
     pub fn on_sender_report(&mut self, tie: Tie) {
         self.tie = Some(tie);
@@ -70,7 +84,8 @@ impl StreamClock {
 
     /// Puts a packet on the common timeline. `reference` is another stream of the track that is on
     /// it already; none for the first, which defines it. At a keyframe, where viewers may switch,
-    /// the offset is made exact if both streams have had sender reports.
+    /// the offset is made exact if both streams have had sender reports that agree with when the
+    /// packets came.
     pub fn common(
         &mut self,
         timestamp: u32,
@@ -83,7 +98,7 @@ impl StreamClock {
             (None, None) => 0,
             (Some(offset), None) => offset,
             (known, Some(reference)) if known.is_none() || keyframe => self
-                .exact_offset(timestamp, clock_rate, reference)
+                .exact_offset(timestamp, arrival, clock_rate, reference)
                 .or(known)
                 .unwrap_or_else(|| by_arrival(timestamp, arrival, clock_rate, reference)),
             (known, Some(_)) => known.unwrap_or(0),
@@ -97,12 +112,16 @@ impl StreamClock {
     fn exact_offset(
         &self,
         timestamp: u32,
+        arrival: Instant,
         clock_rate: u32,
         reference: &StreamClock,
     ) -> Option<u32> {
         let moment = self.tie?.ntp_at(timestamp, clock_rate);
         let common = reference.common_tie()?.timestamp_at(moment, clock_rate);
-        Some(common.wrapping_sub(timestamp))
+        let offset = common.wrapping_sub(timestamp);
+        let by_arrival = by_arrival(timestamp, arrival, clock_rate, reference);
+        let late = f64::from(by_arrival.wrapping_sub(offset) as i32) / f64::from(clock_rate);
+        (-EARLY..=LATE).contains(&late).then_some(offset)
     }
 }
 
@@ -139,6 +158,15 @@ impl ProgramSync {
         if jumped {
             self.clock_offset = Some(offset);
         }
+    }
+
+    /// The tie of the picture by the node's clock.
+    pub fn picture(&self) -> Option<Tie> {
+        let (tie, offset) = (self.video?, self.clock_offset?);
+        Some(Tie {
+            ntp: NtpTime(tie.ntp.0.wrapping_add(offset as u64)),
+            timestamp: tie.timestamp,
+        })
     }
 
     /// The common-timeline timestamps of sound and picture at a moment of the node's clock.
@@ -230,6 +258,44 @@ mod tests {
             Some(&q),
         );
         assert_eq!(c.wrapping_sub(b), 3000, "the offset stays");
+    }
+
+    #[test]
+    fn a_transcoders_pictures_keep_the_time_that_the_hosts_were_taken_at() {
+        let now = Instant::now();
+        // The host's clock is 500 s behind the node's, which is the transcoder's.
+        let mut sync = ProgramSync::default();
+        sync.on_report(ntp_ms(1_000), ntp_ms(501_000));
+        sync.video = Some(Tie {
+            ntp: ntp_ms(1_000),
+            timestamp: 90_000,
+        });
+        let host = StreamClock::of_timeline(sync.picture(), Some((900_000, now)));
+        let mut rung = StreamClock::default();
+        // Encoding took it 200 ms. Before it has reported, it counts as if it took no time.
+        let first = rung.common(7, now, true, 90_000, Some(&host));
+        assert_eq!(first, 900_000);
+        rung.on_sender_report(Tie {
+            ntp: ntp_ms(509_800),
+            timestamp: 7,
+        });
+        let second = rung.common(7, now, true, 90_000, Some(&host));
+        assert!(second.abs_diff(900_000 - 18_000) <= 1, "{second}");
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_right_is_not_believed() {
+        let now = Instant::now();
+        let tie = |seconds: u64, timestamp| Tie {
+            ntp: ntp_ms(seconds * 1000),
+            timestamp,
+        };
+        let host = StreamClock::of_timeline(Some(tie(100, 0)), Some((0, now)));
+        for wrong in [10, 94, 101, 4000] {
+            let mut rung = StreamClock::default();
+            rung.on_sender_report(tie(wrong, 7));
+            assert_eq!(rung.common(7, now, true, 90_000, Some(&host)), 0, "{wrong}");
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct Publisher {
     /// What it lives through.
     pub(super) lived: Hosting,
     rtt: Option<Duration>,
+    /// It is a transcoder: the host to whose picture it adds layers.
+    pub(super) adds_to: Option<SessionNumber>,
     /// It is another pod.
     pub(super) intake: Option<Box<Intake>>,
 }
@@ -119,17 +121,32 @@ impl Session {
     /// A session that waits for its peer, or looks for it.
     pub(super) fn new(new: NewSession, seeds: Seeds, now: Instant) -> Self {
         let (dtls_role, knows_gcm) = match &new.carries {
-            Carries::Publish(publishing) => (publishing.dtls_role(), publishing.remote.knows_gcm),
-            Carries::Watch(watching) => (watching.dtls_role(), watching.remote.knows_gcm),
+            Carries::Publish(publishing) | Carries::AddLayers { publishing, .. } => {
+                (publishing.dtls_role(), publishing.remote.knows_gcm)
+            }
+            Carries::Watch { watching, .. } => (watching.dtls_role(), watching.remote.knows_gcm),
             Carries::Feed => (DtlsRole::Server, true),
             Carries::Take(_) => (DtlsRole::Client, true),
         };
         let role = match new.carries {
             Carries::Publish(publishing) => {
-                publisher(Ingest::new(&publishing, new.number.0, now), None)
+                publisher(Ingest::new(&publishing, new.number.0, now), None, None)
             }
-            Carries::Watch(watching) => {
-                Role::Viewer(Box::new(Viewer::new(watching, seeds.session, now)))
+            Carries::AddLayers {
+                publishing,
+                prefix,
+                host,
+            } => {
+                let ingest = Ingest::of_transcoder(&publishing, prefix, new.number.0, now);
+                publisher(ingest, Some(host), None)
+            }
+            Carries::Watch {
+                watching,
+                transcodes,
+            } => {
+                let mut viewer = Viewer::new(watching, seeds.session, now);
+                viewer.transcodes = transcodes;
+                Role::Viewer(Box::new(viewer))
             }
             Carries::Feed => {
                 let [seed, _] = seeds.session;
@@ -138,7 +155,7 @@ impl Session {
             Carries::Take(candidates) => {
                 let (local, remote) = (new.local.clone(), new.remote.clone());
                 let intake = Intake::new(local, remote, candidates, now);
-                publisher(Ingest::of_link(now), Some(Box::new(intake)))
+                publisher(Ingest::of_link(now), None, Some(Box::new(intake)))
             }
         };
         Self {
@@ -276,11 +293,12 @@ impl Session {
     }
 }
 
-fn publisher(ingest: Ingest, intake: Option<Box<Intake>>) -> Role {
+fn publisher(ingest: Ingest, adds_to: Option<SessionNumber>, intake: Option<Box<Intake>>) -> Role {
     Role::Publisher(Box::new(Publisher {
         ingest,
         lived: Hosting::default(),
         rtt: None,
+        adds_to,
         intake,
     }))
 }
@@ -315,16 +333,19 @@ mod tests {
             local: local.clone(),
             remote: remote.clone(),
             fingerprint,
-            carries: Carries::Watch(Watching {
-                remote: Remote {
-                    ice,
-                    fingerprint: fingerprint.0,
-                    setup: Setup::ActPass,
-                    knows_gcm: true,
+            carries: Carries::Watch {
+                watching: Watching {
+                    remote: Remote {
+                        ice,
+                        fingerprint: fingerprint.0,
+                        setup: Setup::ActPass,
+                        knows_gcm: true,
+                    },
+                    audio: None,
+                    video: None,
                 },
-                audio: None,
-                video: None,
-            }),
+                transcodes: false,
+            },
         };
         let seeds = Seeds {
             session: [0; 2],
