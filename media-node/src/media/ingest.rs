@@ -312,7 +312,8 @@ impl Ingest {
             return false;
         };
         let stream = &mut self.streams[at];
-        stream.clock.on_sender_report(tie);
+        let rate = clock_rate(stream.track);
+        stream.clock.on_sender_report(tie, rate);
         stream.reception.on_sender_report(now, tie.ntp);
         true
     }
@@ -325,6 +326,12 @@ impl Ingest {
             return of_track.next_back()?.clock.common_tie();
         }
         of_track.find_map(|s| s.clock.common_tie())
+    }
+
+    /// The tie of times of the picture, if it can be compared with another publisher's.
+    pub fn steady_picture(&self) -> Option<Tie> {
+        let mut video = self.media_streams().filter(|s| s.track == Track::Video);
+        video.find_map(|s| s.clock.steady_tie())
     }
 
     /// The SSRC of a source, to ask it for a keyframe.

@@ -36,8 +36,13 @@ impl Tie {
     }
 }
 
-/// How much later than the reference's newest frame a frame may be by the clocks, and how much earlier, in seconds. Two
-/// streams of one picture are never further apart; the clocks of two machines may be.
+/// Sender reports are believed across publishers when so many in a row agree with the one before, to so many seconds:
+/// those of some programs don't, and no stream is the worse for it as long as nobody compares them with others'.
+const AGREE: u8 = 2;
+const AGREEMENT: f64 = 0.1;
+
+/// … and when they have a frame taken so many seconds after the other publisher's newest, at the most, or before it. The
+/// clocks of two machines may be further apart.
 const EARLY: f64 = 0.25;
 const LATE: f64 = 5.0;
 
@@ -48,6 +53,10 @@ pub struct StreamClock {
     offset: Option<u32>,
     /// The last sender report, in the stream's own timestamps.
     tie: Option<Tie>,
+    /// How many before it, one after the other, agree with the next.
+    agree: u8,
+    /// It is another publisher's.
+    is_foreign: bool,
     /// Newest packet: timestamp on the common timeline, and when it came.
     newest: Option<(u32, Instant)>,
 }
@@ -59,12 +68,28 @@ impl StreamClock {
             offset: Some(0),
             tie,
             newest,
+            is_foreign: true,
+            ..Self::default()
         }
     }
 
     /// Takes a sender report.
-    pub fn on_sender_report(&mut self, tie: Tie) {
+    pub fn on_sender_report(&mut self, tie: Tie, clock_rate: u32) {
+        let agrees = self.tie.is_some_and(|before| {
+            let expected = before.timestamp_at(tie.ntp, clock_rate);
+            seconds(tie.timestamp, expected, clock_rate).abs() <= AGREEMENT
+        });
+        self.agree = if agrees {
+            self.agree.saturating_add(1)
+        } else {
+            0
+        };
         self.tie = Some(tie);
+    }
+
+    /// The last sender report, on the common timeline, if its publisher's can be compared with another's.
+    pub fn steady_tie(&self) -> Option<Tie> {
+        self.common_tie().filter(|_| self.agree >= AGREE)
     }
 
     /// The last sender report, on the common timeline.
@@ -84,8 +109,8 @@ impl StreamClock {
 
     /// Puts a packet on the common timeline. `reference` is another stream of the track that is on
     /// it already; none for the first, which defines it. At a keyframe, where viewers may switch,
-    /// the offset is made exact if both streams have had sender reports that agree with when the
-    /// packets came.
+    /// the offset is made exact if both streams have had sender reports; those of two publishers
+    /// must make sense together.
     pub fn common(
         &mut self,
         timestamp: u32,
@@ -119,10 +144,19 @@ impl StreamClock {
         let moment = self.tie?.ntp_at(timestamp, clock_rate);
         let common = reference.common_tie()?.timestamp_at(moment, clock_rate);
         let offset = common.wrapping_sub(timestamp);
-        let by_arrival = by_arrival(timestamp, arrival, clock_rate, reference);
-        let late = f64::from(by_arrival.wrapping_sub(offset) as i32) / f64::from(clock_rate);
-        (-EARLY..=LATE).contains(&late).then_some(offset)
+        if reference.is_foreign {
+            let by_arrival = by_arrival(timestamp, arrival, clock_rate, reference);
+            let late = seconds(by_arrival, offset, clock_rate);
+            let makes_sense = self.agree >= AGREE && (-EARLY..=LATE).contains(&late);
+            return makes_sense.then_some(offset);
+        }
+        Some(offset)
     }
+}
+
+/// From `b` to `a`.
+fn seconds(a: u32, b: u32, clock_rate: u32) -> f64 {
+    f64::from(a.wrapping_sub(b) as i32) / f64::from(clock_rate)
 }
 
 /// The offset that makes this packet as old as the reference's newest, by when each came.
@@ -145,6 +179,8 @@ pub struct ProgramSync {
     pub audio: Option<Tie>,
     /// Video, on the common timeline.
     pub video: Option<Tie>,
+    /// The same, if the publisher's reports can be compared with another's.
+    pub steady_video: Option<Tie>,
 }
 
 impl ProgramSync {
@@ -160,9 +196,9 @@ impl ProgramSync {
         }
     }
 
-    /// The tie of the picture by the node's clock.
+    /// The tie of the picture by the node's clock, to be compared with another publisher's.
     pub fn picture(&self) -> Option<Tie> {
-        let (tie, offset) = (self.video?, self.clock_offset?);
+        let (tie, offset) = (self.steady_video?, self.clock_offset?);
         Some(Tie {
             ntp: NtpTime(tie.ntp.0.wrapping_add(offset as u64)),
             timestamp: tie.timestamp,
@@ -223,14 +259,20 @@ mod tests {
     fn layers_with_random_timestamps_share_a_timeline_by_sender_reports() {
         let now = Instant::now();
         let (mut q, mut f) = (StreamClock::default(), StreamClock::default());
-        q.on_sender_report(Tie {
-            ntp: ntp_ms(10_000),
-            timestamp: 5_000,
-        });
-        f.on_sender_report(Tie {
-            ntp: ntp_ms(10_500),
-            timestamp: 4_000_000_000,
-        });
+        q.on_sender_report(
+            Tie {
+                ntp: ntp_ms(10_000),
+                timestamp: 5_000,
+            },
+            90_000,
+        );
+        f.on_sender_report(
+            Tie {
+                ntp: ntp_ms(10_500),
+                timestamp: 4_000_000_000,
+            },
+            90_000,
+        );
         let a = q.common(5_000 + 90_000, now, true, 90_000, None);
         // The same picture of the other layer: 1 s after q's report is 0.5 s after f's.
         let b = f.common(
@@ -260,42 +302,65 @@ mod tests {
         assert_eq!(c.wrapping_sub(b), 3000, "the offset stays");
     }
 
+    /// Reports, one a second, of a clock that has this rate, until some ms.
+    fn report(clock: &mut StreamClock, until_ms: u64, timestamp: u32, rate: u32) {
+        for seconds in (0..4).rev() {
+            let tie = Tie {
+                ntp: ntp_ms(until_ms - u64::from(seconds) * 1000),
+                timestamp: timestamp.wrapping_sub(seconds * rate),
+            };
+            clock.on_sender_report(tie, 90_000);
+        }
+    }
+
     #[test]
     fn a_transcoders_pictures_keep_the_time_that_the_hosts_were_taken_at() {
         let now = Instant::now();
         // The host's clock is 500 s behind the node's, which is the transcoder's.
+        let mut own = StreamClock::default();
+        own.common(90_000, now, true, 90_000, None);
+        report(&mut own, 10_000, 900_000, 90_000);
         let mut sync = ProgramSync::default();
-        sync.on_report(ntp_ms(1_000), ntp_ms(501_000));
-        sync.video = Some(Tie {
-            ntp: ntp_ms(1_000),
-            timestamp: 90_000,
-        });
+        sync.on_report(ntp_ms(10_000), ntp_ms(510_000));
+        sync.steady_video = own.steady_tie();
         let host = StreamClock::of_timeline(sync.picture(), Some((900_000, now)));
         let mut rung = StreamClock::default();
         // Encoding took it 200 ms. Before it has reported, it counts as if it took no time.
         let first = rung.common(7, now, true, 90_000, Some(&host));
         assert_eq!(first, 900_000);
-        rung.on_sender_report(Tie {
-            ntp: ntp_ms(509_800),
-            timestamp: 7,
-        });
+        report(&mut rung, 509_800, 7, 90_000);
         let second = rung.common(7, now, true, 90_000, Some(&host));
         assert!(second.abs_diff(900_000 - 18_000) <= 1, "{second}");
     }
 
     #[test]
-    fn a_clock_that_cannot_be_right_is_not_believed() {
+    fn clocks_that_cannot_be_right_are_not_believed() {
         let now = Instant::now();
-        let tie = |seconds: u64, timestamp| Tie {
-            ntp: ntp_ms(seconds * 1000),
-            timestamp,
+        let tie = Tie {
+            ntp: ntp_ms(100_000),
+            timestamp: 0,
         };
-        let host = StreamClock::of_timeline(Some(tie(100, 0)), Some((0, now)));
-        for wrong in [10, 94, 101, 4000] {
+        let host = StreamClock::of_timeline(Some(tie), Some((0, now)));
+        // One that is wrong, one whose timestamps run twice as fast as it says, and one that is right.
+        for (until_ms, rate, expected) in [
+            (10_000, 90_000, 0),
+            (94_000, 90_000, 0),
+            (101_000, 90_000, 0),
+            (99_000, 180_000, 0),
+            (99_000, 90_000, -90_000),
+        ] {
             let mut rung = StreamClock::default();
-            rung.on_sender_report(tie(wrong, 7));
-            assert_eq!(rung.common(7, now, true, 90_000, Some(&host)), 0, "{wrong}");
+            report(&mut rung, until_ms, 7, rate);
+            let common = rung.common(7, now, true, 90_000, Some(&host)) as i32;
+            assert!(
+                (common - expected).abs() <= 1,
+                "{until_ms} {rate}: {common}"
+            );
         }
+        let mut hosts = StreamClock::default();
+        hosts.common(7, now, true, 90_000, None);
+        report(&mut hosts, 99_000, 7, 180_000);
+        assert!(hosts.common_tie().is_some() && hosts.steady_tie().is_none());
     }
 
     #[test]

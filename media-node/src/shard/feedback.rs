@@ -185,6 +185,7 @@ impl Core {
         program.sync.on_report(tie.ntp, self.clock.ntp(now));
         program.sync.audio = publisher.ingest.common_tie(Track::Audio);
         program.sync.video = publisher.ingest.common_tie(Track::Video);
+        program.sync.steady_video = publisher.ingest.steady_picture();
         let sync = program.sync;
         for to in program.replicas.clone() {
             self.relay(to, Relay::Sync { program: id, sync });
