@@ -107,19 +107,22 @@ struct Segment {
 }
 
 impl Segment {
-    fn outgoing(&self, packet: &StoredPacket, sublayers: Sublayers) -> Outgoing {
-        let timestamp = match self.time {
+    fn timestamp(&self, packet: &StoredPacket) -> u32 {
+        match self.time {
             TimeMap::Live { offset } => packet.timestamp.wrapping_add(offset),
             TimeMap::CatchUp { offset, live } => {
                 squeezed(packet.timestamp, live).wrapping_add(offset)
             }
             TimeMap::Still { at } => at,
-        };
+        }
+    }
+
+    fn outgoing(&self, packet: &StoredPacket, sublayers: Sublayers) -> Outgoing {
         let vp8 = packet.vp8.as_ref();
         let layering = &packet.layering;
         Outgoing {
             index: self.out_start + (packet.seq - self.in_start),
-            timestamp,
+            timestamp: self.timestamp(packet),
             marker: packet.marker || (layering.ends && layering.spatial == sublayers.spatial),
             picture_id: vp8
                 .and_then(|d| d.picture_id)
@@ -386,12 +389,12 @@ impl Forwarder {
 
     /// Whether a packet's time would not be after all that went out.
     fn would_run_back(&self, packet: &StoredPacket) -> bool {
-        let time = self.segments.back().map(|s| s.time);
-        let (Some(TimeMap::Live { offset }), Some(newest)) = (time, self.newest) else {
+        let (Some(segment), Some(newest)) = (self.segments.back(), self.newest) else {
             return false;
         };
-        let timestamp = packet.timestamp.wrapping_add(offset);
-        timestamp.wrapping_sub(newest.timestamp) as i32 <= 0
+        let timestamp = segment.timestamp(packet);
+        let is_still = matches!(segment.time, TimeMap::Still { .. });
+        !is_still && timestamp.wrapping_sub(newest.timestamp) as i32 <= 0
     }
 
     /// Leaves out a packet whose layer is not sent.

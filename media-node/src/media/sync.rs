@@ -63,11 +63,11 @@ pub struct StreamClock {
 
 impl StreamClock {
     /// The common timeline itself, as another publisher's streams are put on it: a tie of it, and its newest packet.
-    pub fn of_timeline(tie: Option<Tie>, newest: Option<(u32, Instant)>) -> Self {
+    pub fn of_timeline(tie: Option<Tie>, newest: (u32, Instant)) -> Self {
         Self {
             offset: Some(0),
             tie,
-            newest,
+            newest: Some(newest),
             is_foreign: true,
             ..Self::default()
         }
@@ -323,7 +323,7 @@ mod tests {
         let mut sync = ProgramSync::default();
         sync.on_report(ntp_ms(10_000), ntp_ms(510_000));
         sync.steady_video = own.steady_tie();
-        let host = StreamClock::of_timeline(sync.picture(), Some((900_000, now)));
+        let host = StreamClock::of_timeline(sync.picture(), (900_000, now));
         let mut rung = StreamClock::default();
         // Encoding took it 200 ms. Before it has reported, it counts as if it took no time.
         let first = rung.common(7, now, true, 90_000, Some(&host));
@@ -340,7 +340,7 @@ mod tests {
             ntp: ntp_ms(100_000),
             timestamp: 0,
         };
-        let host = StreamClock::of_timeline(Some(tie), Some((0, now)));
+        let host = StreamClock::of_timeline(Some(tie), (0, now));
         // One that is wrong, one whose timestamps run twice as fast as it says, and one that is right.
         for (until_ms, rate, expected) in [
             (10_000, 90_000, 0),

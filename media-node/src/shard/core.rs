@@ -433,7 +433,11 @@ impl Core {
             ..
         } = &mut **publisher;
         if adds_to.is_some() {
-            ingest.align_to(program.timeline());
+            // Before the host has a picture, nothing can be made of it.
+            let Some(timeline) = program.timeline() else {
+                return;
+            };
+            ingest.align_to(timeline);
         }
         let mut taken = ingest.on_rtp(now, arrival, datagram, &srtp.receiver);
         if matches!(taken, Ok(Ingested::Media(_))) {

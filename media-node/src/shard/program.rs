@@ -119,11 +119,11 @@ impl Program {
         self.publisher == Some(key) || self.transcoders.contains(&key)
     }
 
-    /// The timeline of the host's picture, as layers of others are put on it.
-    pub(super) fn timeline(&self) -> StreamClock {
+    /// The timeline of the host's picture, as layers of others are put on it; none before there is a picture.
+    pub(super) fn timeline(&self) -> Option<StreamClock> {
         let own = self.video.iter().filter(|layer| !layer.is_transcoded());
-        let newest = own.filter_map(Layer::newest).max_by_key(|(_, at)| *at);
-        StreamClock::of_timeline(self.sync.picture(), newest)
+        let newest = own.filter_map(Layer::newest).max_by_key(|(_, at)| *at)?;
+        Some(StreamClock::of_timeline(self.sync.picture(), newest))
     }
 
     /// Whether something of a publisher is kept.

@@ -104,30 +104,24 @@ fn what_is_squeezed_is_later_than_all_before() {
 
 #[test]
 fn a_stream_whose_time_steps_back_at_a_keyframe_runs_on_for_viewers() {
-    let mut out = Forwarder::new(0, 0);
-    out.begin(Q, &packet(1, 90_000), Begin::Live);
-    out.forward(Q, &packet(1, 90_000));
-    let before = media(out.forward(Q, &packet(2, 93_000)));
-    let mut key = packet(4, 78_000);
-    key.starts_keyframe = true;
-    let after = media(out.forward(Q, &key));
-    assert_eq!(after.timestamp, before.timestamp + 3000);
-    assert_eq!(
-        after.index,
-        before.index + 1,
-        "nobody waits for what is lost before it"
-    );
-    let next = media(out.forward(Q, &packet(5, 81_000)));
-    assert_eq!(
-        (next.timestamp, next.index),
-        (after.timestamp + 3000, after.index + 1)
-    );
-    assert_eq!(
-        out.live_timestamp(81_000),
-        next.timestamp,
-        "reports go by it"
-    );
-    assert_eq!(out.sent(after.index as u16), Some((Q, 4)));
+    for begin in [Begin::Live, Begin::CatchUp { live: 70_000 }] {
+        let mut out = Forwarder::new(0, 0);
+        out.begin(Q, &packet(1, 60_000), begin);
+        out.forward(Q, &packet(1, 60_000));
+        let before = media(out.forward(Q, &packet(2, 93_000)));
+        let mut key = packet(4, 78_000);
+        key.starts_keyframe = true;
+        let after = media(out.forward(Q, &key));
+        assert_eq!(after.timestamp, before.timestamp + 3000);
+        // Nobody waits for what is lost before it.
+        assert_eq!(after.index, before.index + 1);
+        let next = media(out.forward(Q, &packet(5, 81_000)));
+        assert_eq!(next.index, after.index + 1);
+        assert_eq!(next.timestamp, after.timestamp + 3000);
+        // Reports go by it.
+        assert_eq!(out.live_timestamp(81_000), next.timestamp);
+        assert_eq!(out.sent(after.index as u16), Some((Q, 4)));
+    }
 }
 
 #[test]
