@@ -3,6 +3,8 @@
 mod peer;
 mod support;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use axum::http::StatusCode;
 use media_node::http::{HttpConfig, Token};
 use media_node::node::Node;
@@ -10,6 +12,7 @@ use peer::camera::{Camera, layer_of};
 use peer::show::until_ended;
 use peer::{Packet, Peer, Who, sdp};
 use serde_json::{Value, json};
+use showrunner_rtp::reports::NtpTime;
 use support::{Answer, HOST, Harness, JSON, SDP, Stream, WHIP};
 
 const SECRET: &str = "for transcoders";
@@ -205,6 +208,53 @@ async fn a_keyframe_is_asked_for_from_who_sends_the_layer() {
         );
         assert_eq!(asked, if layer == 0 { (0, 1) } else { (1, 0) });
     }
+}
+
+#[tokio::test]
+async fn pictures_of_all_layers_have_the_times_that_they_were_taken_at() {
+    let (harness, transcoders) = node_on(1);
+    let mut host = Camera::start_alone(&harness).await;
+    let mut rung = Camera::transcode(&transcoders, 0).await;
+    let mut viewer = Peer::viewer_on(&harness, 5_000_000).await;
+    let mut last = None;
+    host.shoot(rung.shoot(viewer.connect())).await;
+    host.shoot(rung.shoot(sees(&mut viewer, &mut last, 2)))
+        .await;
+    // The host's clock is anything, the transcoder's the node's. Two seconds have gone by before it sends a picture.
+    host.report(NtpTime(1000 << 32)).await;
+    rung.report(NtpTime(ntp_now().0 - (2 << 32))).await;
+    let show = async {
+        // So that no keyframe is left that is young enough to begin with.
+        for _ in 0..600 {
+            sees(&mut viewer, &mut last, 2).await;
+        }
+        choose(&harness, &viewer, json!({ "rid": "t.1" })).await;
+        for _ in 0..10 {
+            sees(&mut viewer, &mut last, 0).await;
+        }
+        choose(&harness, &viewer, json!({ "rid": "" })).await;
+        loop {
+            let before = last.as_ref().map_or(0, |packet| packet.timestamp);
+            let packet = viewer.next_packet().await;
+            if packet.ssrc != viewer.answer.ssrc {
+                continue;
+            }
+            if layer_of(&packet.payload) == 2 {
+                return packet.timestamp.wrapping_sub(before);
+            }
+            last = Some(packet);
+        }
+    };
+    let step = host.shoot(rung.shoot(show)).await;
+    // By when they came, it would be a frame or two.
+    assert!(step > 150_000, "{step}");
+}
+
+fn ntp_now() -> NtpTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.expect("after 1970");
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    NtpTime(((since.as_secs() + 2_208_988_800) << 32) | fraction)
 }
 
 #[tokio::test]

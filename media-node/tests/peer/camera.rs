@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use super::{Peer, Who, sdp};
 use crate::support::Harness;
 use showrunner_rtp::packet::HeaderWriter;
+use showrunner_rtp::reports::NtpTime;
+use showrunner_rtp::rtcp;
 
 /// A layer: its RID, picture, bytes of a frame, and packets that they make.
 struct Layer {
@@ -123,6 +125,23 @@ impl Camera {
     /// How often it was asked for a keyframe.
     pub fn keyframes_asked(&self) -> usize {
         self.peer.keyframes_asked
+    }
+
+    /// Reports, as often as it takes to be believed, that the next frame is taken then.
+    pub async fn report(&mut self, taken: NtpTime) {
+        let stream = 1 + self.layers.last().expect("a layer");
+        let timestamp = self.epoch.wrapping_add(self.frame * 3000);
+        for tenths in (0..4).rev() {
+            let mut buffer = [0; 128];
+            let mut writer = rtcp::Writer::new(&mut buffer);
+            let ntp = NtpTime(taken.0 - (u64::from(tenths) << 32) / 10);
+            let at = timestamp.wrapping_sub(tenths * 9000);
+            writer
+                .sender_report(SSRC + stream as u32, ntp, at, 0, 0)
+                .expect("there is room");
+            let len = writer.finish();
+            self.peer.send_rtcp(&buffer[..len]).await;
+        }
     }
 
     /// Sends while something else goes on.
