@@ -19,7 +19,7 @@ mapfile -t targets < <(cargo fuzz list --fuzz-dir media-node/fuzz)
 cargo fuzz build --fuzz-dir media-node/fuzz
 
 # What real clients send, for a target to begin with.
-declare -A seeds=([offer]=media-node/sdp/tests/offers [fragment]=media-node/fuzz/seeds/fragment
+declare -A seeds=([offer]=media-node/sdp/tests/offers [answer]=media-node/sdp/tests/offers [fragment]=media-node/fuzz/seeds/fragment
   [report]=media-node/fuzz/seeds/report)
 
 run_target() {

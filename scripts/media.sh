@@ -48,16 +48,24 @@ h264() {
     -b:v "$3" -maxrate "$3" -bufsize "$3" -f h264
 }
 vp8() {
-  encode "$1.ivf" "$2" "$1" -c:v libvpx -deadline realtime -cpu-used 8 -auto-alt-ref 0 -lag-in-frames 0 \
-    -g "$gop" -keyint_min "$gop" -b:v "$3" -maxrate "$3" -bufsize "$3" -f ivf
+  local file=$1 size=$2 kbps=$3
+  shift 3
+  encode "$file.ivf" "$size" "$file" -c:v libvpx -deadline realtime -cpu-used 8 -auto-alt-ref 0 -lag-in-frames 0 \
+    -g "$gop" -keyint_min "$gop" -b:v "${kbps}k" -maxrate "${kbps}k" -bufsize "${kbps}k" "$@" -f ivf
+}
+# With three temporal layers, as browsers send each layer of a simulcast: in turn of the layers 0, 2, 1, 2. Frames of
+# upper ones can be left out only if they leave no trace in the decoder's probabilities.
+vp8_temporal() {
+  local layers=ts_number_layers=3:ts_periodicity=4:ts_layer_id=0,2,1,2:ts_rate_decimator=4,2,1:ts_layering_mode=3
+  vp8 "$@" -error-resilient default -ts-parameters "$layers:ts_target_bitrate=$(($3 * 4 / 10)),$(($3 * 6 / 10)),$3"
 }
 
 h264 q 320x180 150k
 h264 h 640x360 600k
 h264 f 1280x720 2000k
-vp8 q 320x180 150k
-vp8 h 640x360 600k
-vp8 f 1280x720 2000k
+vp8 q 320x180 150
+vp8 h 640x360 600
+vp8 f 1280x720 2000
 
 if [[ ! -s $out/audio.ogg ]]; then
   echo "making $out/audio.ogg"
@@ -74,8 +82,8 @@ if [[ ${1-} == network ]]; then
   # fits wherever a picture makes sense.
   mkdir -p "$out/network"
   more=$(numbered)
-  vp8 network/q 480x270 250k
-  vp8 network/h 1280x720 1100k
-  vp8 network/f 1920x1080 2400k
+  vp8_temporal network/q 480x270 250
+  vp8_temporal network/h 1280x720 1100
+  vp8_temporal network/f 1920x1080 2400
   ln -f "$out/audio.ogg" "$out/network/audio.ogg"
 fi

@@ -6,6 +6,8 @@ pub const PLACED: &str = "Placed";
 pub const READY: &str = "Ready";
 /// A LiveRoom's host is on air.
 pub const LIVE: &str = "Live";
+/// A LiveRoom's show comes from the server that it is pulled from.
+pub const PULLED: &str = "Pulled";
 /// A MediaNode is on its way to what its spec says.
 pub const PROGRESSING: &str = "Progressing";
 /// A MediaNode can't become what its spec says by itself: somebody must do something.
@@ -37,6 +39,32 @@ pub mod room {
     pub const ON_AIR: &str = "OnAir";
     /// No host is on air.
     pub const OFF_AIR: &str = "OffAir";
+    /// Its show comes from the server that it is pulled from.
+    pub const CONNECTED: &str = "Connected";
+    /// Its pod asks that server.
+    pub const CONNECTING: &str = "Connecting";
+    /// The Secret or ConfigMap that its source refers to is not there, or lacks the key.
+    pub const SOURCE_NOT_FOUND: &str = "SourceNotFound";
+    /// The operator may not get that Secret or ConfigMap.
+    pub const SOURCE_FORBIDDEN: &str = "SourceForbidden";
+    /// The API server does not give that Secret or ConfigMap.
+    pub const SOURCE_UNREAD: &str = "SourceUnread";
+    /// Nothing can be asked there, for the URL, the token or the authorities.
+    pub const SOURCE_INVALID: &str = "SourceInvalid";
+    /// The server does not answer.
+    pub const SOURCE_UNREACHABLE: &str = "SourceUnreachable";
+    /// The server does not take the token.
+    pub const SOURCE_UNAUTHORIZED: &str = "SourceUnauthorized";
+    /// The server has no such show, or nobody is on air in it.
+    pub const SOURCE_NOT_LIVE: &str = "SourceNotLive";
+    /// The server gives another error.
+    pub const SOURCE_REFUSED: &str = "SourceRefused";
+    /// The server's answer can't be used.
+    pub const SOURCE_BAD_ANSWER: &str = "SourceBadAnswer";
+    /// The server takes the viewer, and its media does not come.
+    pub const SOURCE_NO_MEDIA: &str = "SourceNoMedia";
+    /// The server has ended the show.
+    pub const SOURCE_ENDED: &str = "SourceEnded";
 }
 
 /// Reasons of a MediaNode's conditions.

@@ -9,6 +9,7 @@ pub mod live_room;
 pub mod media_node;
 mod rule;
 mod schema;
+pub mod source;
 
 pub use live_room::{LiveRoom, LiveRoomSpec, LiveRoomStatus};
 pub use media_node::{MediaNode, MediaNodeSpec, MediaNodeStatus};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rule::Rule;
 use crate::schema;
+use crate::source::Source;
 
 /// What a show is to be.
 #[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ use crate::schema;
     annotation("helm.sh/resource-policy", "keep"),
     validation = Rule::new("self.metadata.name.size() <= 200")
         .message("metadata.name has more than 200 characters: shorten it, since the room's Secret is named after it"),
+    validation = Rule::new("!has(self.spec.source) || !has(self.spec.source.pull) || !has(self.spec.access) || !has(self.spec.access.publish) || self.spec.access.publish == 'Token'")
+        .message("access.publish: Anyone goes with hosts who publish, and source.pull has none: remove one of them"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Viewers", type_ = "integer", json_path = ".status.viewers"),
     printcolumn(name = "Origin", type_ = "string", json_path = ".status.origin.pod"),
@@ -60,6 +63,9 @@ pub struct LiveRoomSpec {
         "a region is named twice: remove one",
     )]))]
     pub regions: Vec<String>,
+    /// Where the show comes from, if no host publishes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
     /// What hosts may send.
     pub video: Video,
     /// Who may come in.
@@ -236,7 +242,7 @@ pub struct LiveRoomStatus {
     /// The Secret with the token of its host, in the room's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_token_secret: Option<String>,
-    /// Hosts that are connected.
+    /// Hosts that are connected. A server that the show is pulled from counts as one.
     pub publishers: u32,
     /// Viewers that are connected, of all its pods.
     pub viewers: u32,
@@ -245,7 +251,7 @@ pub struct LiveRoomStatus {
     /// Who stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
-    /// What is so and what is not: Placed, Ready, Live.
+    /// What is so and what is not: Placed, Ready, Live, and Pulled of a room with `source.pull`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

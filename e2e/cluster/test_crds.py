@@ -11,6 +11,9 @@ CLUSTER = LocalCluster("sr-crds", "10.216")
 CRDS = ROOT / "charts/showrunner/files/crds"
 
 
+WATCH = "https://live.example.com/whep/shop/sale"
+
+
 def setUpModule() -> None:
     if os.geteuid() != 0:
         raise unittest.SkipTest("only root can boot a cluster")
@@ -27,6 +30,10 @@ def room(name: str = "sale", **spec: object) -> dict:
         "metadata": {"name": name},
         "spec": spec,
     }
+
+
+def pulled(url: str = WATCH, **pull: object) -> dict:
+    return room(source={"pull": {"url": url, **pull}})
 
 
 def site(name: str = "media", **spec: object) -> dict:
@@ -59,6 +66,12 @@ FIXED = "reach.fixedAddresses goes with address: Fixed, and address: Fixed needs
 AMOUNT = "a schedule has either minReplicas or viewers: remove or add one of them"
 SELECTOR = "allowedRooms.selector goes with from: Selector, and from: Selector needs it: add or remove one of them"
 
+URL = "source.pull.url is none that can be asked: write that of a WHEP endpoint, without user name and password, as in https://live.example.com/whep/shop/sale"
+BAD_URLS = [
+    "", "live.example.com/whep/a/b", "ftp://live.example.com/", "https://", "https:///whep", "https://me@live.example.com/",
+    "https://me:secret@live.example.com/", "https://live.example.com:https/", "https://-live/", "https://live.example.com/a b", "https://[::1",
+]  # fmt: skip
+
 # Each with a part of what is said to whoever tries.
 BAD = [
     (room("r" * 201), "metadata.name has more than 200 characters: shorten it, since the room's Secret is named after it"),
@@ -87,6 +100,13 @@ BAD = [
     (room(access={"watch": "token"}), 'supported values: "Token", "Anyone"'),
     (room(stage={"size": 0}), "spec.stage.size"),
     (room(stage={"size": 17}), "spec.stage.size"),
+    *[(pulled(url), URL) for url in BAD_URLS],
+    (pulled("https://live.example.com/whep/a/b#token"), "source.pull.url has a #: what follows it is for browsers, so leave it out"),
+    (pulled("https://live.example.com/" + "w" * 1024), "spec.source.pull.url: Too long"),
+    (pulled(tokenSecretRef={"name": "far"}), "spec.source.pull.tokenSecretRef.key: Required"),
+    (pulled(caConfigMapRef={"name": "", "key": "ca.crt"}), "spec.source.pull.caConfigMapRef.name"),
+    (room(source={"pull": {}}), "spec.source.pull.url: Required"),
+    (room(source={"pull": {"url": WATCH}}, access={"publish": "Anyone"}), "access.publish: Anyone goes with hosts who publish, and source.pull has none: remove one of them"),
     (room(tittle="Flash sale"), 'unknown field "spec.tittle"'),
     (site("media.eu"), NAME),
     (site("1media"), NAME),
@@ -159,6 +179,10 @@ GOOD = [
     room("r" * 200, title="Été, 夏, عرض", regions=["eu-west", "1"]),
     room(schedule={"start": SUNDAY, "end": MONDAY, "expectedViewers": 10_000_000}),
     room(schedule={"end": "2027-11-15T18:00:00+09:00"}),
+    room(source={}),
+    pulled(),
+    pulled("http://gateway", tokenSecretRef={"name": "far", "key": "token"}, caConfigMapRef={"name": "ca", "key": "ca.crt"}),
+    pulled("https://[2001:db8::1]:8443/whep?room=1&q=%20"),
     room(video={"codecs": ["AV1"], "maxResolution": "360p", "maxLayers": 1}, access={"publish": "Anyone", "watch": "Token"}, stage={"size": 16}),
     site(),
     site("m" * 40, replicas=0),
@@ -298,6 +322,7 @@ class Crds(unittest.TestCase):
             "lr": "A live show: its host, its viewers, and where they find it.",
             "lr.spec.regions": "Where its media pods may be, by the `spec.region` of MediaNodes",
             "lr.spec.access.publish": "Who may publish: those with a token of a host",
+            "lr.spec.source.pull.url": "Its WHEP endpoint, such as `status.endpoints.watch`",
             "lr.status.phase": "How a show is, in one word.",
             "mn.spec.reach.mode": "By which kind of port",
             "mn.spec.drain.deadlineSeconds": "How long a pod that is to go keeps sessions that don't move",

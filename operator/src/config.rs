@@ -82,6 +82,10 @@ pub struct Config {
     )]
     pub token_seconds: u32,
 
+    /// Has media pods pull shows from servers without TLS as well, and from their own machines: for tests.
+    #[arg(long, env = "SHOWRUNNER_PULL_INSECURE", default_value_t = false)]
+    pub pull_insecure: bool,
+
     /// Rooms that are worked on at the same time.
     #[arg(
         long,

@@ -12,12 +12,16 @@
 //! All need a control credential ([`crate::token::ControlKeys`]) as a bearer token. The last is what an edge asks of the
 //! pod that it takes the room from, and needs a credential for that one room. Errors are problem documents (RFC 9457).
 
+mod pull;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::room::{RoomName, RoomUid};
+
+pub use self::pull::{Bearer, HostSource, PullFailure, PullProblem, PullSource, PullStatus};
 
 /// Where a pod tells of itself.
 pub const STATUS_PATH: &str = "/v1/status";
@@ -90,6 +94,9 @@ pub struct RoomAssignment {
     /// for a few seconds rather than being refused.
     #[serde(default)]
     pub awaits_host: bool,
+    /// Where the origin gets the show from. Edges are told nothing of it.
+    #[serde(default)]
+    pub host: HostSource,
 }
 
 /// What hosts of a room may send.
@@ -304,6 +311,9 @@ pub struct RoomStatus {
     /// Edges that take it from this pod.
     #[serde(default)]
     pub edges: u32,
+    /// How it stands with the server that the show is pulled from; none if it is not pulled here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullStatus>,
 }
 
 /// How a pod stands with the pod that it takes a room from.
@@ -353,6 +363,7 @@ impl RoomStatus {
             leaving: false,
             source: None,
             edges: 0,
+            pull: None,
         }
     }
 }
@@ -527,6 +538,14 @@ mod tests {
                 hops: Some(1),
             }),
             edges: 8,
+            pull: Some(PullStatus {
+                version: "12-123456789-123456789".into(),
+                connected: false,
+                problem: Some(PullProblem {
+                    failure: PullFailure::Unauthorized,
+                    message: "the server answers 401: the token is not good for it".into(),
+                }),
+            }),
         };
         let status = PodStatus {
             rooms: vec![room; 10_000],

@@ -100,7 +100,7 @@ class Testbed:
         frames = self.directory / "frames.csv"
         host = self.command(
             "host", PROGRAMS / "showrunner-load", "publish", "--url", url, "--media", MEDIA, "--codec", "vp8",
-            "--frame-log", frames,
+            "--temporal-layers", "3", "--frame-log", frames,
         )
         self.start("host", host, ready="on air")
         script = self.directory / "showrunner.js"

@@ -146,6 +146,9 @@ pub struct Media {
     /// Frames a second of H.264 files, which don't say it.
     #[arg(long, default_value_t = 30)]
     pub fps: u32,
+    /// Temporal layers of VP8 files, which don't say it: 2 or 3 as libvpx orders them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub temporal_layers: u8,
 }
 
 /// How a video file is encoded.
@@ -164,7 +167,12 @@ impl Media {
     /// If one can't be used.
     pub fn load(&self, layers: &[String]) -> Result<Program, ProgramError> {
         let Some(directory) = &self.media else {
-            return Program::load(&self.video, self.audio.as_deref(), self.fps);
+            return Program::load(
+                &self.video,
+                self.audio.as_deref(),
+                self.fps,
+                self.temporal_layers.into(),
+            );
         };
         let extension = match self.codec {
             VideoCodec::H264 => "h264",
@@ -175,7 +183,12 @@ impl Media {
             path: directory.join(Path::new(rid).with_extension(extension)),
         };
         let videos: Vec<VideoFile> = layers.iter().map(file).collect();
-        Program::load(&videos, Some(&directory.join("audio.ogg")), self.fps)
+        Program::load(
+            &videos,
+            Some(&directory.join("audio.ogg")),
+            self.fps,
+            self.temporal_layers.into(),
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use showrunner_rtp::codec::Codec;
-use showrunner_rtp::packetize::nal_units;
+use showrunner_rtp::packetize::{Temporal, nal_units};
 
 /// One encoded frame.
 #[derive(Clone, Debug)]
@@ -14,7 +14,27 @@ pub struct Frame {
     pub data: Vec<u8>,
     /// A decoder can begin here.
     pub key: bool,
+    /// Its temporal layer; for VP8 alone.
+    pub temporal: Temporal,
 }
+
+impl Frame {
+    fn new(data: Vec<u8>, key: bool) -> Self {
+        Self {
+            data,
+            key,
+            temporal: Temporal::default(),
+        }
+    }
+}
+
+/// The temporal layers of frames in turn, as libvpx makes them (`ts_layering_mode` 2 and 3 of FFmpeg), for one, two and
+/// three layers; and which of them build on the lowest alone.
+const PATTERNS: [&[(u8, bool)]; 3] = [
+    &[(0, false)],
+    &[(0, false), (1, true)],
+    &[(0, false), (2, true), (1, true), (2, false)],
+];
 
 /// A stream that is played over and over.
 #[derive(Clone, Debug)]
@@ -40,18 +60,20 @@ pub enum MediaError {
 
 impl Clip {
     /// Reads a video: Annex B H.264 (`.h264`) or VP8 in IVF (`.ivf`). Annex B says nothing of time,
-    /// so `fps` counts there.
+    /// so `fps` counts there; and IVF nothing of temporal layers: it is told how many there are, three at most.
     ///
     /// # Errors
     /// If it can't be read or isn't one of these.
-    pub fn video(path: &Path, fps: u32) -> Result<Self, MediaError> {
+    pub fn video(path: &Path, fps: u32, temporal_layers: usize) -> Result<Self, MediaError> {
         let name = path.display().to_string();
         let bytes = fs::read(path).map_err(|e| MediaError::Read(name.clone(), e))?;
         let (codec, frames, frame_ticks) = match path.extension().and_then(|e| e.to_str()) {
             Some("h264") => (Codec::H264, access_units(&bytes), 90_000 / fps.max(1)),
             Some("ivf") => {
-                let (frames, ticks) =
+                let (mut frames, ticks) =
                     ivf(&bytes).map_err(|e| MediaError::Format(name.clone(), e))?;
+                lay(&mut frames, temporal_layers)
+                    .map_err(|e| MediaError::Format(name.clone(), e))?;
                 (Codec::Vp8, frames, ticks)
             }
             _ => return Err(MediaError::Format(name, "is neither .h264 nor .ivf")),
@@ -83,10 +105,7 @@ impl Clip {
             let is_header =
                 packet.data.starts_with(b"OpusHead") || packet.data.starts_with(b"OpusTags");
             if !is_header {
-                frames.push(Frame {
-                    data: packet.data,
-                    key: true,
-                });
+                frames.push(Frame::new(packet.data, true));
             }
         }
         let ticks = frames.first().and_then(|f| opus_ticks(&f.data));
@@ -103,6 +122,19 @@ impl Clip {
             frame_ticks,
         })
     }
+}
+
+/// Says of which temporal layer each frame is, as their order tells.
+fn lay(frames: &mut [Frame], temporal_layers: usize) -> Result<(), &'static str> {
+    let pattern = PATTERNS[temporal_layers.clamp(1, PATTERNS.len()) - 1];
+    for (frame, (layer, is_sync)) in frames.iter_mut().zip(pattern.iter().cycle()) {
+        let (layer, is_sync) = (*layer, *is_sync);
+        if frame.key && layer > 0 {
+            return Err("has a keyframe in an upper temporal layer: is their number right?");
+        }
+        frame.temporal = Temporal { layer, is_sync };
+    }
+    Ok(())
 }
 
 /// How long an Opus packet sounds, in units of 1/48,000 s (RFC 6716 §3.1 and §3.2).
@@ -148,7 +180,7 @@ fn ivf(bytes: &[u8]) -> Result<(Vec<Frame>, u32), &'static str> {
             .ok_or("is cut off")?
             .to_vec();
         let key = data.first().is_some_and(|b| b & 1 == 0);
-        frames.push(Frame { data, key });
+        frames.push(Frame::new(data, key));
         at += 12 + len;
     }
     Ok((frames, ticks))
@@ -160,10 +192,7 @@ fn access_units(stream: &[u8]) -> Vec<Frame> {
     const SLICE: u8 = 1;
     const IDR: u8 = 5;
     let mut frames = Vec::new();
-    let mut current = Frame {
-        data: Vec::new(),
-        key: false,
-    };
+    let mut current = Frame::new(Vec::new(), false);
     let mut has_slice = false;
     for unit in nal_units(stream) {
         let kind = unit.first().map_or(0, |header| header & 0x1f);
@@ -171,13 +200,8 @@ fn access_units(stream: &[u8]) -> Vec<Frame> {
         // first_mb_in_slice is 0: one bit, which is set.
         let is_first_slice = is_slice && unit.get(1).is_some_and(|b| b & 0x80 != 0);
         if has_slice && (is_first_slice || matches!(kind, 6..=9 | 14..=18)) {
-            frames.push(std::mem::replace(
-                &mut current,
-                Frame {
-                    data: Vec::new(),
-                    key: false,
-                },
-            ));
+            let next = Frame::new(Vec::new(), false);
+            frames.push(std::mem::replace(&mut current, next));
             has_slice = false;
         }
         has_slice |= is_slice;
@@ -237,6 +261,23 @@ mod tests {
             [true, false]
         );
         assert!(ivf(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn temporal_layers_follow_from_the_order_of_frames() {
+        let frames = |keys: &[usize]| -> Vec<Frame> {
+            let frames = (0..8).map(|n| Frame::new(vec![0], keys.contains(&n)));
+            frames.collect()
+        };
+        let mut three = frames(&[0, 4]);
+        lay(&mut three, 3).unwrap();
+        let layers: Vec<u8> = three.iter().map(|frame| frame.temporal.layer).collect();
+        assert_eq!(layers, [0, 2, 1, 2, 0, 2, 1, 2]);
+        // The last of four builds on that of layer 1.
+        let synced = |n: usize| three[n].temporal.is_sync;
+        assert_eq!([1, 2, 3].map(synced), [true, true, false]);
+        assert!(lay(&mut frames(&[0, 3]), 3).is_err());
+        assert!(lay(&mut frames(&[0, 3]), 1).is_ok());
     }
 
     #[test]

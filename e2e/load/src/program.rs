@@ -65,7 +65,7 @@ pub enum ProgramError {
 }
 
 impl Program {
-    /// A program of these files, H.264 at `fps` frames a second.
+    /// A program of these files, H.264 at `fps` frames a second, VP8 with so many temporal layers.
     ///
     /// # Errors
     /// If a file can't be used, or they don't go together.
@@ -73,6 +73,7 @@ impl Program {
         videos: &[VideoFile],
         audio: Option<&Path>,
         fps: u32,
+        temporal_layers: usize,
     ) -> Result<Self, ProgramError> {
         const FIRST_SSRC: u32 = 0x1000;
         let mut streams = Vec::new();
@@ -89,7 +90,7 @@ impl Program {
             });
         }
         for (ssrc, video) in (FIRST_SSRC + 2..).step_by(2).zip(videos) {
-            let clip = Clip::video(&video.path, fps)?;
+            let clip = Clip::video(&video.path, fps, temporal_layers)?;
             // One layer is no simulcast, whatever its name.
             let rid = video.rid.clone().filter(|_| videos.len() > 1);
             let source = Source {

@@ -8,6 +8,7 @@ use showrunner_rtp::packet::HeaderWriter;
 use showrunner_rtp::packetize::{H264, Vp8};
 use showrunner_transport::srtp::{MAX_OVERHEAD, Sender};
 
+use crate::media::Frame;
 use crate::program::Stream;
 use crate::sdp::{self, Section, extension};
 
@@ -45,11 +46,11 @@ enum Packetizer {
 }
 
 impl Packetizer {
-    fn packetize(&mut self, frame: &[u8], emit: &mut dyn FnMut(&[u8], bool)) {
+    fn packetize(&mut self, frame: &Frame, emit: &mut dyn FnMut(&[u8], bool)) {
         match self {
-            Self::H264(h264) => h264.packetize(frame, MAX_PAYLOAD, emit),
-            Self::Vp8(vp8) => vp8.packetize(frame, MAX_PAYLOAD, emit),
-            Self::Whole => emit(frame, false),
+            Self::H264(h264) => h264.packetize(&frame.data, MAX_PAYLOAD, emit),
+            Self::Vp8(vp8) => vp8.packetize(&frame.data, frame.temporal, MAX_PAYLOAD, emit),
+            Self::Whole => emit(&frame.data, false),
         }
     }
 }
@@ -198,10 +199,9 @@ impl Track {
             .wrapping_mul(u64::from(self.stream.clip.frame_ticks));
         let timestamp = FIRST_TIMESTAMP.wrapping_add(ticks as u32);
         let out = &mut self.out;
-        self.packetizer
-            .packetize(&frame.data, &mut |payload, marker| {
-                out.send(timestamp, marker, payload, wire);
-            });
+        self.packetizer.packetize(frame, &mut |payload, marker| {
+            out.send(timestamp, marker, payload, wire);
+        });
         self.at = (sent + 1) % frames.len();
         self.count += 1;
         sent
@@ -320,17 +320,22 @@ impl Extensions {
 mod tests {
     use showrunner_rtp::codec::inspect;
     use showrunner_rtp::packet::{self, Header};
+    use showrunner_rtp::packetize::Temporal;
     use showrunner_transport::srtp::{Profile, Receiver, SrtpKeys, StreamState};
 
     use super::*;
-    use crate::media::{Clip, Frame};
+    use crate::media::Clip;
     use crate::sdp::Source;
 
     fn key(key: bool, len: usize) -> Frame {
         let mut data = vec![7; len];
         data[0] = u8::from(!key);
         data[3..10].copy_from_slice(&[0x9d, 0x01, 0x2a, 0, 5, 0xd0, 2]);
-        Frame { data, key }
+        Frame {
+            data,
+            key,
+            temporal: Temporal::default(),
+        }
     }
 
     /// A layer of VP8: a keyframe, two other frames, a keyframe, another frame.

@@ -10,7 +10,16 @@ fn piece(len: usize, max: usize) -> usize {
     len.div_ceil(parts).max(1)
 }
 
-/// VP8 frames to payloads (RFC 7741): 15-bit PictureID and TL0PICIDX.
+/// A VP8 frame's place among its stream's temporal layers (RFC 7741 §4.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Temporal {
+    /// Its layer (TID): 0 to 3.
+    pub layer: u8,
+    /// Whether it builds on frames of the lowest layer alone (Y).
+    pub is_sync: bool,
+}
+
+/// VP8 frames to payloads (RFC 7741): 15-bit PictureID, TL0PICIDX and TID.
 #[derive(Clone, Debug, Default)]
 pub struct Vp8 {
     picture_id: u16,
@@ -22,9 +31,12 @@ impl Vp8 {
     const DESCRIPTOR: usize = 6;
 
     /// Packetizes one frame into payloads of at most `max` bytes.
-    pub fn packetize(&mut self, frame: &[u8], max: usize, emit: &mut Emit<'_>) {
+    pub fn packetize(&mut self, frame: &[u8], temporal: Temporal, max: usize, emit: &mut Emit<'_>) {
         self.picture_id = (self.picture_id + 1) & 0x7fff;
-        self.tl0_picture_index = self.tl0_picture_index.wrapping_add(1);
+        if temporal.layer == 0 {
+            self.tl0_picture_index = self.tl0_picture_index.wrapping_add(1);
+        }
+        let place = temporal.layer << 6 | u8::from(temporal.is_sync) << 5;
         let size = piece(frame.len(), max.saturating_sub(Self::DESCRIPTOR));
         let count = frame.len().div_ceil(size);
         for (i, part) in frame.chunks(size).enumerate() {
@@ -32,7 +44,7 @@ impl Vp8 {
             let start = if i == 0 { 0x90 } else { 0x80 };
             self.scratch.clear();
             self.scratch
-                .extend([start, 0xe0, high, low, self.tl0_picture_index, 0]);
+                .extend([start, 0xe0, high, low, self.tl0_picture_index, place]);
             self.scratch.extend_from_slice(part);
             emit(&self.scratch, i + 1 == count);
         }
@@ -158,7 +170,8 @@ mod tests {
         let mut frame: Vec<u8> = (0..5000u32).map(|n| n as u8).collect();
         frame[0] = 0; // a keyframe
         let mut vp8 = Vp8::default();
-        let out = collect(|emit| vp8.packetize(&frame, 1180, emit));
+        let base = Temporal::default();
+        let out = collect(|emit| vp8.packetize(&frame, base, 1180, emit));
         let joined: Vec<u8> = out
             .iter()
             .flat_map(|(p, _)| p[Vp8::DESCRIPTOR..].to_vec())
@@ -177,16 +190,22 @@ mod tests {
             .map(|(p, _)| inspect(Codec::Vp8, p).starts_keyframe)
             .collect();
         assert_eq!(starts, [true, false, false, false, false]);
-        let id = |p: &[u8]| {
-            inspect(Codec::Vp8, p)
-                .vp8
-                .unwrap()
-                .picture_id
-                .unwrap()
-                .value
+        let described = |p: &[u8]| inspect(Codec::Vp8, p).vp8.unwrap();
+        let id = |p: &[u8]| described(p).picture_id.unwrap().value;
+        let upper = Temporal {
+            layer: 2,
+            is_sync: true,
         };
-        let next = collect(|emit| vp8.packetize(&frame, 1180, emit));
+        let next = collect(|emit| vp8.packetize(&frame, upper, 1180, emit));
         assert_eq!(id(&next[0].0), id(&out[0].0) + 1);
+        let of_base = described(&out[0].0);
+        let of_upper = described(&next[0].0);
+        assert_eq!((of_base.temporal_id, of_base.layer_sync), (0, false));
+        assert_eq!((of_upper.temporal_id, of_upper.layer_sync), (2, true));
+        assert_eq!(
+            of_upper.tl0.map(|(_, index)| index),
+            of_base.tl0.map(|(_, index)| index)
+        );
     }
 
     #[test]

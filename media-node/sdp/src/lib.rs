@@ -5,6 +5,8 @@
 //! text of an answer ([`answer_publish`], [`answer_watch`]). [`fragment`] does the same for the pieces of SDP that a
 //! session gets later, by trickle ICE and ICE restarts.
 //!
+//! A node can be a viewer itself, too: [`offer_pull`] and [`read_pull_answer`].
+//!
 //! No sockets, clocks or randomness here. Whatever a stranger sends ends in an [`OfferError`] that says what to
 //! change, never in a panic.
 
@@ -16,6 +18,7 @@ mod extensions;
 pub mod fragment;
 mod negotiate;
 mod offer;
+mod pull;
 mod track;
 
 pub use answer::{CNAME, Local, answer_publish, answer_watch};
@@ -24,6 +27,7 @@ pub use error::{Direction, MediaKind, OfferError, OfferErrorKind};
 pub use extensions::ExtensionIds;
 pub use negotiate::{Program, PublishRules, accept_layers, accept_publish, accept_watch};
 pub use offer::Offer;
+pub use pull::{AnswerError, Pulling, offer_pull, read_pull_answer};
 pub use showrunner_rtp::codec::Codec;
 pub use track::{
     DtlsRole, IceParameters, NegotiatedCodec, Publishing, RecvTrack, Remote, SendTrack, Setup,

@@ -26,9 +26,9 @@ pub(crate) const MIXED: &str = "extmap-allow-mixed";
 const MAX_MID: usize = 64;
 
 /// A session attribute of this project: the names of the SRTP profiles that the client is sure to know, by spaces.
-const SRTP_PROFILES: &str = "showrunner-srtp-profiles";
+pub(crate) const SRTP_PROFILES: &str = "showrunner-srtp-profiles";
 /// The one that matters (RFC 7714 §14.2).
-const GCM: &str = "AEAD_AES_128_GCM";
+pub(crate) const GCM: &str = "AEAD_AES_128_GCM";
 
 /// A client's offer, read and found to be one that the node's transport can serve.
 #[derive(Clone, Debug)]
@@ -139,7 +139,10 @@ impl Offer {
 }
 
 impl Section {
-    fn read(session: Attributes<'_>, media: &MediaDescription) -> Result<Section, OfferError> {
+    pub(crate) fn read(
+        session: Attributes<'_>,
+        media: &MediaDescription,
+    ) -> Result<Section, OfferError> {
         let own = Attributes(&media.attributes);
         let name = &media.media_name;
         let kind = match name.media.as_str() {
@@ -226,7 +229,10 @@ fn check_kinds(sections: &[Section]) -> Result<(), OfferError> {
     Ok(())
 }
 
-fn check_transport(section: &Section, media: &MediaDescription) -> Result<(), OfferError> {
+pub(crate) fn check_transport(
+    section: &Section,
+    media: &MediaDescription,
+) -> Result<(), OfferError> {
     if section.wanted.is_none() {
         return Ok(());
     }
@@ -247,7 +253,7 @@ fn check_transport(section: &Section, media: &MediaDescription) -> Result<(), Of
 }
 
 /// The mids of the first `a=group:BUNDLE`.
-fn bundle_group(session: Attributes<'_>) -> Vec<String> {
+pub(crate) fn bundle_group(session: Attributes<'_>) -> Vec<String> {
     session
         .all("group")
         .find_map(|group| group.strip_prefix("BUNDLE "))
@@ -261,7 +267,7 @@ fn bundle_group(session: Attributes<'_>) -> Vec<String> {
 }
 
 /// Transport attributes may stand in the m-section or, for all of them, at session level.
-fn read_remote(
+pub(crate) fn read_remote(
     session: Attributes<'_>,
     own: Attributes<'_>,
     mid: &str,

@@ -135,6 +135,7 @@ impl From<JoinError> for Problem {
             JoinError::NoSuchRoom | JoinError::Edge => {
                 return Problem::new(StatusCode::NOT_FOUND, error.to_string());
             }
+            JoinError::Pulled => return Problem::new(StatusCode::FORBIDDEN, error.to_string()),
             JoinError::NotLive | JoinError::NoPicture => (StatusCode::CONFLICT, RETRY_SOON),
             JoinError::Occupied | JoinError::LadderFull => (StatusCode::CONFLICT, RETRY_OCCUPIED),
             JoinError::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, RETRY_SOON),

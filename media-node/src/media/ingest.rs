@@ -639,7 +639,7 @@ impl Ingest {
         at: usize,
         codec: Codec,
         header: &Header,
-        packet: &[u8],
+        packet: &'a [u8],
         payload: &'a [u8],
     ) -> Result<Ingested<'a>, Dropped> {
         let marked = link::read(header.extensions(packet)).ok_or(Dropped::Malformed)?;
@@ -648,14 +648,18 @@ impl Ingest {
             let source = self.streams[at].source;
             return Ok(Ingested::Padding { source, seq });
         }
-        if payload.len() > MAX_PAYLOAD {
+        let extensions = self.extensions(at);
+        let dependencies = extension(header, packet, extensions.dependency_descriptor);
+        let dependencies = dependencies.filter(|_| codec == Codec::Av1);
+        // It has room for each receiver's own bits already.
+        if payload.len() + dependencies.map_or(0, <[u8]>::len) > MAX_PAYLOAD {
             return Err(Dropped::TooLarge);
         }
-        let extensions = self.extensions(at);
         let orientation = extension(header, packet, extensions.orientation);
         let orientation = orientation.and_then(|value| value.first().copied());
         let info = codec::inspect(codec, payload);
         let stream = &mut self.streams[at];
+        let placed = stream.layers.place(&info, dependencies, header.timestamp);
         stream.clock.is_common(header.timestamp, arrival);
         Ok(Ingested::Media(Media {
             track: stream.track,
@@ -668,7 +672,7 @@ impl Ingest {
             orientation,
             info,
             layering: marked.mark.layering,
-            dependencies: None,
+            dependencies: placed.dependencies.zip(dependencies),
             spatial_sizes: marked.spatial_sizes,
             payload,
         }))

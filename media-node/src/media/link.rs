@@ -8,11 +8,12 @@
 //! - The SSRC names the host's stream, the same on all links of a room, and a header extension brings the number that
 //!   the packet has *in that stream*. So a packet is the same one by whichever link it comes: a pod may take a room by
 //!   two links for a while, and its viewers notice nothing of a change from one to the other.
-//! - The same extension says which layer of a scalable stream the packet is of, which the host said in an extension of
-//!   its own that is not passed on. Timestamps are on the track's common timeline already.
+//! - The same extension says which layer of a scalable stream the packet is of. The host's own word on that is passed on
+//!   for AV1 alone, whose viewers need it (the dependency descriptor). Timestamps are on the track's common timeline already.
 //!
 //! The number in the RTP header is the link's own, without gaps but for what was lost on it.
 
+use showrunner_rtp::codec::dependency;
 use showrunner_rtp::codec::layering::{Layering, MAX_SPATIAL, SpatialSizes};
 use showrunner_rtp::codec::{Codec, Kind};
 use showrunner_rtp::packet::HeaderWriter;
@@ -28,6 +29,7 @@ mod extension {
     pub(super) const RID: u8 = 3;
     pub(super) const ORIENTATION: u8 = 4;
     pub(super) const SPATIAL_SIZES: u8 = 5;
+    pub(super) const DEPENDENCIES: u8 = 6;
 }
 
 /// The longest RID, in bytes: what a header extension can carry.
@@ -36,7 +38,8 @@ const MAX_RID: usize = 255;
 /// Room that any packet on a link fits into: header, all extensions in their longest form, original sequence number,
 /// payload, SRTP tag.
 pub const MAX_PACKET: usize = 12 + EXTENSIONS + 2 + MAX_PAYLOAD + MAX_OVERHEAD;
-const EXTENSIONS: usize = 4 + 5 * 2 + 2 + MARK_LEN + MAX_RID + 1 + 4 * MAX_SPATIAL + 3;
+const EXTENSIONS: usize =
+    4 + 6 * 2 + 2 + MARK_LEN + MAX_RID + 1 + 4 * MAX_SPATIAL + dependency::MAX_LEN + 3;
 
 /// The payload type of a codec; that of its retransmissions is the next.
 #[must_use]
@@ -76,6 +79,7 @@ pub fn tracks() -> (RecvTrack, RecvTrack) {
             transport_cc: Some(extension::TRANSPORT_CC),
             rid: Some(extension::RID),
             orientation: Some(extension::ORIENTATION),
+            dependency_descriptor: Some(extension::DEPENDENCIES),
             ..ExtensionIds::default()
         },
         rids: Vec::new(),
@@ -289,7 +293,18 @@ fn header(
     // What there is none of has no id, and is left out.
     let orientation = packet.orientation.map(|value| [value]);
     let sizes = packet.spatial_sizes.map(write_sizes);
-    let elements: [(u8, &[u8]); 5] = [
+    let mut copy;
+    let described = match packet.dependencies() {
+        Some((dependencies, value)) => {
+            copy = [0; dependency::MAX_LEN];
+            let copy = copy.get_mut(..value.len()).ok_or(SrtpError::TooShort)?;
+            copy.copy_from_slice(value);
+            dependencies.restate(copy);
+            (extension::DEPENDENCIES, &*copy)
+        }
+        None => (0, &[][..]),
+    };
+    let elements: [(u8, &[u8]); 6] = [
         (
             extension::TRANSPORT_CC,
             &head.transport_number.to_be_bytes(),
@@ -304,6 +319,7 @@ fn header(
             Some(sizes) => (extension::SPATIAL_SIZES, sizes),
             None => (0, &[]),
         },
+        described,
     ];
     let writer = HeaderWriter {
         marker: packet.marker,

@@ -129,7 +129,7 @@ impl Assignments {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use showrunner_protocol::control::{PodRole, RoomLimits, Title, VideoRules};
+    use showrunner_protocol::control::{HostSource, PodRole, RoomLimits, Title, VideoRules};
 
     use super::*;
 
@@ -147,6 +147,7 @@ mod tests {
             limits: RoomLimits::default(),
             leave: None,
             awaits_host: false,
+            host: HostSource::Publish,
             video: VideoRules::default(),
         }
     }

@@ -58,6 +58,7 @@ impl Node {
         }
         self.heed(&mut state, &name, leave);
         self.follow_assignment(&mut state, &name);
+        self.follow_host(&mut state, &name);
         self.carry_out(&mut state);
         Ok(assigned)
     }
@@ -73,6 +74,7 @@ impl Node {
         tracing::info!(room = %name, %uid, "a room ends");
         self.close_room(&mut state, name);
         self.follow_assignment(&mut state, name);
+        self.follow_host(&mut state, name);
         self.carry_out(&mut state);
         Ok(())
     }
@@ -87,6 +89,7 @@ impl Node {
         state.leaving.remove(name);
         state.expecting.remove(name);
         state.pulls.stop(name);
+        state.pulled.stop(name);
         let Some(room) = state.rooms.get_mut(name) else {
             return;
         };

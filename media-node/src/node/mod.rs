@@ -11,6 +11,7 @@ mod parting;
 mod retention;
 mod session;
 mod state;
+mod whep;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,6 +143,10 @@ impl Node {
         if !state.takes_hosts(room) {
             metrics::join_refused("edge");
             return Err(JoinError::Edge);
+        }
+        if state.is_pulled(room) {
+            metrics::join_refused("pulled");
+            return Err(JoinError::Pulled);
         }
         let publishing = accept_publish(offer, &state.publish_rules(room))
             .inspect_err(|_| metrics::join_refused("offer"))?;

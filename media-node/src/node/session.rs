@@ -38,6 +38,9 @@ pub enum JoinError {
     /// A host came to a pod that takes the room from another (404: another pod has it for hosts).
     #[error("this node takes no hosts of the room: it has it from another")]
     Edge,
+    /// A host came to a room whose show comes from another server (403).
+    #[error("nobody can publish in this room: its show is pulled from another server")]
+    Pulled,
     /// A viewer came before the host (409 + Retry-After).
     #[error("nobody is on air in this room yet")]
     NotLive,

@@ -16,6 +16,7 @@ use super::moving::Leaving;
 use super::parting::{Parting, Partings};
 use super::retention::{Mark, Stays, Step};
 use super::session::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionId};
+use super::whep::Pulled;
 use crate::lived::Lived;
 use crate::lived::record::{Times, Who};
 use crate::lived::report::Report;
@@ -55,6 +56,8 @@ pub(super) struct State {
     pub(super) links: HashMap<SessionNumber, Link>,
     /// The rooms that are taken from other pods.
     pub(super) pulls: Pulls,
+    /// The rooms whose show is pulled from another server.
+    pub(super) pulled: Pulled,
     /// What shards are to be told, and which: what was decided and not carried out yet.
     pub(super) orders: Vec<(usize, Command)>,
 }
@@ -249,6 +252,7 @@ impl State {
             leaving: self.leaving.contains_key(name),
             source: self.source_status(name),
             edges: self.edges(name),
+            pull: self.pull_status(name),
             ..status
         }
     }

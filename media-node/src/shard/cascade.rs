@@ -21,13 +21,16 @@ use crate::media::packet::{SourceId, StoredPacket};
 use crate::node::EndReason;
 use showrunner_rtp::rtcp::Writer;
 
+/// Room for a connectivity check: both user names of it may have 256 characters.
+const MAX_CHECK: usize = 768;
+
 impl Core {
     /// What may be an answer to a check of ours.
     pub(super) fn on_stun_answer(&mut self, now: Instant, path: Path, datagram: &[u8]) {
-        let answered = self.links.iter().copied().find(|key| {
+        let answered = self.callers.iter().copied().find(|key| {
             let session = self.sessions.get_mut(*key);
-            let intake = session.and_then(|session| session.role.intake_mut());
-            intake.is_some_and(|intake| intake.on_answer(now, datagram))
+            let caller = session.and_then(|session| session.caller.as_mut());
+            caller.is_some_and(|caller| caller.on_answer(now, datagram))
         });
         let Some(key) = answered else {
             self.metrics.dropped.unknown_path += 1;
@@ -232,14 +235,6 @@ impl Core {
             let is_up = session.srtp.is_some();
             let over = match &mut session.role {
                 Role::Feed(feed) if feed.is_worn_out() => Some(EndReason::Replaced),
-                Role::Publisher(publisher)
-                    if publisher
-                        .intake
-                        .as_ref()
-                        .is_some_and(|i| i.has_failed(now, is_up)) =>
-                {
-                    Some(EndReason::TransportFailed)
-                }
                 role => {
                     let notes = role.notes_mut().filter(|_| is_up);
                     notes
@@ -251,13 +246,29 @@ impl Core {
                 self.end(now, key, reason);
                 continue;
             }
-            self.check(now, key);
             self.pulse(now, key);
             self.catch_up_feed(now, key, has_round);
         }
     }
 
-    /// Knocks at the other pod, and keeps its consent fresh.
+    /// Looks after the sessions that this end begins.
+    pub(super) fn look_after_callers(&mut self, now: Instant) {
+        for at in (0..self.callers.len()).rev() {
+            let key = self.callers[at];
+            let Some(session) = self.sessions.get_mut(key) else {
+                continue;
+            };
+            let is_up = session.srtp.is_some();
+            let caller = session.caller.as_ref();
+            if caller.is_some_and(|caller| caller.has_failed(now, is_up)) {
+                self.end(now, key, EndReason::TransportFailed);
+                continue;
+            }
+            self.check(now, key);
+        }
+    }
+
+    /// Knocks at the other end, and keeps its consent fresh.
     fn check(&mut self, now: Instant, key: Key) {
         let Self {
             sessions,
@@ -270,14 +281,14 @@ impl Core {
             return;
         };
         let selected = session.ice.selected();
-        let Some(intake) = session.role.intake_mut() else {
+        let Some(caller) = &mut session.caller else {
             return;
         };
-        let mut check = [0; 256];
-        let Some(len) = intake.poll_check(now, &mut check) else {
+        let mut check = [0; MAX_CHECK];
+        let Some(len) = caller.poll_check(now, &mut check) else {
             return;
         };
-        for path in intake.paths(selected) {
+        for path in caller.paths(selected) {
             let mut links = Links {
                 socket,
                 connections,

@@ -56,6 +56,8 @@ pub(super) struct Core {
     pub(super) publishers: Vec<Key>,
     /// Ends of links to other pods, connected or not.
     pub(super) links: Vec<Key>,
+    /// Sessions that this end begins, connected or not.
+    pub(super) callers: Vec<Key>,
     pub(super) handshaking: Vec<Key>,
     /// Viewers to whom something is to be sent once more.
     pub(super) copying: Vec<Key>,
@@ -104,6 +106,7 @@ impl Core {
             programs: HashMap::new(),
             publishers: Vec::new(),
             links: Vec::new(),
+            callers: Vec::new(),
             handshaking: Vec::new(),
             copying: Vec::new(),
             dirty: Vec::new(),
@@ -212,10 +215,13 @@ impl Core {
             process: *self.secret.get_or_insert(seed(16)),
         };
         let session = Session::new(new, seeds, now);
-        let is_link = session.role.is_link();
+        let (is_link, is_caller) = (session.role.is_link(), session.caller.is_some());
         let key = self.sessions.insert(session);
         if is_link {
             self.links.push(key);
+        }
+        if is_caller {
+            self.callers.push(key);
         }
     }
 
@@ -508,6 +514,7 @@ impl Core {
         }
         self.send_dtls(key, None);
         self.detach_link(key);
+        self.callers.retain(|k| *k != key);
         self.take_off_air(now, key);
         self.detach_transcoder(now, key);
         self.detach(key);

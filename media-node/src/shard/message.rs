@@ -47,6 +47,8 @@ pub enum Carries {
     Feed,
     /// What another pod has of the room. It may be reached at these addresses, the best first.
     Take(Vec<SocketAddr>),
+    /// What another server has of it: this node is one of its viewers. It may be reached at these addresses.
+    Pull(Publishing, Vec<SocketAddr>),
 }
 
 /// A layer, or the sound, that a pod has of a room, as it tells others.

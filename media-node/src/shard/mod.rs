@@ -6,6 +6,7 @@
 
 mod adaptation;
 mod batch;
+mod caller;
 mod cascade;
 pub(crate) mod choice;
 mod core;

@@ -231,6 +231,7 @@ impl Core {
             };
             self.feed_back(now, self.publishers[at], due);
         }
+        self.look_after_callers(now);
         self.look_after_links(now, tick.is_multiple_of(5));
         self.pass_on_keyframe_wishes(now);
         self.send_copies(now);

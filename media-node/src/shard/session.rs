@@ -9,6 +9,7 @@ use showrunner_transport::dtls::{Dtls, DtlsError, DtlsEvent, Identity};
 use showrunner_transport::ice::IceLite;
 use showrunner_transport::srtp;
 
+use super::caller::Caller;
 use super::feed::Feed;
 use super::intake::Intake;
 use super::message::{Carries, NewSession, ProgramId, SessionNumber};
@@ -24,6 +25,9 @@ const CONSENT_LIFETIME: Duration = Duration::from_secs(30);
 
 /// A session that is not connected by then is over.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+/// A link that is not up by then won't be: the other pod is next door.
+const LINK_LIMIT: Duration = Duration::from_secs(2);
 
 /// A publisher's media.
 pub(super) struct Publisher {
@@ -107,6 +111,8 @@ pub(super) struct Session {
     pub(super) ice: IceLite<Path>,
     pub(super) paths: Vec<Path>,
     pub(super) role: Role,
+    /// It is begun by this end.
+    pub(super) caller: Option<Box<Caller>>,
     pub(super) srtp: Option<Srtp>,
     /// Made when the peer has passed ICE, so that half-open joins cost little.
     dtls: Option<Dtls>,
@@ -121,15 +127,32 @@ impl Session {
     /// A session that waits for its peer, or looks for it.
     pub(super) fn new(new: NewSession, seeds: Seeds, now: Instant) -> Self {
         let (dtls_role, knows_gcm) = match &new.carries {
-            Carries::Publish(publishing) | Carries::AddLayers { publishing, .. } => {
-                (publishing.dtls_role(), publishing.remote.knows_gcm)
-            }
+            Carries::Publish(publishing)
+            | Carries::AddLayers { publishing, .. }
+            | Carries::Pull(publishing, _) => (publishing.dtls_role(), publishing.remote.knows_gcm),
             Carries::Watch { watching, .. } => (watching.dtls_role(), watching.remote.knows_gcm),
             Carries::Feed => (DtlsRole::Server, true),
             Carries::Take(_) => (DtlsRole::Client, true),
         };
+        let called = match &new.carries {
+            Carries::Take(candidates) => Some((candidates, LINK_LIMIT)),
+            Carries::Pull(_, candidates) => Some((candidates, CONNECT_LIMIT)),
+            Carries::Publish(_)
+            | Carries::AddLayers { .. }
+            | Carries::Watch { .. }
+            | Carries::Feed => None,
+        };
+        let caller = called.map(|(candidates, patience)| {
+            let (local, remote) = (new.local.clone(), new.remote.clone());
+            let candidates = candidates.clone();
+            Box::new(Caller::new(local, remote, candidates, now, patience))
+        });
+        let mut ice = IceLite::new(new.local.clone(), Some(new.remote), now);
+        if caller.is_some() {
+            ice = ice.controlling();
+        }
         let role = match new.carries {
-            Carries::Publish(publishing) => {
+            Carries::Publish(publishing) | Carries::Pull(publishing, _) => {
                 publisher(Ingest::new(&publishing, new.number.0, now), None, None)
             }
             Carries::AddLayers {
@@ -152,10 +175,9 @@ impl Session {
                 let [seed, _] = seeds.session;
                 Role::Feed(Box::new(Feed::new(seeds.process, seed, now)))
             }
-            Carries::Take(candidates) => {
-                let (local, remote) = (new.local.clone(), new.remote.clone());
-                let intake = Intake::new(local, remote, candidates, now);
-                publisher(Ingest::of_link(now), None, Some(Box::new(intake)))
+            Carries::Take(_) => {
+                let intake = Box::new(Intake::new(now));
+                publisher(Ingest::of_link(now), None, Some(intake))
             }
         };
         Self {
@@ -164,10 +186,11 @@ impl Session {
             program: new.program,
             home: new.home,
             max_lines: new.max_lines,
-            ufrag: new.local.ufrag.clone(),
-            ice: IceLite::new(new.local, Some(new.remote), now),
+            ufrag: new.local.ufrag,
+            ice,
             paths: Vec::new(),
             role,
+            caller,
             srtp: None,
             dtls: None,
             dtls_role,

@@ -123,9 +123,26 @@ impl Pod {
             .await;
     }
 
+    /// It is a viewer of another server; of which it was told before, if that is not said.
+    pub async fn pulls_from(&self, source: serde_json::Value, revision: u64) {
+        let host = json!({ "kind": "pull", "from": source });
+        let role = json!({ "kind": "origin" });
+        self.assign_with(role, host, revision).await;
+    }
+
     async fn assign(&self, role: serde_json::Value, revision: u64) {
-        let assignment =
-            json!({ "uid": "u-1", "generation": 1, "revision": revision, "role": role });
+        self.assign_with(role, json!({ "kind": "publish" }), revision)
+            .await;
+    }
+
+    async fn assign_with(&self, role: serde_json::Value, host: serde_json::Value, revision: u64) {
+        let assignment = json!({
+            "uid": "u-1",
+            "generation": 1,
+            "revision": revision,
+            "role": role,
+            "host": host,
+        });
         let request = self.harness.request("PUT", ROOM);
         let answer = request.body(JSON, assignment.to_string()).await;
         assert!(answer.status.is_success(), "{}", answer.body);

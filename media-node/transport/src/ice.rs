@@ -47,6 +47,8 @@ pub struct IceLite<P> {
     paths: Vec<P>,
     selected: Option<P>,
     last_consent: Instant,
+    /// An [`IceClient`] beside this makes checks, so the peer is controlled.
+    controls: bool,
 }
 
 impl<P: Copy + Eq> IceLite<P> {
@@ -59,6 +61,16 @@ impl<P: Copy + Eq> IceLite<P> {
             paths: Vec::new(),
             selected: None,
             last_consent: now,
+            controls: false,
+        }
+    }
+
+    /// The same of a session that an [`IceClient`] begins: its peer, if that makes checks at all, is controlled.
+    #[must_use]
+    pub fn controlling(self) -> Self {
+        Self {
+            controls: true,
+            ..self
         }
     }
 
@@ -95,7 +107,7 @@ impl<P: Copy + Eq> IceLite<P> {
         message.verify(password)?;
         let id = message.transaction_id;
         // RFC 8445 §7.3.1.1: a lite agent is always controlled; the peer has to change its mind.
-        if message.controlled.is_some() {
+        if message.controlled.is_some() && !self.controls {
             let reply_len = Builder::new(reply, Class::Error, id)?
                 .error(487, "Role Conflict")?
                 .finish(password)?;
@@ -463,5 +475,17 @@ mod tests {
             .unwrap();
         assert_eq!(Message::parse(&reply).unwrap().error_code, Some(420));
         assert_eq!(pair.lite.selected(), None);
+    }
+
+    #[test]
+    fn the_peer_of_a_session_that_this_side_begins_is_controlled() {
+        let mut pair = pair();
+        pair.lite = pair.lite.controlling();
+        let (local, user) = (pair.local(), pair.user());
+        let (_, reply) = pair
+            .ask(1, &request(&local, &user, |b| b.controlled(5)))
+            .unwrap();
+        assert_eq!(Message::parse(&reply).unwrap().error_code, None);
+        assert_eq!(pair.lite.selected(), Some(1));
     }
 }

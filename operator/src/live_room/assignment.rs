@@ -3,7 +3,7 @@
 use showrunner_crds::LiveRoom;
 use showrunner_crds::live_room::VideoCodec;
 use showrunner_protocol::control::{
-    PodRole, PodStatus, RoomAssignment, RoomLimits, RoomStatus, Title, VideoRules,
+    HostSource, PodRole, PodStatus, RoomAssignment, RoomLimits, RoomStatus, Title, VideoRules,
 };
 use showrunner_protocol::room::RoomUid;
 
@@ -18,6 +18,8 @@ pub struct Orders {
     pub leave: Option<u32>,
     /// Whether a host may be about to come from another pod.
     pub awaits_host: bool,
+    /// Where the show comes from, if it is the origin.
+    pub host: HostSource,
 }
 
 /// For a pod with these orders.
@@ -38,6 +40,7 @@ pub fn assignment(room: &LiveRoom, uid: &RoomUid, orders: Orders) -> RoomAssignm
         limits: RoomLimits::default(),
         leave: orders.leave,
         awaits_host: orders.awaits_host,
+        host: orders.host,
         video: VideoRules {
             codecs: video
                 .codecs
@@ -61,7 +64,7 @@ pub fn has_taken(pod: &PodStatus, report: &RoomStatus, wanted: &RoomAssignment) 
     };
     let is_right = match &wanted.role {
         // One that was an edge may still go on with its source.
-        PodRole::Origin => true,
+        PodRole::Origin => is_pulled_as(report, &wanted.host),
         PodRole::Edge { source } => {
             let known = report.source.as_ref();
             known.is_some_and(|known| known.address == source.address)
@@ -72,6 +75,17 @@ pub fn has_taken(pod: &PodStatus, report: &RoomStatus, wanted: &RoomAssignment) 
         && has(report.revision, wanted.revision)
         && is_right
         && leaves
+}
+
+/// Whether a pod has taken from where the show comes.
+fn is_pulled_as(report: &RoomStatus, wanted: &HostSource) -> bool {
+    match (&report.pull, wanted) {
+        (known, HostSource::Publish) => known.is_none(),
+        (known, HostSource::Pull { from: None }) => known.is_some(),
+        (known, HostSource::Pull { from: Some(source) }) => known
+            .as_ref()
+            .is_some_and(|known| known.version == source.version),
+    }
 }
 
 /// As SDP has it.
@@ -87,7 +101,7 @@ fn codec_name(codec: VideoCodec) -> &'static str {
 #[cfg(test)]
 mod tests {
     use showrunner_protocol::RoomName;
-    use showrunner_protocol::control::{RelaySource, SourceStatus};
+    use showrunner_protocol::control::{PullSource, PullStatus, RelaySource, SourceStatus};
 
     use super::*;
 
@@ -106,6 +120,7 @@ mod tests {
             role: PodRole::Origin,
             leave: Some(60),
             awaits_host: false,
+            host: HostSource::Publish,
         };
         let told = assignment(&room, &uid, orders);
         assert_eq!((told.revision, &told.role), (3, &PodRole::Origin));
@@ -134,6 +149,7 @@ mod tests {
             limits: RoomLimits::default(),
             leave: None,
             awaits_host: false,
+            host: HostSource::Publish,
             video: VideoRules::default(),
         };
         let edge = |port| {
@@ -153,6 +169,35 @@ mod tests {
         };
         assert!(has_taken(&pod, &report, &wanted(PodRole::Origin)));
         assert!(!has_taken(&pod, &report, &edge(1)), "it has no source yet");
+        let from = |version: &str| RoomAssignment {
+            host: HostSource::Pull {
+                from: Some(PullSource {
+                    version: version.into(),
+                    url: "https://live.example.com/whep/shop/sale".into(),
+                    bearer: None,
+                    authorities: None,
+                    allow_insecure: false,
+                }),
+            },
+            ..wanted(PodRole::Origin)
+        };
+        assert!(!has_taken(&pod, &report, &from("1")));
+        report.pull = Some(PullStatus {
+            version: "1".into(),
+            ..PullStatus::default()
+        });
+        assert!(has_taken(&pod, &report, &from("1")));
+        assert!(
+            !has_taken(&pod, &report, &from("2")),
+            "the token is another"
+        );
+        let any = RoomAssignment {
+            host: HostSource::Pull { from: None },
+            ..wanted(PodRole::Origin)
+        };
+        assert!(has_taken(&pod, &report, &any));
+        assert!(!has_taken(&pod, &report, &wanted(PodRole::Origin)));
+        report.pull = None;
         report.source = Some(SourceStatus {
             address: source(1).address,
             connected: false,

@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod host_token;
 pub mod ledger;
 pub mod look;
+pub mod pull;
 pub mod reach;
 pub mod reconcile;
 pub mod status;

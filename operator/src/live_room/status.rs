@@ -1,11 +1,14 @@
 //! What is said of a room, and the Events that follow from a change of it. Pure.
 
+mod pulled;
+
 use k8s_openapi::jiff::Timestamp;
 use showrunner_crds::LiveRoomStatus;
-use showrunner_crds::condition::{LIVE, PLACED, READY, room};
+use showrunner_crds::condition::{LIVE, PLACED, PULLED, READY, room};
 use showrunner_crds::live_room::{Edge, Endpoints, Phase, PodReference, Retention};
 use showrunner_protocol::control::{Retention as Counts, RoomStatus};
 
+pub use self::pulled::Pull;
 use super::desired::Part;
 use super::ledger::Set;
 use super::reach::Unplaceable;
@@ -24,6 +27,8 @@ pub struct Facts<'a> {
     pub is_early: bool,
     /// Where it is found.
     pub endpoints: Endpoints,
+    /// The server that it is pulled from, if it is.
+    pub pull: Option<Pull>,
     /// The Secret of its host, once that is written.
     pub host_token_secret: Option<String>,
     /// When.
@@ -137,10 +142,18 @@ pub fn next(old: &LiveRoomStatus, facts: &Facts<'_>) -> LiveRoomStatus {
     let is_live = status.phase == Some(Phase::Live);
     for said in [
         placed(&facts.outcome),
-        ready(&facts.outcome),
+        ready(&facts.outcome, facts.pull.is_some()),
         live(&facts.outcome, is_live),
     ] {
         say(&mut status.conditions, said, facts.generation, facts.now);
+    }
+    match &facts.pull {
+        Some(pull) => {
+            if let Some(said) = pulled::pulled(pull, &facts.outcome) {
+                say(&mut status.conditions, said, facts.generation, facts.now);
+            }
+        }
+        None => status.conditions.retain(|one| one.type_ != PULLED),
     }
     status
 }
@@ -289,11 +302,11 @@ fn where_it_is(placed: &Placed<'_>) -> String {
     format!("on pod {origin}{edges}{short}")
 }
 
-fn ready(outcome: &Outcome<'_>) -> Said {
+fn ready(outcome: &Outcome<'_>, is_pulled: bool) -> Said {
     let (is, reason, message) = match outcome {
         Outcome::Ended => (false, room::ENDED, "the show is over".to_owned()),
         Outcome::Waits(why) => (false, waits(why), why.to_string()),
-        Outcome::On(placed) => takes(&placed.members),
+        Outcome::On(placed) => takes(&placed.members, is_pulled),
     };
     Said {
         of: READY,
@@ -304,7 +317,7 @@ fn ready(outcome: &Outcome<'_>) -> Said {
 }
 
 /// A room is ready once its origin is; what is wrong with an edge is said, and keeps nobody out.
-fn takes(members: &[Member<'_>]) -> (bool, &'static str, String) {
+fn takes(members: &[Member<'_>], is_pulled: bool) -> (bool, &'static str, String) {
     let trouble = |member: &Member<'_>| {
         let (reason, why) = match &member.on {
             OnPod::Has(_) => return None,
@@ -319,7 +332,12 @@ fn takes(members: &[Member<'_>]) -> (bool, &'static str, String) {
     }
     let edges = members.iter().skip(1).filter_map(trouble);
     let edge = edges.map(|(_, message)| format!("; {message}")).next();
-    let message = format!("takes hosts and viewers{}", edge.unwrap_or_default());
+    let whom = if is_pulled {
+        "viewers"
+    } else {
+        "hosts and viewers"
+    };
+    let message = format!("takes {whom}{}", edge.unwrap_or_default());
     (true, room::ASSIGNED, message)
 }
 
@@ -418,6 +436,7 @@ pub fn happenings(old: &LiveRoomStatus, new: &LiveRoomStatus, lost: &[PodId]) ->
             all.push(Happening::warning(name, "Place", condition.message.clone()));
         }
     }
+    all.extend(pulled(old, new));
     match (is(&old.conditions, LIVE), is(&new.conditions, LIVE)) {
         (false, true) => all.push(Happening::normal(
             "OnAir",
@@ -432,6 +451,20 @@ pub fn happenings(old: &LiveRoomStatus, new: &LiveRoomStatus, lost: &[PodId]) ->
         _ => {}
     }
     all
+}
+
+/// A source that comes, or does not.
+fn pulled(old: &LiveRoomStatus, new: &LiveRoomStatus) -> Option<Happening> {
+    let condition = new.conditions.iter().find(|one| one.type_ == PULLED)?;
+    if reason(&old.conditions, PULLED) == Some(&condition.reason) {
+        return None;
+    }
+    let message = condition.message.clone();
+    if is(&new.conditions, PULLED) {
+        return Some(Happening::normal("Pulled", "Pull", message));
+    }
+    let is_failure = pulled::is_failure(&condition.reason);
+    is_failure.then(|| Happening::warning("PullFailed", "Pull", message))
 }
 
 /// Edges that came and went.

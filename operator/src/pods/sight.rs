@@ -236,6 +236,11 @@ impl Sights {
                     if address(known) != address(&room) {
                         known.source.clone_from(&room.source);
                     }
+                    let version =
+                        |of: &RoomStatus| of.pull.as_ref().map(|pull| pull.version.clone());
+                    if version(known) != version(&room) {
+                        known.pull.clone_from(&room.pull);
+                    }
                 })
                 .or_insert(room);
             let new = Sight {
@@ -323,6 +328,7 @@ fn is_news(old: &RoomStatus, new: &RoomStatus) -> bool {
             room.revision,
             room.leaving,
             room.source.clone(),
+            room.pull.clone(),
         )
     };
     of(old) != of(new)

@@ -64,6 +64,7 @@ impl Pod {
             limits: RoomLimits::default(),
             leave: None,
             awaits_host: false,
+            host: HostSource::Publish,
             video: VideoRules::default(),
         };
         self.node.assign(room(), assignment).unwrap();

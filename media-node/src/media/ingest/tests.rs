@@ -1,11 +1,13 @@
 //! A host's packets by SRTP, as they may come: in layers, lost, again, strange.
 
+use showrunner_rtp::codec::layering::LayerTracker;
 use showrunner_rtp::packet::HeaderWriter;
 use showrunner_rtp::rtcp::{Packet, Writer, packets};
 use showrunner_sdp::{IceParameters, Remote, Setup};
 use showrunner_transport::srtp::{MAX_OVERHEAD, Profile, Sender, SrtpKeys};
 
 use super::*;
+use crate::media::packet::StoredPacket;
 
 const VP8: u8 = 96;
 const RTX: u8 = 97;
@@ -428,4 +430,62 @@ fn every_arrival_counts_for_the_bandwidth_whatever_it_brought() {
         .arrivals(|seq, arrival| seen.push((seq, arrival.is_some())))
         .unwrap();
     assert_eq!(seen, [(100, true), (101, true), (102, false), (103, true)]);
+}
+
+/// Viewers of an edge are sent what those of the origin are.
+#[test]
+fn a_link_brings_the_dependency_descriptors_of_av1() {
+    // Of L1T3 as Chromium sends it: a keyframe's, with the structure, and those of three frames after it.
+    let values: [&[u8]; 4] = [
+        &[
+            0x80, 0, 1, 0x80, 0x02, 0x14, 0xea, 0xa8, 0x60, 0x41, 0x4d, 0x14, 0x10, 0x20, 0x84,
+            0x27, 0x01, 0x3f, 0x00, 0xb3,
+        ],
+        &[0xc3, 0, 2],
+        &[0xc2, 0, 3],
+        &[0xc4, 0, 4],
+    ];
+    let keys = |is_client| {
+        let profile = Profile::AeadAes128Gcm;
+        SrtpKeys::from_keying_material(profile, is_client, &[7; 56]).unwrap()
+    };
+    let (sender, receiver) = (Sender::new(&keys(true)), Receiver::new(&keys(false)));
+    let now = Instant::now();
+    let (mut host, mut edge) = (LayerTracker::default(), Ingest::of_link(now));
+    for (at, value) in (0u16..).zip(values) {
+        let payload = [7; 100];
+        let mut here = StoredPacket::empty(now);
+        here.codec = Codec::Av1;
+        here.seq = at.into();
+        assert!(here.set_payload(&payload));
+        let placed = host.place(&PayloadInfo::default(), Some(value), 0);
+        assert!(here.set_dependencies(placed.dependencies.unwrap(), value));
+        let head = link::Head {
+            ssrc: 7,
+            rid: "",
+            index: 100 + u64::from(at),
+            transport_number: at,
+        };
+        let mut out = [0; link::MAX_PACKET];
+        let len = link::write(&mut out, head, &here, &sender).unwrap();
+        let taken = edge.on_rtp(now, now, &mut out[..len], &receiver);
+        let Ok(Ingested::Media(media)) = taken else {
+            panic!("{taken:?}");
+        };
+        let mut there = StoredPacket::empty(now);
+        assert!(there.set_payload(media.payload));
+        let (dependencies, value) = media.dependencies.unwrap();
+        assert!(there.set_dependencies(dependencies, value));
+        for temporal in 0..3 {
+            let [origin, edge] = [&here, &there].map(|packet| {
+                let (dependencies, value) = packet.dependencies().unwrap();
+                let targets = dependencies.targets_up_to(0, temporal);
+                let mut own = value.to_vec();
+                dependencies.rewrite(&mut own, 900 + at, targets);
+                (dependencies.frame_number, targets, own)
+            });
+            assert_eq!(origin, edge, "frame {at} up to layer {temporal}");
+            assert_ne!(origin.1, 0);
+        }
+    }
 }

@@ -141,6 +141,12 @@ impl State {
             .map(|hops| hops + 1)
     }
 
+    /// Whether the pod that a room is taken from has a host itself.
+    pub(super) fn comes_from_a_host(&self, name: &RoomName) -> bool {
+        self.uplink(name)
+            .is_some_and(|uplink| uplink.down.hops == Some(0))
+    }
+
     /// How this pod stands with the one that it takes a room from.
     pub(super) fn source_status(&self, name: &RoomName) -> Option<SourceStatus> {
         let uplink = self.uplink(name);

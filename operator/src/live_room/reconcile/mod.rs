@@ -1,8 +1,9 @@
 //! Does for a room what is to be done. [`tell`] tells its pods, [`say`] writes its status, [`token`] the Secret of its
-//! host, [`end`] ends it.
+//! host, [`source`] reads what it is pulled from, [`end`] ends it.
 
 mod end;
 mod say;
+mod source;
 mod tell;
 mod token;
 
@@ -68,6 +69,8 @@ struct Memory {
     failures: u32,
     /// Since when a pod that is to be the origin takes the room from the one that is.
     taking: Option<(PodId, Instant)>,
+    /// What it is pulled from.
+    source: Option<source::Read>,
 }
 
 /// A room as it is worked on.
@@ -278,6 +281,7 @@ impl Rooms {
             .map(|part| part.pod.clone())
             .collect();
         let version = self.add_finalizer(&work).await?;
+        let source = self.source(&work).await;
         self.world
             .fleet
             .ledger()
@@ -301,6 +305,7 @@ impl Rooms {
             pods: &pods,
             left,
             lost,
+            source: &source,
         };
         self.serve(&mut work, &told, version).await
     }
@@ -373,7 +378,11 @@ impl Rooms {
     fn next_turn(&self, work: &Work<'_>, rest: Duration) -> Duration {
         let clock = Instant::now();
         let token = self.remember(&work.uid, |memory| memory.token_due);
-        let token = token.map(|due| due.saturating_duration_since(clock));
+        let source = self.remember(&work.uid, |memory| {
+            memory.source.as_ref().map(|read| read.due)
+        });
+        let due = token.into_iter().chain(source);
+        let due = due.map(|due| due.saturating_duration_since(clock));
         let schedule = work.room.spec.schedule.as_ref();
         let times = schedule
             .into_iter()
@@ -385,7 +394,7 @@ impl Rooms {
         });
         let least = Duration::from_millis(200);
         times
-            .chain(token)
+            .chain(due)
             .fold(rest, Duration::min)
             .clamp(least, Duration::from_secs(3600))
     }

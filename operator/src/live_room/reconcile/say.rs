@@ -12,7 +12,8 @@ use showrunner_protocol::room::RoomUid;
 
 use super::{COUNTS_PER_SECOND, Rooms, Work, version_of};
 use crate::cluster::write::WriteError;
-use crate::live_room::status::{self, Facts, Outcome};
+use crate::live_room::pull;
+use crate::live_room::status::{self, Facts, Outcome, Pull};
 use crate::patch::merge_patch;
 use crate::pods::PodId;
 
@@ -41,6 +42,7 @@ impl Rooms {
             is_early: start.is_some_and(|start| start.0 > now),
             endpoints: self.endpoints(work),
             outcome,
+            pull: self.pull_facts(work),
             host_token_secret: secret.or_else(|| work.old.host_token_secret.clone()),
             now,
         };
@@ -77,6 +79,16 @@ impl Rooms {
         }
         work.old = new;
         Ok(Duration::MAX)
+    }
+
+    /// What is known of the server that a room is pulled from.
+    fn pull_facts(&self, work: &Work<'_>) -> Option<Pull> {
+        let pull = pull::of(work.room)?;
+        let trouble = self.remember(&work.uid, |memory| {
+            memory.source.as_ref().and_then(|read| read.trouble.clone())
+        });
+        let server = pull.url.split('/').nth(2).unwrap_or_default().to_owned();
+        Some(Pull { server, trouble })
     }
 
     /// Whether counts of a room may be written now: not too often for it, nor for all together.

@@ -11,7 +11,7 @@ use kube::runtime::controller::Action as Next;
 use showrunner_crds::live_room::{Phase, PodReference};
 use showrunner_crds::media_node::Drain;
 use showrunner_protocol::control::{
-    MAX_DRAIN_SECONDS, PodRole, RelaySource, RoomStatus, SourceStatus,
+    HostSource, MAX_DRAIN_SECONDS, PodRole, PullStatus, RelaySource, RoomStatus, SourceStatus,
 };
 
 use super::{Known, Pods, Rooms, TAKING_REST, Work};
@@ -20,6 +20,7 @@ use crate::cluster::write::WriteError;
 use crate::live_room::assignment::{Orders, assignment, has_taken};
 use crate::live_room::desired::{Part, State};
 use crate::live_room::ledger::{Plan, Set};
+use crate::live_room::pull::Source;
 use crate::live_room::status::{Member, OnPod, Outcome, Placed};
 use crate::pods::control::ControlError;
 use crate::pods::{PodId, address, site_of};
@@ -41,6 +42,8 @@ pub(super) struct Told<'a> {
     pub(super) left: Vec<&'a Known>,
     /// Those that were lost.
     pub(super) lost: Vec<PodId>,
+    /// Where the show comes from.
+    pub(super) source: &'a Source,
 }
 
 impl Rooms {
@@ -77,9 +80,9 @@ impl Rooms {
             let mut parts = next.parts.iter();
             let mut answers = Vec::with_capacity(next.parts.len());
             if let Some(origin) = parts.next() {
-                answers.push(self.tell(work, (origin, next), pods, was_live).await);
+                answers.push(self.tell(work, (origin, next), told, was_live).await);
             }
-            let others = parts.map(|part| self.tell(work, (part, next), pods, was_live));
+            let others = parts.map(|part| self.tell(work, (part, next), told, was_live));
             answers.extend(join_all(others).await);
             answers
         };
@@ -145,9 +148,10 @@ impl Rooms {
         &self,
         work: &Work<'_>,
         (part, set): (&Part, &Set),
-        pods: &'p Pods,
+        told: &Told<'p>,
         was_live: bool,
     ) -> OnPod<'p> {
+        let pods: &'p Pods = told.pods;
         let unreachable = |why: &str| OnPod::Unreachable(why.to_owned());
         let Some(known) = pods.get(&part.pod) else {
             return unreachable("it is not there");
@@ -166,6 +170,10 @@ impl Rooms {
             role,
             leave: part.leaves.then(|| self.patience(known)),
             awaits_host: was_live,
+            host: match part.source {
+                None => told.source.host.clone(),
+                Some(_) => HostSource::Publish,
+            },
         };
         let wanted = assignment(work.room, &work.uid, orders);
         let report = known.report(work);
@@ -204,6 +212,7 @@ impl Rooms {
                         revision: Some(wanted.revision),
                         leaving: wanted.leave.is_some(),
                         source,
+                        pull: pull_of(&wanted.host),
                         ..RoomStatus::of(work.name.clone())
                     };
                     self.world.sights.assigned(&known.id, &uid, told);
@@ -254,6 +263,20 @@ const LONG: u32 = MAX_DRAIN_SECONDS;
 impl Known {
     pub(super) fn address(&self) -> Option<std::net::SocketAddr> {
         self.pod.as_ref().and_then(|pod| address(pod))
+    }
+}
+
+/// What a pod will say of it that was told so.
+fn pull_of(host: &HostSource) -> Option<PullStatus> {
+    match host {
+        HostSource::Publish => None,
+        HostSource::Pull { from } => Some(PullStatus {
+            version: from
+                .as_ref()
+                .map(|from| from.version.clone())
+                .unwrap_or_default(),
+            ..PullStatus::default()
+        }),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::clock::now;
 use crate::cluster::events::Happening;
 use crate::cluster::names::MANAGER;
 use crate::cluster::write::WriteError;
-use crate::live_room::host_token;
+use crate::live_room::{host_token, pull};
 
 /// Rest after the Secret of a host could not be written.
 const TOKEN_REST: Duration = Duration::from_secs(60);
@@ -44,6 +44,10 @@ impl Rooms {
     }
 
     async fn write_token(&self, work: &Work<'_>) -> Result<Option<String>, WriteError> {
+        if pull::of(work.room).is_some() {
+            // It has no host.
+            return Ok(work.old.host_token_secret.clone());
+        }
         let name = host_token::secret_name(work.name.name());
         let interval = host_token::interval(self.world.rooms.len());
         let clock = Instant::now();

@@ -48,6 +48,7 @@ fn facts(outcome: Outcome<'_>) -> Facts<'_> {
             watch: "w".into(),
             page: "r".into(),
         },
+        pull: None,
         host_token_secret: Some("sale-host-token".into()),
         now: Timestamp::from_second(100).unwrap(),
     }

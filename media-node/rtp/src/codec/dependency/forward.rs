@@ -134,6 +134,16 @@ impl Dependencies {
             & targets.active
     }
 
+    /// Gives what [`Self::store`] wrote the numbers that it came with, for a receiver that forwards it in turn: all that
+    /// is active is sent to it.
+    pub fn restate(&self, stored: &mut [u8]) {
+        self.rewrite(
+            stored,
+            self.frame_number,
+            self.targets_up_to(u8::MAX, u8::MAX),
+        );
+    }
+
     /// Gives what [`Self::store`] wrote another frame number, and other active decode targets.
     #[inline]
     pub fn rewrite(&self, stored: &mut [u8], frame_number: u16, active_targets: u32) {
