@@ -23,7 +23,7 @@ def free_port() -> int:
 class Node:
     """Runs the node on loopback; use it in a `with` statement."""
 
-    def __init__(self) -> None:
+    def __init__(self, *arguments: str) -> None:
         port = free_port()
         self.base = f"http://127.0.0.1:{port}"
         self.log = tempfile.TemporaryFile()
@@ -34,6 +34,7 @@ class Node:
                 *("--media-bind", "127.0.0.1"),
                 *("--media-port", str(free_port())),
                 *("--shards", "1"),
+                *arguments,
             ],
             stdout=self.log,
             stderr=subprocess.STDOUT,

@@ -1,10 +1,11 @@
 """GStreamer's webrtcbin publishes to a node and watches it: what is seen and heard is what was shown and played."""
 
 import struct
+import time
 import unittest
 
 from node import Node
-from peer import LIMIT_SECONDS, Host, Watcher
+from peer import LIMIT_SECONDS, Host, Transcoder, Watcher
 
 VP8_HOST = (
     "vp8enc deadline=1 cpu-used=8 keyframe-max-dist=60 target-bitrate=1000000 "
@@ -60,6 +61,41 @@ class GStreamer(unittest.TestCase):
     def test_h264_is_seen_and_heard(self) -> None:
         with Node() as node:
             self.watch(node, H264_HOST, H264, "rtph264depay ! avdec_h264")
+
+    def see(self, watcher: Watcher, size: tuple[int, int]) -> None:
+        """Takes pictures until one has this size, which all have from then on."""
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while watcher.size != size:
+            self.assertLess(time.monotonic(), deadline, f"pictures are of {watcher.size}")
+            watcher.pictures.get(timeout=LIMIT_SECONDS)
+        while not watcher.pictures.empty():
+            watcher.pictures.get()
+        self.check_picture(watcher)
+        self.assertEqual(watcher.size, size)
+
+    def test_a_transcoder_adds_a_smaller_layer(self) -> None:
+        token = "for transcoders"
+        encoder = H264_HOST.replace("bitrate=1000 key-int-max=60", "bitrate=200 key-int-max=6000")
+        with (
+            Node("--transcode-token", token) as node,
+            Host(H264_HOST) as host,
+            Watcher(H264, "rtph264depay ! avdec_h264") as watcher,
+        ):
+            whip, whep = (f"{node.base}/{protocol}/default/gstreamer" for protocol in ("whip", "whep"))
+            host.go_live(whip)
+            watcher.negotiate(whep)
+            self.see(watcher, (640, 360))
+            with Transcoder(H264, "rtph264depay ! avdec_h264", encoder, token) as transcoder:
+                transcoder.begin(whep, whip)
+                # By size rather than by name: it may not be there yet.
+                watcher.choose({"maxWidth": 400})
+                self.see(watcher, (320, 180))
+                watcher.choose({"rid": ""})
+                self.see(watcher, (640, 360))
+                watcher.choose({"rid": "t.1"})
+                self.see(watcher, (320, 180))
+            self.see(watcher, (640, 360))
+            self.check_sound(watcher)
 
 
 if __name__ == "__main__":

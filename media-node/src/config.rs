@@ -92,6 +92,16 @@ pub struct Config {
     )]
     pub publish_token: Option<String>,
 
+    /// Who shows this bearer token is a transcoder: adds smaller layers to the pictures of hosts, and may watch. Without
+    /// it there are none.
+    #[arg(
+        long,
+        env = "SHOWRUNNER_TRANSCODE_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    pub transcode_token: Option<String>,
+
     /// Viewers must show this bearer token.
     #[arg(
         long,
@@ -113,7 +123,7 @@ pub struct Config {
         env = "SHOWRUNNER_CONTROL_KEY_FILE",
         value_name = "FILE",
         requires = "tls_cert_file",
-        conflicts_with_all = ["publish_token", "watch_token"]
+        conflicts_with_all = ["publish_token", "transcode_token", "watch_token"]
     )]
     pub control_key_file: Option<PathBuf>,
 
@@ -230,6 +240,7 @@ mod tests {
             &format!("--control-ca-file d {tls}"),
             &format!("--control-key-file c --watch-token t {tls}"),
             &format!("--control-key-file c --publish-token t {tls}"),
+            &format!("--control-key-file c --transcode-token t {tls}"),
         ] {
             assert!(!is_taken(refused), "{refused}");
         }

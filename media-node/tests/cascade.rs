@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use peer::camera::{Camera, layer_of};
 use peer::{Peer, Who};
 use pods::{Authority, Pod, until};
-use showrunner_protocol::token::RelayGrant;
+use showrunner_protocol::token::{RelayGrant, Role};
 use support::JSON;
 
 /// A host's pod, and one that takes the room from it.
@@ -173,6 +173,41 @@ async fn a_layer_that_nobody_wants_there_does_not_come_there() {
 }
 
 #[tokio::test]
+async fn what_a_transcoder_adds_comes_to_other_pods_as_well() {
+    let (_authority, origin, edge) = two().await;
+    let mut host = Camera::start_alone(&origin.harness).await;
+    let transcoders = origin
+        .harness
+        .showing(|_| cluster::grant("sale", "u-1", Role::Transcoder));
+    let mut rung = Camera::transcode(&transcoders, 0).await;
+    let knows = until("the edge knows both layers", || {
+        edge.room().layers.len() == 2
+    });
+    host.shoot(rung.shoot(knows)).await;
+    let there = async {
+        let mut there = Peer::viewer(&edge.harness, Who::anyone()).await;
+        there.connect().await;
+        for (rid, layer) in [("", 2), ("t.1", 0), ("", 2)] {
+            let request = edge
+                .harness
+                .request("POST", &format!("{}/layer", there.url));
+            let chosen = request.body(JSON, format!(r#"{{"rid":"{rid}"}}"#)).await;
+            assert_eq!(chosen.status, StatusCode::OK, "{}", chosen.body);
+            while layer_of(&there.next_packet().await.payload) != layer {}
+        }
+        there
+    };
+    let mut there = host.shoot(rung.shoot(there)).await;
+    // When it goes, the edge hears of it.
+    let gone = transcoders.request("DELETE", &rung.peer().url).send().await;
+    assert_eq!(gone.status, StatusCode::OK, "{}", gone.body);
+    let gone = until("the rung is gone", || edge.room().layers.len() == 1);
+    host.shoot(gone).await;
+    let largest = async { while layer_of(&there.next_packet().await.payload) != 2 {} };
+    host.shoot(largest).await;
+}
+
+#[tokio::test]
 async fn a_pod_changes_over_to_another_source_without_a_gap() {
     let (authority, origin, edge) = two().await;
     let between = authority.pod().await;
@@ -308,7 +343,7 @@ async fn a_room_is_taken_only_by_pods_that_show_a_credential_for_it() {
         let signed = cluster::keys(cluster::SECRET).sign_relay(&relay, cluster::now());
         signed.expect("randomness")
     };
-    use showrunner_protocol::token::{Caller, Role};
+    use showrunner_protocol::token::Caller;
     assert_eq!(offer(relay("sale", "u-1")).await, 201);
     assert_eq!(offer(relay("sale", "u-0")).await, 404, "an earlier room");
     assert_eq!(offer(relay("other", "u-1")).await, 403);

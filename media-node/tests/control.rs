@@ -255,6 +255,8 @@ async fn a_grant_lets_into_its_room_in_its_role_and_nowhere_else() {
         (grant("sale", "u-2", Role::Host), 404, 404),
         (grant("sale", "u-1", Role::Viewer), 403, 201),
         (grant("sale", "u-1", Role::CoHost), 201, 201),
+        // It is let in, and offers sound.
+        (grant("sale", "u-1", Role::Transcoder), 422, 201),
         (credential(Caller::Gateway), 403, 403),
         (credential(Caller::Operator), 403, 403),
     ] {
@@ -276,6 +278,7 @@ async fn a_session_is_only_for_those_with_a_grant_for_its_room() {
     for (token, expected) in [
         (grant("other", "u-1", Role::Host), 403),
         (grant("sale", "u-1", Role::Viewer), 403),
+        (grant("sale", "u-1", Role::Transcoder), 403),
         (credential(Caller::Operator), 403),
         (grant("sale", "u-1", Role::Host), 200),
     ] {

@@ -118,6 +118,7 @@ fn roles_may_do_what_they_are_for() {
     for (role, may_publish) in [
         (Role::Host, true),
         (Role::CoHost, true),
+        (Role::Transcoder, true),
         (Role::Viewer, false),
     ] {
         let token = token(key(), role);

@@ -120,6 +120,9 @@ pub enum OfferError {
         /// What would do.
         codecs: String,
     },
+    /// A transcoder offers something else than a picture.
+    #[error("a transcoder sends the picture alone; offer one video m-section and no audio")]
+    NotPictureAlone,
     /// A viewer does not offer the codec that is on air.
     #[error(
         "the {kind} on air is {codec}{parameters}, which the offer's {kind} m-section does not have; add it to the offer"
@@ -173,6 +176,7 @@ impl OfferError {
             | OfferError::Setup(_)
             | OfferError::NotSending { .. }
             | OfferError::NotReceiving { .. }
+            | OfferError::NotPictureAlone
             | OfferError::TooManyLayers(_)
             | OfferError::NoRidExtension => OfferErrorKind::Unprocessable,
         }

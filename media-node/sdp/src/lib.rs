@@ -1,7 +1,7 @@
 //! Offer and answer for WHIP and WHEP.
 //!
 //! A client's offer goes in as text ([`Offer::parse`]), is judged for one purpose ([`accept_publish`],
-//! [`accept_watch`]), and comes back as the few facts that the media path needs ([`Publishing`], [`Watching`]) and the
+//! [`accept_layers`], [`accept_watch`]), and comes back as the few facts that the media path needs ([`Publishing`], [`Watching`]) and the
 //! text of an answer ([`answer_publish`], [`answer_watch`]). [`fragment`] does the same for the pieces of SDP that a
 //! session gets later, by trickle ICE and ICE restarts.
 //!
@@ -25,7 +25,7 @@ pub use answer::{CNAME, Local, answer_publish, answer_watch};
 pub use candidate::{Candidate, CandidateTransport};
 pub use error::{Direction, MediaKind, OfferError, OfferErrorKind};
 pub use extensions::ExtensionIds;
-pub use negotiate::{Program, PublishRules, accept_publish, accept_watch};
+pub use negotiate::{Program, PublishRules, accept_layers, accept_publish, accept_watch};
 pub use offer::Offer;
 pub use pull::{AnswerError, Pulling, offer_pull, read_pull_answer};
 pub use showrunner_rtp::codec::Codec;

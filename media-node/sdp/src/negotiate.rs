@@ -50,6 +50,22 @@ pub fn accept_publish(offer: &Offer, rules: &PublishRules) -> Result<Publishing,
     })
 }
 
+/// Judges a transcoder's offer: further layers of the picture that is on air, in its codec.
+///
+/// # Errors
+/// As of a host's offer; and sound, no picture, or one in another codec.
+pub fn accept_layers(offer: &Offer, on_air: Codec) -> Result<Publishing, OfferError> {
+    let has = |kind| offer.section(kind).is_some();
+    if has(MediaKind::Audio) || !has(MediaKind::Video) {
+        return Err(OfferError::NotPictureAlone);
+    }
+    let rules = PublishRules {
+        codecs: vec![on_air],
+        max_layers: None,
+    };
+    accept_publish(offer, &rules)
+}
+
 fn receive(
     section: &Section,
     kind: MediaKind,

@@ -6,7 +6,7 @@ use common::{
     CHROMIUM_WHIP, GSTREAMER, SESSION_LEVEL, bent, local, m_lines, parse, section, without,
 };
 use showrunner_sdp::{
-    Codec, Direction, ExtensionIds, MediaKind, OfferError, PublishRules, Publishing,
+    Codec, Direction, ExtensionIds, MediaKind, OfferError, PublishRules, Publishing, accept_layers,
     accept_publish, answer_publish,
 };
 
@@ -338,4 +338,24 @@ fn a_room_takes_as_many_layers_as_it_says() {
             "{answer}"
         );
     }
+}
+
+#[test]
+fn a_transcoder_offers_the_picture_alone_in_the_rooms_codec() {
+    let refused = |text: &str| accept_layers(&parse(text), Codec::H264).expect_err("sound");
+    let (session, rest) = CHROMIUM_WHIP.split_once("m=audio").expect("sound");
+    let (audio, video) = rest.split_once("m=video").expect("a picture");
+    let bundle = |mid: &str| bent(session, "BUNDLE 0 1", &format!("BUNDLE {mid}"));
+    let sound_alone = format!("{}m=audio{audio}", bundle("0"));
+    for with_sound in [CHROMIUM_WHIP, &sound_alone] {
+        assert_eq!(refused(with_sound), OfferError::NotPictureAlone);
+    }
+    let offer = format!("{}m=video{video}", bundle("1"));
+    let accepted = accept_layers(&parse(&offer), Codec::H264).expect("a good offer");
+    let track = accepted.video.expect("video");
+    assert_eq!(track.codecs[0].codec, Codec::H264);
+    assert_eq!(track.rids, ["q", "h", "f"]);
+    let other = bent(&offer, " H264/", " H263/");
+    let error = accept_layers(&parse(&other), Codec::H264).expect_err("no H.264");
+    assert!(error.to_string().contains("offer H264"), "{error}");
 }

@@ -9,7 +9,7 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use showrunner_door::{BoxError, Files, FilesError};
 use showrunner_protocol::room::RoomUid;
-use showrunner_protocol::token::{Action, ControlClaims, ControlKeys};
+use showrunner_protocol::token::{self, Action, ControlClaims, ControlKeys, Grant};
 
 use super::App;
 use super::problem::Problem;
@@ -85,23 +85,46 @@ fn control_keys(files: &[Vec<u8>]) -> Result<ControlKeys, BoxError> {
     Ok(ControlKeys::parse(str::from_utf8(&files.concat())?)?)
 }
 
-/// Lets in those that may do what a role does in a room, and says which room of that name they mean: none on a node
-/// that takes any.
+/// Somebody who was let into a room.
+pub(super) struct Entrant {
+    pub(super) room: RoomName,
+    /// Which room of that name they mean: none on a node that takes any.
+    pub(super) uid: Option<RoomUid>,
+    /// They encode a host's picture anew.
+    pub(super) transcodes: bool,
+}
+
+/// Lets in those that may send to a room, or receive from it.
 pub(super) fn enter(
     app: &App,
     headers: &HeaderMap,
-    role: Role,
+    action: Action,
     (namespace, name): (&str, &str),
-) -> Result<(RoomName, Option<RoomUid>), Problem> {
+) -> Result<Entrant, Problem> {
     let Some(control) = app.control() else {
-        require(app.token(role), headers)?;
-        return Ok((RoomName::new(namespace, name)?, None));
+        let transcodes = shows(app.token(Role::Transcoder), headers);
+        if !transcodes {
+            let role = match action {
+                Action::Publish => Role::Publisher,
+                Action::Watch => Role::Viewer,
+            };
+            require(app.token(role), headers)?;
+        }
+        return Ok(Entrant {
+            room: RoomName::new(namespace, name)?,
+            uid: None,
+            transcodes,
+        });
     };
     let claims = control.check(headers)?;
     let room = RoomName::new(namespace, name)?;
-    let uid = grant(claims, role, &room)?;
-    if app.node().has_room(&room, &uid) {
-        return Ok((room, Some(uid)));
+    let grant = grant(claims, &room, |role| role.may(action))?;
+    if app.node().has_room(&room, &grant.uid) {
+        return Ok(Entrant {
+            room,
+            uid: Some(grant.uid),
+            transcodes: grant.role == token::Role::Transcoder,
+        });
     }
     Err(Problem::new(
         StatusCode::NOT_FOUND,
@@ -116,28 +139,37 @@ pub(super) fn act(
     role: Role,
     room: &RoomName,
 ) -> Result<(), Problem> {
-    match app.control() {
-        None => require(app.token(role), headers),
-        Some(control) => grant(control.check(headers)?, role, room).map(|_| ()),
-    }
+    let Some(control) = app.control() else {
+        // A transcoder has a viewer's session as well.
+        if role == Role::Viewer && shows(app.token(Role::Transcoder), headers) {
+            return Ok(());
+        }
+        return require(app.token(role), headers);
+    };
+    let may = |shown: token::Role| match role {
+        Role::Publisher => matches!(shown, token::Role::Host | token::Role::CoHost),
+        Role::Transcoder => shown == token::Role::Transcoder,
+        Role::Viewer => shown.may(Action::Watch),
+    };
+    grant(control.check(headers)?, room, may).map(|_| ())
 }
 
-/// What the grant of a credential says is the room's uid, if it is for that room and role.
-fn grant(claims: ControlClaims, role: Role, room: &RoomName) -> Result<RoomUid, Problem> {
+/// The grant of a credential, if it is for that room and such a role.
+fn grant(
+    claims: ControlClaims,
+    room: &RoomName,
+    may: impl Fn(token::Role) -> bool,
+) -> Result<Grant, Problem> {
     let grant = claims
         .grant
         .ok_or_else(|| forbidden("the credential brings nobody"))?;
-    let action = match role {
-        Role::Publisher => Action::Publish,
-        Role::Viewer => Action::Watch,
-    };
     if grant.room != *room {
         return Err(forbidden("the credential is for another room"));
     }
-    if !grant.role.may(action) {
+    if !may(grant.role) {
         return Err(forbidden("the credential's role does not allow this"));
     }
-    Ok(grant.uid)
+    Ok(grant)
 }
 
 /// What a credential of the control API says.
@@ -169,6 +201,13 @@ fn missing() -> Problem {
 fn unauthorized(detail: &str, challenge: &'static str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, detail)
         .with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+/// Whether a request shows this token, if there is one.
+fn shows(token: Option<&Token>, headers: &HeaderMap) -> bool {
+    token
+        .zip(bearer(headers))
+        .is_some_and(|(token, shown)| token.matches(shown))
 }
 
 /// Lets a request through that shows the token, or any if there is none to show.

@@ -1,5 +1,5 @@
 //! The WHEP extension for server-sent events (`urn:ietf:params:whep:ext:core:server-sent-events`), and the same for
-//! hosts.
+//! hosts and transcoders.
 //!
 //! A POST makes a stream of the event types it lists, a GET follows it. A stream begins with the room's present state,
 //! so what a client missed while it was not connected needs no queue, but for `reconnect`, which is kept.
@@ -28,7 +28,9 @@ use super::problem::Problem;
 use super::registry::Entry;
 use super::session::{Found, find};
 use super::{App, JSON, body, cors};
-use crate::node::{Adaptation, EndReason, LayerInfo, Role, RoomEvent, SessionError};
+use crate::node::{
+    Adaptation, EndReason, LayerInfo, Node, Role, RoomEvent, SessionError, SessionId,
+};
 
 const RELATION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 /// How often a quiet stream shows that it is alive.
@@ -77,7 +79,7 @@ impl EventType {
         EventType::Reconnect,
         EventType::Ended,
     ];
-    const OF_HOSTS: [EventType; 5] = [
+    const OF_SENDERS: [EventType; 5] = [
         EventType::Layers,
         EventType::ViewerCount,
         EventType::Reconnect,
@@ -87,7 +89,7 @@ impl EventType {
 
     fn of_role(role: Role) -> &'static [EventType] {
         match role {
-            Role::Publisher => &EventType::OF_HOSTS,
+            Role::Publisher | Role::Transcoder => &EventType::OF_SENDERS,
             Role::Viewer => &EventType::OF_VIEWERS,
         }
     }
@@ -244,6 +246,8 @@ fn no_such_stream() -> Problem {
 
 /// One GET on a stream, until the client leaves, the stream is destroyed or the session ends.
 struct Follower {
+    node: Node,
+    id: SessionId,
     entry: Arc<Entry>,
     number: u32,
     types: Vec<EventType>,
@@ -279,6 +283,8 @@ impl Follower {
         let is_news = |e: &RoomEvent| *e != RoomEvent::Inactive || found.entry.has_seen_active();
         first.extend(now.into_iter().filter(is_news));
         Ok(Follower {
+            node: app.node().clone(),
+            id: found.id.clone(),
             entry: Arc::clone(&found.entry),
             number,
             types: stream.types.clone(),
@@ -311,6 +317,13 @@ impl Follower {
                 self.later = Some(later);
                 continue;
             }
+            let event = match event {
+                RoomEvent::Wanted(rids) => match self.node.wanted_of(&self.id, &rids) {
+                    Some(own) => RoomEvent::Wanted(own),
+                    None => continue,
+                },
+                event => event,
+            };
             if event == RoomEvent::Active {
                 self.entry.saw_active();
             }

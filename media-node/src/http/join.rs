@@ -6,8 +6,10 @@ use axum::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
+use showrunner_protocol::token::Action;
 use showrunner_sdp::Offer;
 
+use super::auth::Entrant;
 use super::body::ACCEPT_POST;
 use super::problem::Problem;
 use super::registry::EntityTag;
@@ -40,13 +42,24 @@ async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (room, uid) = auth::enter(&app, &headers, Role::Publisher, (&namespace, &room))?;
+    let Entrant {
+        room,
+        uid,
+        transcodes,
+    } = auth::enter(&app, &headers, Action::Publish, (&namespace, &room))?;
     let offer = read_offer(&headers, body).await?;
-    let joined = app
-        .node()
-        .publish(&room, uid.as_ref(), &offer, client(&headers))
-        .await?;
-    created(&app, Role::Publisher, &joined.id, joined.answer, &offer).await
+    let (node, uid, client) = (app.node(), uid.as_ref(), client(&headers));
+    let (role, joined) = match transcodes {
+        true => (
+            Role::Transcoder,
+            node.transcode(&room, uid, &offer, client).await?,
+        ),
+        false => (
+            Role::Publisher,
+            node.publish(&room, uid, &offer, client).await?,
+        ),
+    };
+    created(&app, role, &joined.id, joined.answer, &offer).await
 }
 
 async fn watch(
@@ -55,12 +68,15 @@ async fn watch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (room, uid) = auth::enter(&app, &headers, Role::Viewer, (&namespace, &room))?;
+    let Entrant {
+        room,
+        uid,
+        transcodes,
+    } = auth::enter(&app, &headers, Action::Watch, (&namespace, &room))?;
     let offer = read_offer(&headers, body).await?;
-    let joined = app
-        .node()
-        .watch(&room, uid.as_ref(), &offer, client(&headers))
-        .await?;
+    let (uid, client) = (uid.as_ref(), client(&headers));
+    let node = app.node();
+    let joined = node.watch(&room, uid, &offer, client, transcodes).await?;
     created(&app, Role::Viewer, &joined.id, joined.answer, &offer).await
 }
 
@@ -101,7 +117,7 @@ async fn created(
         headers.append(LINK, server.link());
     }
     let extensions = match role {
-        Role::Publisher => [events::link(&location, role), None, None],
+        Role::Publisher | Role::Transcoder => [events::link(&location, role), None, None],
         Role::Viewer => [
             events::link(&location, role),
             layer::link(&location),
@@ -121,7 +137,7 @@ async fn describe_whip(
     Path((namespace, room)): Room,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    auth::enter(&app, &headers, Role::Publisher, (&namespace, &room))?;
+    auth::enter(&app, &headers, Action::Publish, (&namespace, &room))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -131,6 +147,6 @@ async fn describe_whep(
     Path((namespace, room)): Room,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    auth::enter(&app, &headers, Role::Viewer, (&namespace, &room))?;
+    auth::enter(&app, &headers, Action::Watch, (&namespace, &room))?;
     Ok([(CONTENT_TYPE, HeaderValue::from_static(SDP))].into_response())
 }

@@ -46,6 +46,8 @@ const JSON: &str = "application/json";
 pub struct HttpConfig {
     /// Publishers must show this.
     pub publish_token: Option<Token>,
+    /// Who shows this is a transcoder.
+    pub transcode_token: Option<Token>,
     /// Viewers must show this.
     pub watch_token: Option<Token>,
     /// Makes the node one of a cluster: the control API is there, and people come by the gateway.
@@ -64,6 +66,7 @@ impl TryFrom<&Config> for HttpConfig {
         let keys = config.control_key_file.as_deref();
         Ok(HttpConfig {
             publish_token: config.publish_token.as_deref().map(Token::new),
+            transcode_token: config.transcode_token.as_deref().map(Token::new),
             watch_token: config.watch_token.as_deref().map(Token::new),
             control: keys.map(ControlAccess::from_file).transpose()?,
             ice_servers: config.ice_server.clone(),
@@ -104,6 +107,7 @@ impl App {
     fn token(&self, role: Role) -> Option<&Token> {
         match role {
             Role::Publisher => self.0.config.publish_token.as_ref(),
+            Role::Transcoder => self.0.config.transcode_token.as_ref(),
             Role::Viewer => self.0.config.watch_token.as_ref(),
         }
     }

@@ -136,8 +136,8 @@ impl From<JoinError> for Problem {
                 return Problem::new(StatusCode::NOT_FOUND, error.to_string());
             }
             JoinError::Pulled => return Problem::new(StatusCode::FORBIDDEN, error.to_string()),
-            JoinError::NotLive => (StatusCode::CONFLICT, RETRY_SOON),
-            JoinError::Occupied => (StatusCode::CONFLICT, RETRY_OCCUPIED),
+            JoinError::NotLive | JoinError::NoPicture => (StatusCode::CONFLICT, RETRY_SOON),
+            JoinError::Occupied | JoinError::LadderFull => (StatusCode::CONFLICT, RETRY_OCCUPIED),
             JoinError::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, RETRY_SOON),
         };
         Problem::new(status, error.to_string()).with(RETRY_AFTER, retry)

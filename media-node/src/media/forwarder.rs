@@ -107,25 +107,22 @@ struct Segment {
 }
 
 impl Segment {
-    fn outgoing(&self, packet: &StoredPacket, sublayers: Sublayers) -> Outgoing {
-        let timestamp = match self.time {
+    fn timestamp(&self, packet: &StoredPacket) -> u32 {
+        match self.time {
             TimeMap::Live { offset } => packet.timestamp.wrapping_add(offset),
             TimeMap::CatchUp { offset, live } => {
-                let behind = live.wrapping_sub(packet.timestamp);
-                let squeezed = if (behind as i32) > 0 {
-                    live.wrapping_sub(behind.div_ceil(CATCH_UP_SPEED))
-                } else {
-                    packet.timestamp
-                };
-                squeezed.wrapping_add(offset)
+                squeezed(packet.timestamp, live).wrapping_add(offset)
             }
             TimeMap::Still { at } => at,
-        };
+        }
+    }
+
+    fn outgoing(&self, packet: &StoredPacket, sublayers: Sublayers) -> Outgoing {
         let vp8 = packet.vp8.as_ref();
         let layering = &packet.layering;
         Outgoing {
             index: self.out_start + (packet.seq - self.in_start),
-            timestamp,
+            timestamp: self.timestamp(packet),
             marker: packet.marker || (layering.ends && layering.spatial == sublayers.spatial),
             picture_id: vp8
                 .and_then(|d| d.picture_id)
@@ -223,11 +220,12 @@ impl Forwarder {
 
     /// Begins, or goes on, with another source (or anew with the same) at `packet`.
     pub fn begin(&mut self, source: SourceId, packet: &StoredPacket, begin: Begin) {
-        let live = match begin {
+        let first = match begin {
             Begin::Live => packet.timestamp,
-            Begin::CatchUp { live } | Begin::Still { live } => live,
+            Begin::CatchUp { live } => squeezed(packet.timestamp, live),
+            Begin::Still { live } => live,
         };
-        self.time_offset = self.offset_for(live);
+        self.time_offset = self.offset_for(first);
         let offset = self.time_offset;
         let time = match begin {
             Begin::Live => TimeMap::Live { offset },
@@ -354,6 +352,13 @@ impl Forwarder {
         let before = self.sublayers();
         let mut now = before;
         let is_new = std::mem::replace(&mut self.picture, packet.timestamp) != packet.timestamp;
+        if is_new && packet.starts_keyframe && self.would_run_back(packet) {
+            // More is known by now of when its pictures are taken.
+            if let Some(source) = self.source() {
+                self.begin(source, packet, Begin::Live);
+            }
+            return;
+        }
         if layering.is_fresh && layering.spatial == 0 {
             now = wanted;
         } else if is_new {
@@ -380,6 +385,16 @@ impl Forwarder {
             last.sublayers = now;
             last.since = packet.timestamp;
         }
+    }
+
+    /// Whether a packet's time would not be after all that went out.
+    fn would_run_back(&self, packet: &StoredPacket) -> bool {
+        let (Some(segment), Some(newest)) = (self.segments.back(), self.newest) else {
+            return false;
+        };
+        let timestamp = segment.timestamp(packet);
+        let is_still = matches!(segment.time, TimeMap::Still { .. });
+        !is_still && timestamp.wrapping_sub(newest.timestamp) as i32 <= 0
     }
 
     /// Leaves out a packet whose layer is not sent.
@@ -462,22 +477,31 @@ impl Forwarder {
         self.segments.push_back(segment);
     }
 
-    /// The usual offset, unless time would not go on from there: then one that puts `live` one
-    /// frame (1/30 s at 90 kHz) after what was sent last.
-    fn offset_for(&self, live: u32) -> u32 {
+    /// The usual offset, unless time would not go on from there: then one that puts what is sent
+    /// `first` one frame (1/30 s at 90 kHz) after what was sent last.
+    fn offset_for(&self, first: u32) -> u32 {
         const FORWARD_JUMP: i32 = 90_000 * 10;
         const FRAME: u32 = 3000;
         let Some(newest) = self.newest else {
             return self.time_offset;
         };
-        let ahead = live
+        let ahead = first
             .wrapping_add(self.time_offset)
             .wrapping_sub(newest.timestamp) as i32;
         if (1..FORWARD_JUMP).contains(&ahead) {
             self.time_offset
         } else {
-            newest.timestamp.wrapping_add(FRAME).wrapping_sub(live)
+            newest.timestamp.wrapping_add(FRAME).wrapping_sub(first)
         }
+    }
+}
+
+/// The time of a packet while its viewer catches up to `live`.
+fn squeezed(timestamp: u32, live: u32) -> u32 {
+    let behind = live.wrapping_sub(timestamp);
+    match behind as i32 > 0 {
+        true => live.wrapping_sub(behind.div_ceil(CATCH_UP_SPEED)),
+        false => timestamp,
     }
 }
 

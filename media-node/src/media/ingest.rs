@@ -24,9 +24,9 @@ use showrunner_rtp::twcc::Recorder;
 use showrunner_sdp::{ExtensionIds, NegotiatedCodec, Publishing, RecvTrack};
 use showrunner_transport::srtp::{Receiver, StreamState};
 
-use super::link;
 use super::packet::{MAX_PAYLOAD, SourceId};
 use super::sync::{StreamClock, Tie};
+use super::{ladder, link};
 
 #[cfg(test)]
 mod tests;
@@ -167,6 +167,10 @@ pub struct Ingest {
     audio: Option<RecvTrack>,
     video: Option<RecvTrack>,
     session: u64,
+    /// The publisher is a transcoder: what the names of its layers begin with.
+    prefix: Option<Arc<str>>,
+    /// The timeline that its layers are put on.
+    host: Option<StreamClock>,
     streams: Vec<Stream>,
     twcc: Recorder,
     twcc_started: Instant,
@@ -180,6 +184,25 @@ impl Ingest {
     pub fn new(publishing: &Publishing, session: u64, now: Instant) -> Self {
         let tracks = (publishing.audio.clone(), publishing.video.clone());
         Self::of(tracks, false, session, now)
+    }
+
+    /// An ingest for layers that a transcoder adds to a host's, whose names begin so. Before each packet
+    /// [`Self::align_to`] is to be called.
+    pub fn of_transcoder(
+        publishing: &Publishing,
+        prefix: Arc<str>,
+        session: u64,
+        now: Instant,
+    ) -> Self {
+        Self {
+            prefix: Some(prefix),
+            ..Self::new(publishing, session, now)
+        }
+    }
+
+    /// The host's picture has this timeline.
+    pub fn align_to(&mut self, host: StreamClock) {
+        self.host = Some(host);
     }
 
     /// An ingest for what another pod sends.
@@ -199,6 +222,8 @@ impl Ingest {
             audio,
             video,
             session,
+            prefix: None,
+            host: None,
             streams: Vec::with_capacity(8),
             twcc: Recorder::new(),
             twcc_started: now,
@@ -287,7 +312,8 @@ impl Ingest {
             return false;
         };
         let stream = &mut self.streams[at];
-        stream.clock.on_sender_report(tie);
+        let rate = clock_rate(stream.track);
+        stream.clock.on_sender_report(tie, rate);
         stream.reception.on_sender_report(now, tie.ntp);
         true
     }
@@ -300,6 +326,12 @@ impl Ingest {
             return of_track.next_back()?.clock.common_tie();
         }
         of_track.find_map(|s| s.clock.common_tie())
+    }
+
+    /// The tie of times of the picture, if it can be compared with another publisher's.
+    pub fn steady_picture(&self) -> Option<Tie> {
+        let mut video = self.media_streams().filter(|s| s.track == Track::Video);
+        video.find_map(|s| s.clock.steady_tie())
     }
 
     /// The SSRC of a source, to ask it for a keyframe.
@@ -441,9 +473,13 @@ impl Ingest {
             None if negotiated.rids.is_empty() => Arc::from(""),
             None => return Err(Dropped::Unknown),
         };
+        let rid = match &self.prefix {
+            Some(prefix) => ladder::name(prefix, &rid),
+            None => rid,
+        };
         let source = match self.is_link {
             true => SourceId::relayed(header.ssrc),
-            false => SourceId((self.session << 8) | self.streams.len() as u64),
+            false => SourceId::of_session(self.session, self.streams.len()),
         };
         self.streams.push(Stream {
             ssrc: header.ssrc,
@@ -703,12 +739,11 @@ impl Ingest {
     ) -> u32 {
         let track = self.streams[at].track;
         let mut clock = std::mem::take(&mut self.streams[at].clock);
-        let reference = self
-            .streams
-            .iter()
-            .take(at)
-            .find(|s| matches!(s.binding, Binding::Media) && s.track == track)
-            .map(|s| &s.clock);
+        let before = || {
+            let mut streams = self.streams.iter().take(at);
+            streams.find(|s| matches!(s.binding, Binding::Media) && s.track == track)
+        };
+        let reference = self.host.as_ref().or_else(|| before().map(|s| &s.clock));
         let common = clock.common(timestamp, arrival, keyframe, clock_rate(track), reference);
         self.streams[at].clock = clock;
         common

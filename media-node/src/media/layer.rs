@@ -10,6 +10,7 @@ use showrunner_rtp::codec::layering::{Layering, MAX_SPATIAL, MAX_TEMPORAL, Spati
 
 use super::forwarder::Sublayers;
 use super::keyframes::KeyframeRequests;
+use super::ladder;
 use super::packet::{SourceId, StoredPacket};
 use super::pool::PacketPool;
 
@@ -169,6 +170,17 @@ impl Layer {
     /// The newest sequence number.
     pub fn head(&self) -> Option<u64> {
         self.head
+    }
+
+    /// Whether a transcoder sends it.
+    pub fn is_transcoded(&self) -> bool {
+        ladder::is_rung(&self.rid)
+    }
+
+    /// The timestamp of the newest packet, and when one came last.
+    pub fn newest(&self) -> Option<(u32, Instant)> {
+        self.head
+            .map(|_| (self.newest_timestamp, self.last_arrival))
     }
 
     /// The timestamp of the newest packet: where live is.

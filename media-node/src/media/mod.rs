@@ -12,6 +12,7 @@ pub mod forwarder;
 pub mod hiding;
 pub mod ingest;
 pub mod keyframes;
+pub mod ladder;
 pub mod layer;
 pub mod link;
 pub mod notes;

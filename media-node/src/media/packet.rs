@@ -14,6 +14,18 @@ pub const MAX_PAYLOAD: usize = 1460;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceId(pub u64);
 
+impl SourceId {
+    /// The stream that a session of this process has in this place.
+    pub fn of_session(session: u64, place: usize) -> SourceId {
+        SourceId((session << 8) | place as u64)
+    }
+
+    /// Whether a session of this process sends it.
+    pub fn is_of(self, session: u64) -> bool {
+        self.0 >> 8 == session
+    }
+}
+
 /// A decrypted media packet, without the header fields that each viewer gets anew.
 #[derive(Clone, Debug)]
 pub struct StoredPacket {

@@ -36,21 +36,60 @@ impl Tie {
     }
 }
 
+/// Sender reports are believed across publishers when so many in a row agree with the one before, to so many seconds:
+/// those of some programs don't, and no stream is the worse for it as long as nobody compares them with others'.
+const AGREE: u8 = 2;
+const AGREEMENT: f64 = 0.1;
+
+/// … and when they have a frame taken so many seconds after the other publisher's newest, at the most, or before it. The
+/// clocks of two machines may be further apart.
+const EARLY: f64 = 0.25;
+const LATE: f64 = 5.0;
+
 /// One stream's place on its track's common timeline.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct StreamClock {
     /// Added to the stream's own timestamps. Set at the first packet, made exact at a keyframe.
     offset: Option<u32>,
     /// The last sender report, in the stream's own timestamps.
     tie: Option<Tie>,
+    /// How many before it, one after the other, agree with the next.
+    agree: u8,
+    /// It is another publisher's.
+    is_foreign: bool,
     /// Newest packet: timestamp on the common timeline, and when it came.
     newest: Option<(u32, Instant)>,
 }
 
 impl StreamClock {
+    /// The common timeline itself, as another publisher's streams are put on it: a tie of it, and its newest packet.
+    pub fn of_timeline(tie: Option<Tie>, newest: (u32, Instant)) -> Self {
+        Self {
+            offset: Some(0),
+            tie,
+            newest: Some(newest),
+            is_foreign: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes a sender report.
-    pub fn on_sender_report(&mut self, tie: Tie) {
+    pub fn on_sender_report(&mut self, tie: Tie, clock_rate: u32) {
+        let agrees = self.tie.is_some_and(|before| {
+            let expected = before.timestamp_at(tie.ntp, clock_rate);
+            seconds(tie.timestamp, expected, clock_rate).abs() <= AGREEMENT
+        });
+        self.agree = if agrees {
+            self.agree.saturating_add(1)
+        } else {
+            0
+        };
         self.tie = Some(tie);
+    }
+
+    /// The last sender report, on the common timeline, if its publisher's can be compared with another's.
+    pub fn steady_tie(&self) -> Option<Tie> {
+        self.common_tie().filter(|_| self.agree >= AGREE)
     }
 
     /// The last sender report, on the common timeline.
@@ -70,7 +109,8 @@ impl StreamClock {
 
     /// Puts a packet on the common timeline. `reference` is another stream of the track that is on
     /// it already; none for the first, which defines it. At a keyframe, where viewers may switch,
-    /// the offset is made exact if both streams have had sender reports.
+    /// the offset is made exact if both streams have had sender reports; those of two publishers
+    /// must make sense together.
     pub fn common(
         &mut self,
         timestamp: u32,
@@ -83,7 +123,7 @@ impl StreamClock {
             (None, None) => 0,
             (Some(offset), None) => offset,
             (known, Some(reference)) if known.is_none() || keyframe => self
-                .exact_offset(timestamp, clock_rate, reference)
+                .exact_offset(timestamp, arrival, clock_rate, reference)
                 .or(known)
                 .unwrap_or_else(|| by_arrival(timestamp, arrival, clock_rate, reference)),
             (known, Some(_)) => known.unwrap_or(0),
@@ -97,13 +137,26 @@ impl StreamClock {
     fn exact_offset(
         &self,
         timestamp: u32,
+        arrival: Instant,
         clock_rate: u32,
         reference: &StreamClock,
     ) -> Option<u32> {
         let moment = self.tie?.ntp_at(timestamp, clock_rate);
         let common = reference.common_tie()?.timestamp_at(moment, clock_rate);
-        Some(common.wrapping_sub(timestamp))
+        let offset = common.wrapping_sub(timestamp);
+        if reference.is_foreign {
+            let by_arrival = by_arrival(timestamp, arrival, clock_rate, reference);
+            let late = seconds(by_arrival, offset, clock_rate);
+            let makes_sense = self.agree >= AGREE && (-EARLY..=LATE).contains(&late);
+            return makes_sense.then_some(offset);
+        }
+        Some(offset)
     }
+}
+
+/// From `b` to `a`.
+fn seconds(a: u32, b: u32, clock_rate: u32) -> f64 {
+    f64::from(a.wrapping_sub(b) as i32) / f64::from(clock_rate)
 }
 
 /// The offset that makes this packet as old as the reference's newest, by when each came.
@@ -126,6 +179,8 @@ pub struct ProgramSync {
     pub audio: Option<Tie>,
     /// Video, on the common timeline.
     pub video: Option<Tie>,
+    /// The same, if the publisher's reports can be compared with another's.
+    pub steady_video: Option<Tie>,
 }
 
 impl ProgramSync {
@@ -139,6 +194,15 @@ impl ProgramSync {
         if jumped {
             self.clock_offset = Some(offset);
         }
+    }
+
+    /// The tie of the picture by the node's clock, to be compared with another publisher's.
+    pub fn picture(&self) -> Option<Tie> {
+        let (tie, offset) = (self.steady_video?, self.clock_offset?);
+        Some(Tie {
+            ntp: NtpTime(tie.ntp.0.wrapping_add(offset as u64)),
+            timestamp: tie.timestamp,
+        })
     }
 
     /// The common-timeline timestamps of sound and picture at a moment of the node's clock.
@@ -195,14 +259,20 @@ mod tests {
     fn layers_with_random_timestamps_share_a_timeline_by_sender_reports() {
         let now = Instant::now();
         let (mut q, mut f) = (StreamClock::default(), StreamClock::default());
-        q.on_sender_report(Tie {
-            ntp: ntp_ms(10_000),
-            timestamp: 5_000,
-        });
-        f.on_sender_report(Tie {
-            ntp: ntp_ms(10_500),
-            timestamp: 4_000_000_000,
-        });
+        q.on_sender_report(
+            Tie {
+                ntp: ntp_ms(10_000),
+                timestamp: 5_000,
+            },
+            90_000,
+        );
+        f.on_sender_report(
+            Tie {
+                ntp: ntp_ms(10_500),
+                timestamp: 4_000_000_000,
+            },
+            90_000,
+        );
         let a = q.common(5_000 + 90_000, now, true, 90_000, None);
         // The same picture of the other layer: 1 s after q's report is 0.5 s after f's.
         let b = f.common(
@@ -230,6 +300,67 @@ mod tests {
             Some(&q),
         );
         assert_eq!(c.wrapping_sub(b), 3000, "the offset stays");
+    }
+
+    /// Reports, one a second, of a clock that has this rate, until some ms.
+    fn report(clock: &mut StreamClock, until_ms: u64, timestamp: u32, rate: u32) {
+        for seconds in (0..4).rev() {
+            let tie = Tie {
+                ntp: ntp_ms(until_ms - u64::from(seconds) * 1000),
+                timestamp: timestamp.wrapping_sub(seconds * rate),
+            };
+            clock.on_sender_report(tie, 90_000);
+        }
+    }
+
+    #[test]
+    fn a_transcoders_pictures_keep_the_time_that_the_hosts_were_taken_at() {
+        let now = Instant::now();
+        // The host's clock is 500 s behind the node's, which is the transcoder's.
+        let mut own = StreamClock::default();
+        own.common(90_000, now, true, 90_000, None);
+        report(&mut own, 10_000, 900_000, 90_000);
+        let mut sync = ProgramSync::default();
+        sync.on_report(ntp_ms(10_000), ntp_ms(510_000));
+        sync.steady_video = own.steady_tie();
+        let host = StreamClock::of_timeline(sync.picture(), (900_000, now));
+        let mut rung = StreamClock::default();
+        // Encoding took it 200 ms. Before it has reported, it counts as if it took no time.
+        let first = rung.common(7, now, true, 90_000, Some(&host));
+        assert_eq!(first, 900_000);
+        report(&mut rung, 509_800, 7, 90_000);
+        let second = rung.common(7, now, true, 90_000, Some(&host));
+        assert!(second.abs_diff(900_000 - 18_000) <= 1, "{second}");
+    }
+
+    #[test]
+    fn clocks_that_cannot_be_right_are_not_believed() {
+        let now = Instant::now();
+        let tie = Tie {
+            ntp: ntp_ms(100_000),
+            timestamp: 0,
+        };
+        let host = StreamClock::of_timeline(Some(tie), (0, now));
+        // One that is wrong, one whose timestamps run twice as fast as it says, and one that is right.
+        for (until_ms, rate, expected) in [
+            (10_000, 90_000, 0),
+            (94_000, 90_000, 0),
+            (101_000, 90_000, 0),
+            (99_000, 180_000, 0),
+            (99_000, 90_000, -90_000),
+        ] {
+            let mut rung = StreamClock::default();
+            report(&mut rung, until_ms, 7, rate);
+            let common = rung.common(7, now, true, 90_000, Some(&host)) as i32;
+            assert!(
+                (common - expected).abs() <= 1,
+                "{until_ms} {rate}: {common}"
+            );
+        }
+        let mut hosts = StreamClock::default();
+        hosts.common(7, now, true, 90_000, None);
+        report(&mut hosts, 99_000, 7, 180_000);
+        assert!(hosts.common_tie().is_some() && hosts.steady_tie().is_none());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod assignments;
 mod cascade;
 mod control;
+mod ladder;
 mod moving;
 mod parting;
 mod retention;
@@ -183,7 +184,7 @@ impl Node {
         Ok(Joined { id, answer })
     }
 
-    /// Takes a viewer's offer.
+    /// Takes a viewer's offer. One that `transcodes` is to get the host's own picture.
     ///
     /// # Errors
     /// Why the viewer can't come in.
@@ -193,6 +194,7 @@ impl Node {
         uid: Option<&RoomUid>,
         offer: &Offer,
         client: Client,
+        transcodes: bool,
     ) -> Result<Joined, JoinError> {
         self.await_host(room).await;
         let (local, ice) = self.local()?;
@@ -231,7 +233,10 @@ impl Node {
             Role::Viewer,
             None,
             (ice, remote),
-            Carries::Watch(watching),
+            Carries::Watch {
+                watching,
+                transcodes,
+            },
         )?;
         tracing::info!(room = %room, session = %id.for_logs(), shard, "a viewer joins");
         Ok(Joined { id, answer })
@@ -358,7 +363,7 @@ impl Node {
         let layers = RoomEvent::Layers(Arc::clone(&room.layers));
         let viewers = state.viewers_in_all(&session.who.room);
         let mut now = vec![active, layers, RoomEvent::ViewerCount(viewers)];
-        if session.who.role == Role::Publisher {
+        if session.who.role != Role::Viewer {
             now.extend(room.wanted.clone().map(RoomEvent::Wanted));
         }
         now.extend(state.reconnect(&session.who.room));

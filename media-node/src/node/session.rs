@@ -9,11 +9,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use showrunner_sdp::OfferError;
 
+use crate::media::ladder::MAX_RUNGS;
+
 /// Whose media a session carries, and which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Sends to the node (WHIP).
     Publisher,
+    /// Sends the node further layers of a publisher's picture (WHIP).
+    Transcoder,
     /// Receives from the node (WHEP).
     Viewer,
 }
@@ -43,6 +47,12 @@ pub enum JoinError {
     /// Another host is on air (409 + Retry-After).
     #[error("another host is on air in this room")]
     Occupied,
+    /// A transcoder came to a host who sends sound alone (409 + Retry-After).
+    #[error("the host on air sends no picture")]
+    NoPicture,
+    /// Transcoders add as many layers as they may already (409 + Retry-After).
+    #[error("transcoders may add {MAX_RUNGS} layers to a room, and this offer would make it more")]
+    LadderFull,
     /// The node is full, draining, or its shards are behind (503 + Retry-After).
     #[error("{0}")]
     Overloaded(&'static str),
@@ -73,6 +83,8 @@ pub enum EndReason {
     RoomEnded,
     /// Taken over by the same host publishing anew.
     Replaced,
+    /// It added layers to the picture of a host who is gone.
+    OffAir,
 }
 
 /// What happens in a room that its viewers may be told (WHEP server-sent events).
@@ -225,6 +237,7 @@ impl Role {
     pub fn name(self) -> &'static str {
         match self {
             Self::Publisher => "publisher",
+            Self::Transcoder => "transcoder",
             Self::Viewer => "viewer",
         }
     }
@@ -241,6 +254,7 @@ impl EndReason {
             Self::Shutdown => "shutdown",
             Self::RoomEnded => "room_ended",
             Self::Replaced => "replaced",
+            Self::OffAir => "off_air",
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::assignments::Assignments;
 use super::cascade::{Link, Pulls};
+use super::ladder::Ladder;
 use super::moving::Leaving;
 use super::parting::{Parting, Partings};
 use super::retention::{Mark, Stays, Step};
@@ -68,6 +69,8 @@ pub(super) struct Room {
     pub(super) host: Option<(SessionNumber, Program)>,
     /// The same of what comes from another pod.
     pub(super) relayed: Option<Program>,
+    /// Who adds layers to the host's picture.
+    pub(super) ladder: Ladder,
     /// What its home shard was told that the other pod has.
     pub(super) announced: Option<Arc<[Announced]>>,
     /// What other pods can take of it.
@@ -196,8 +199,8 @@ impl State {
             return true;
         };
         let here = self.rooms.get(name).map_or(0, |room| {
-            room.sessions
-                .saturating_sub(usize::from(room.host.is_some()))
+            let senders = usize::from(room.host.is_some()) + room.ladder.len();
+            room.sessions.saturating_sub(senders)
         });
         here < most as usize
     }
@@ -267,6 +270,7 @@ impl State {
                 program,
                 home,
                 host: None,
+                ladder: Ladder::default(),
                 relayed: None,
                 announced: None,
                 streams: Arc::default(),
@@ -367,6 +371,8 @@ impl State {
                 self.came.send_replace(());
                 self.host_changed(&name);
             }
+            // What it has on air is told by its packets.
+            Role::Transcoder => {}
             Role::Viewer => room.viewers += 1,
         }
     }
@@ -401,6 +407,7 @@ impl State {
                         host_left = true;
                     }
                 }
+                Role::Transcoder => room.ladder.leave(number),
                 Role::Viewer => {
                     if let Some(since) = session.connected {
                         room.viewers = room.viewers.saturating_sub(1);
@@ -501,7 +508,7 @@ impl State {
         let active = self.rooms.values().filter(|room| room.active).count();
         self.tell_viewers();
         metrics::set_rooms(self.rooms.len(), active);
-        for role in [Role::Publisher, Role::Viewer] {
+        for role in [Role::Publisher, Role::Transcoder, Role::Viewer] {
             let of_role = || self.sessions.values().filter(|s| s.who.role == role);
             let connected = of_role().filter(|s| s.connected.is_some()).count();
             metrics::set_sessions(role.name(), of_role().count() - connected, connected);

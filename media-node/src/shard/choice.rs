@@ -95,9 +95,10 @@ impl Viewer {
     /// Decides anew what it is to be sent.
     pub(super) fn decide(&mut self, now: Instant, program: &Program) -> Verdict {
         let estimate = self.way.estimate();
+        let rungs = program.rungs(self.transcodes);
         let chosen = self.asked.rid.as_ref().and_then(|rid| {
             let layer = program.video.iter().find(|l| *l.rid == **rid)?;
-            let is_there = program.rungs.iter().any(|r| r.source == layer.source);
+            let is_there = rungs.iter().any(|r| r.source == layer.source);
             is_there.then_some(layer.source)
         });
         let able = program
@@ -132,7 +133,7 @@ impl Viewer {
         let is_known = matches!(estimate.basis, Basis::TransportWide | Basis::Remb);
         let mut estimate_bps = estimate.target_bps;
         if !is_known || now.saturating_duration_since(began) < BEGINNING {
-            let least = program.rungs.iter().map(|r| r.bitrate_bps).min();
+            let least = rungs.iter().map(|r| r.bitrate_bps).min();
             let least = least.unwrap_or(0) as f64 * (1.0 + overhead) * FITS;
             estimate_bps = estimate_bps.max(least as u64 + audio_bps);
         }
@@ -141,10 +142,7 @@ impl Viewer {
             audio_bps,
             overhead,
         };
-        let offer = Offer {
-            rungs: &program.rungs,
-            limits,
-        };
+        let offer = Offer { rungs, limits };
         let mut decision = None;
         let total = self
             .choice

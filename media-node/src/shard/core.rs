@@ -21,6 +21,7 @@ use super::sessions::{Key, Sessions};
 use super::socket::{MediaSocket, Received};
 use super::tcp::Connections;
 use crate::media::ingest::{Ingested, Media, Track};
+use crate::media::layer::Layer;
 use crate::media::pool::PacketPool;
 use crate::media::sync::NodeClock;
 use crate::metrics::ShardMetrics;
@@ -368,6 +369,9 @@ impl Core {
             Role::Publisher(publisher) if publisher.intake.is_some() => {
                 self.attach_intake(now, key);
             }
+            Role::Publisher(publisher) if publisher.adds_to.is_some() => {
+                self.attach_transcoder(now, key);
+            }
             Role::Publisher(_) => self.go_on_air(now, key),
             Role::Viewer(_) => self.attach(now, key),
             Role::Feed(_) => self.attach_feed(now, key),
@@ -390,6 +394,7 @@ impl Core {
         if let Some(program) = self.program_of(key) {
             program.publisher = Some(key);
         }
+        self.end_ladder(now, id);
         if let Some(before) = before {
             self.end(now, before, EndReason::Replaced);
         }
@@ -430,8 +435,16 @@ impl Core {
             ingest,
             lived,
             intake,
+            adds_to,
             ..
         } = &mut **publisher;
+        if adds_to.is_some() {
+            // Before the host has a picture, nothing can be made of it.
+            let Some(timeline) = program.timeline() else {
+                return;
+            };
+            ingest.align_to(timeline);
+        }
         let mut taken = ingest.on_rtp(now, arrival, datagram, &srtp.receiver);
         if matches!(taken, Ok(Ingested::Media(_))) {
             lived.on_packet(arrival, bytes);
@@ -503,6 +516,7 @@ impl Core {
         self.detach_link(key);
         self.callers.retain(|k| *k != key);
         self.take_off_air(now, key);
+        self.detach_transcoder(now, key);
         self.detach(key);
         self.publishers.retain(|k| *k != key);
         self.handshaking.retain(|k| *k != key);
@@ -603,6 +617,10 @@ fn keep(
     });
     if is_new {
         program.add_layer(track, source, Arc::clone(rid), codec, now);
+        let is_transcoded = program.layer_of(source).is_some_and(Layer::is_transcoded);
+        if is_transcoded && !program.transcoders.is_empty() {
+            program.wishes.welcome(rid);
+        }
     }
     let Some(place) = program.place(source) else {
         return false;

@@ -531,6 +531,7 @@ impl Core {
         if program.publisher == Some(key) {
             self.clear_everywhere(now, id);
             self.fall_back_to_intake(id);
+            self.end_ladder(now, id);
         }
     }
 

@@ -185,6 +185,7 @@ impl Core {
         program.sync.on_report(tie.ntp, self.clock.ntp(now));
         program.sync.audio = publisher.ingest.common_tie(Track::Audio);
         program.sync.video = publisher.ingest.common_tie(Track::Video);
+        program.sync.steady_video = publisher.ingest.steady_picture();
         let sync = program.sync;
         for to in program.replicas.clone() {
             self.relay(to, Relay::Sync { program: id, sync });
@@ -217,13 +218,10 @@ impl Core {
                 // Who only receives learns the round trip only so.
                 writer.reference_time(FEEDBACK_SSRC, clock.ntp(now))?;
             }
-            if let Some(program) = programs
-                .get_mut(&session.program)
-                .filter(|p| p.publisher == Some(key))
-            {
+            if let Some(program) = programs.get_mut(&session.program).filter(|p| p.sends(key)) {
                 for layer in &mut program.video {
-                    if layer.keyframes.poll(now)
-                        && let Some(ssrc) = ingest.ssrc_of(layer.source)
+                    if let Some(ssrc) = ingest.ssrc_of(layer.source)
+                        && layer.keyframes.poll(now)
                     {
                         metrics.keyframe_requests_sent += 1;
                         lived.on_keyframe_request();

@@ -27,8 +27,22 @@ pub struct SessionNumber(pub u64);
 pub enum Carries {
     /// A publisher's tracks.
     Publish(Publishing),
-    /// A viewer's tracks, and the layer asked for.
-    Watch(Watching),
+    /// Layers that a transcoder adds to what a host sends.
+    AddLayers {
+        /// Its track.
+        publishing: Publishing,
+        /// What the names of its layers begin with.
+        prefix: Arc<str>,
+        /// The host.
+        host: SessionNumber,
+    },
+    /// A viewer's tracks.
+    Watch {
+        /// The tracks.
+        watching: Watching,
+        /// What it gets is encoded anew for others: it is to be the host's own picture.
+        transcodes: bool,
+    },
     /// What another pod takes of the room.
     Feed,
     /// What another pod has of the room. It may be reached at these addresses, the best first.
@@ -238,6 +252,13 @@ pub enum Relay {
         source: SourceId,
         /// The number.
         seq: u64,
+    },
+    /// A layer is over: nothing more comes of it.
+    LayerEnds {
+        /// Which program.
+        program: ProgramId,
+        /// The stream.
+        source: SourceId,
     },
     /// The picture size of a layer.
     Size {

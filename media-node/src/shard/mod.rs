@@ -14,6 +14,7 @@ mod delivery;
 mod feed;
 mod feedback;
 mod intake;
+mod ladder;
 pub mod message;
 pub mod outbox;
 mod outlet;

@@ -14,7 +14,7 @@ use crate::media::ingest::Track;
 use crate::media::layer::{Layer, Part};
 use crate::media::packet::{SourceId, StoredPacket};
 use crate::media::pool::PacketPool;
-use crate::media::sync::ProgramSync;
+use crate::media::sync::{ProgramSync, StreamClock};
 use crate::node::LayerInfo;
 
 /// A frame's packets are sent when it is whole, or when the first has waited this long.
@@ -34,6 +34,8 @@ pub(super) struct Program {
     pub(super) replicas: Vec<usize>,
     /// On the home shard: the session that is on air.
     pub(super) publisher: Option<Key>,
+    /// On the home shard: sessions that add layers to the publisher's picture.
+    pub(super) transcoders: Vec<Key>,
     /// On the home shard: links that bring the room from other pods, the newest last.
     pub(super) intakes: Vec<Key>,
     /// On the home shard: links by which other pods take it.
@@ -46,8 +48,10 @@ pub(super) struct Program {
     pub(super) audio: Option<Layer>,
     /// The video layers, in order of appearance.
     pub(super) video: Vec<Layer>,
-    /// What viewers can be sent of the picture.
-    pub(super) rungs: Vec<Rung>,
+    /// What viewers can be sent of the picture …
+    rungs: Vec<Rung>,
+    /// … of which so many, the first, are the host's own.
+    own_rungs: usize,
     /// The publisher's clocks.
     pub(super) sync: ProgramSync,
     /// The frames of video that it had: what is due to viewers.
@@ -75,6 +79,7 @@ impl Program {
             max_lines: None,
             replicas: Vec::new(),
             publisher: None,
+            transcoders: Vec::new(),
             intakes: Vec::new(),
             feeds: Vec::new(),
             announced: Arc::default(),
@@ -82,6 +87,7 @@ impl Program {
             audio: None,
             video: Vec::new(),
             rungs: Vec::new(),
+            own_rungs: 0,
             sync: ProgramSync::default(),
             frames: Source::default(),
             wishes: Wishes::default(),
@@ -97,14 +103,27 @@ impl Program {
         !is_used && self.viewers.is_empty() && self.replicas.is_empty()
     }
 
-    /// Whether media of a session counts: that of the publisher, or of any link if that is one.
+    /// Whether media of a session counts: that of the publisher and of transcoders, or of any link if the publisher is
+    /// one.
     pub(super) fn takes_from(&self, key: Key) -> bool {
         let is_intake = |key: &Key| self.intakes.contains(key);
         match self.publisher {
-            Some(publisher) if publisher == key => true,
+            Some(_) if self.sends(key) => true,
             Some(publisher) => is_intake(&publisher) && is_intake(&key),
             None => false,
         }
+    }
+
+    /// Whether keyframes are asked for from a session: it is the publisher, or adds layers to it.
+    pub(super) fn sends(&self, key: Key) -> bool {
+        self.publisher == Some(key) || self.transcoders.contains(&key)
+    }
+
+    /// The timeline of the host's picture, as layers of others are put on it; none before there is a picture.
+    pub(super) fn timeline(&self) -> Option<StreamClock> {
+        let own = self.video.iter().filter(|layer| !layer.is_transcoded());
+        let newest = own.filter_map(Layer::newest).max_by_key(|(_, at)| *at)?;
+        Some(StreamClock::of_timeline(self.sync.picture(), newest))
     }
 
     /// Whether something of a publisher is kept.
@@ -190,6 +209,7 @@ impl Program {
         self.audio = None;
         self.video.clear();
         self.rungs.clear();
+        self.own_rungs = 0;
         self.sync = ProgramSync::default();
         self.frames.restart();
         self.wishes.restart();
@@ -199,20 +219,30 @@ impl Program {
     /// Looks what viewers can be sent of the picture now.
     pub(super) fn look_at_rungs(&mut self, now: Instant) {
         self.rungs.clear();
-        let on_air = self.video.iter().filter(|l| l.on_air(now));
-        self.rungs.extend(on_air.flat_map(|layer| {
-            layer.parts().map(|part| {
-                let (width, height) = part.size.unwrap_or_default();
-                Rung {
-                    source: layer.source,
-                    spatial: part.sublayers.spatial,
-                    temporal: part.sublayers.temporal,
-                    width,
-                    height,
-                    bitrate_bps: part.bitrate_bps,
-                }
-            })
-        }));
+        for is_transcoded in [false, true] {
+            self.own_rungs = self.rungs.len();
+            let on_air = self.video.iter().filter(|l| l.on_air(now));
+            let layers = on_air.filter(|l| l.is_transcoded() == is_transcoded);
+            self.rungs.extend(layers.flat_map(|layer| {
+                layer.parts().map(|part| {
+                    let (width, height) = part.size.unwrap_or_default();
+                    Rung {
+                        source: layer.source,
+                        spatial: part.sublayers.spatial,
+                        temporal: part.sublayers.temporal,
+                        width,
+                        height,
+                        bitrate_bps: part.bitrate_bps,
+                    }
+                })
+            }));
+        }
+    }
+
+    /// What a viewer can be sent of the picture. Who encodes it anew is sent nothing that somebody encoded anew.
+    pub(super) fn rungs(&self, transcodes: bool) -> &[Rung] {
+        let own = self.rungs.get(..self.own_rungs).filter(|_| transcodes);
+        own.unwrap_or(&self.rungs)
     }
 
     /// Looks whether what is on air has changed, and remembers it.

@@ -53,6 +53,7 @@ impl Core {
                 source,
                 seq,
             } => self.skip(program, source, seq),
+            Relay::LayerEnds { program, source } => self.end_layer(now, program, source),
             Relay::Size {
                 program: id,
                 source,

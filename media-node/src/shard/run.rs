@@ -10,11 +10,12 @@ use super::core::Core;
 use super::feedback::Due;
 use super::message::{ProgramId, ShardEvent};
 use super::path::Path;
-use super::session::Role;
+use super::session::{Publisher, Role};
 use super::socket::ReceiveBuffers;
 use super::tcp::Read;
 use super::{Bound, FIRST_CONNECTION, Inputs, LISTENER, RelayHandle, UDP, WAKE};
 use crate::lived::layers::On;
+use crate::media::layer::Layer;
 use crate::metrics::ShardMetrics;
 
 /// The shard's clock tick: retransmissions are asked for and handshakes driven at this pace.
@@ -253,7 +254,7 @@ impl Core {
                 self.look_on_air(now, id);
                 self.look_at_wishes(now, id);
                 if tick.is_multiple_of(TICKS_PER_ROUND) {
-                    self.look_at_host(now, id);
+                    self.look_at_senders(now, id);
                     self.tell_on_air(now, id);
                 }
             }
@@ -299,22 +300,26 @@ impl Core {
         }
     }
 
-    /// What is noted of a host once a second: the layers that it has on air.
-    fn look_at_host(&mut self, now: Instant, id: ProgramId) {
+    /// What is noted of a host, and of those who add layers to its picture, once a second: what each has on air.
+    fn look_at_senders(&mut self, now: Instant, id: ProgramId) {
         let Some(program) = self.programs.get(&id) else {
             return;
         };
-        let host = program.publisher.and_then(|key| self.sessions.get_mut(key));
-        if let Some(Role::Publisher(host)) = host.map(|session| &mut session.role) {
-            let on_air = program.video.iter().filter(|layer| layer.on_air(now));
-            let pictures = on_air.flat_map(|layer| {
-                let of_layer = layer.pictures();
-                of_layer.map(|(spatial, size, bitrate_bps)| {
-                    let rid = &layer.rid;
-                    (On { rid, spatial, size }, bitrate_bps)
-                })
-            });
-            host.lived.on_layers(now, pictures);
+        for key in program.publisher.iter().chain(&program.transcoders) {
+            let sender = self.sessions.get_mut(*key);
+            if let Some(Role::Publisher(sender)) = sender.map(|session| &mut session.role) {
+                let Publisher { ingest, lived, .. } = &mut **sender;
+                let is_its = |layer: &&Layer| ingest.ssrc_of(layer.source).is_some();
+                let on_air = program.video.iter().filter(|layer| layer.on_air(now));
+                let pictures = on_air.filter(is_its).flat_map(|layer| {
+                    let of_layer = layer.pictures();
+                    of_layer.map(|(spatial, size, bitrate_bps)| {
+                        let rid = &layer.rid;
+                        (On { rid, spatial, size }, bitrate_bps)
+                    })
+                });
+                lived.on_layers(now, pictures);
+            }
         }
     }
 

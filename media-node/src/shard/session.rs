@@ -35,6 +35,8 @@ pub(super) struct Publisher {
     /// What it lives through.
     pub(super) lived: Hosting,
     rtt: Option<Duration>,
+    /// It is a transcoder: the host to whose picture it adds layers.
+    pub(super) adds_to: Option<SessionNumber>,
     /// It is another pod.
     pub(super) intake: Option<Box<Intake>>,
 }
@@ -125,17 +127,20 @@ impl Session {
     /// A session that waits for its peer, or looks for it.
     pub(super) fn new(new: NewSession, seeds: Seeds, now: Instant) -> Self {
         let (dtls_role, knows_gcm) = match &new.carries {
-            Carries::Publish(publishing) | Carries::Pull(publishing, _) => {
-                (publishing.dtls_role(), publishing.remote.knows_gcm)
-            }
-            Carries::Watch(watching) => (watching.dtls_role(), watching.remote.knows_gcm),
+            Carries::Publish(publishing)
+            | Carries::AddLayers { publishing, .. }
+            | Carries::Pull(publishing, _) => (publishing.dtls_role(), publishing.remote.knows_gcm),
+            Carries::Watch { watching, .. } => (watching.dtls_role(), watching.remote.knows_gcm),
             Carries::Feed => (DtlsRole::Server, true),
             Carries::Take(_) => (DtlsRole::Client, true),
         };
         let called = match &new.carries {
             Carries::Take(candidates) => Some((candidates, LINK_LIMIT)),
             Carries::Pull(_, candidates) => Some((candidates, CONNECT_LIMIT)),
-            Carries::Publish(_) | Carries::Watch(_) | Carries::Feed => None,
+            Carries::Publish(_)
+            | Carries::AddLayers { .. }
+            | Carries::Watch { .. }
+            | Carries::Feed => None,
         };
         let caller = called.map(|(candidates, patience)| {
             let (local, remote) = (new.local.clone(), new.remote.clone());
@@ -148,16 +153,32 @@ impl Session {
         }
         let role = match new.carries {
             Carries::Publish(publishing) | Carries::Pull(publishing, _) => {
-                publisher(Ingest::new(&publishing, new.number.0, now), None)
+                publisher(Ingest::new(&publishing, new.number.0, now), None, None)
             }
-            Carries::Watch(watching) => {
-                Role::Viewer(Box::new(Viewer::new(watching, seeds.session, now)))
+            Carries::AddLayers {
+                publishing,
+                prefix,
+                host,
+            } => {
+                let ingest = Ingest::of_transcoder(&publishing, prefix, new.number.0, now);
+                publisher(ingest, Some(host), None)
+            }
+            Carries::Watch {
+                watching,
+                transcodes,
+            } => {
+                let mut viewer = Viewer::new(watching, seeds.session, now);
+                viewer.transcodes = transcodes;
+                Role::Viewer(Box::new(viewer))
             }
             Carries::Feed => {
                 let [seed, _] = seeds.session;
                 Role::Feed(Box::new(Feed::new(seeds.process, seed, now)))
             }
-            Carries::Take(_) => publisher(Ingest::of_link(now), Some(Box::new(Intake::new(now)))),
+            Carries::Take(_) => {
+                let intake = Box::new(Intake::new(now));
+                publisher(Ingest::of_link(now), None, Some(intake))
+            }
         };
         Self {
             number: new.number,
@@ -295,11 +316,12 @@ impl Session {
     }
 }
 
-fn publisher(ingest: Ingest, intake: Option<Box<Intake>>) -> Role {
+fn publisher(ingest: Ingest, adds_to: Option<SessionNumber>, intake: Option<Box<Intake>>) -> Role {
     Role::Publisher(Box::new(Publisher {
         ingest,
         lived: Hosting::default(),
         rtt: None,
+        adds_to,
         intake,
     }))
 }
@@ -334,16 +356,19 @@ mod tests {
             local: local.clone(),
             remote: remote.clone(),
             fingerprint,
-            carries: Carries::Watch(Watching {
-                remote: Remote {
-                    ice,
-                    fingerprint: fingerprint.0,
-                    setup: Setup::ActPass,
-                    knows_gcm: true,
+            carries: Carries::Watch {
+                watching: Watching {
+                    remote: Remote {
+                        ice,
+                        fingerprint: fingerprint.0,
+                        setup: Setup::ActPass,
+                        knows_gcm: true,
+                    },
+                    audio: None,
+                    video: None,
                 },
-                audio: None,
-                video: None,
-            }),
+                transcodes: false,
+            },
         };
         let seeds = Seeds {
             session: [0; 2],

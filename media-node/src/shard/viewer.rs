@@ -64,6 +64,8 @@ pub(super) struct Viewer {
     cursor: Cursor,
     /// It is looked after every few milliseconds.
     pub(super) is_timed: bool,
+    /// What it gets is encoded anew for others: it is to be the host's own picture.
+    pub(super) transcodes: bool,
     /// What was asked for.
     pub(super) asked: LayerChoice,
     /// What was decided.
@@ -100,6 +102,7 @@ impl Viewer {
             is_timed: false,
             audio: watching.audio.map(|t| Outlet::new(t, seeds[0])),
             video: watching.video.map(|t| Outlet::new(t, seeds[1])),
+            transcodes: false,
             asked: LayerChoice::default(),
             choice: Choice::default(),
             current: None,
@@ -427,6 +430,21 @@ impl Viewer {
         self.current = None;
         self.target = target;
         self.cursor = Cursor::default();
+    }
+
+    /// A layer is over. One that is on it goes on with the next keyframe of another, and nothing is shown of it until
+    /// then; one that is behind begins anew, since what it was to be sent next is gone.
+    pub(super) fn layer_ended(&mut self, source: SourceId) {
+        if self.current == Some(source) && !self.is_behind() {
+            return;
+        }
+        if self.current == Some(source) || self.target == Some(source) {
+            let current = self.current.filter(|current| *current != source);
+            match current {
+                Some(_) => self.target = None,
+                None => self.begin_anew(None),
+            }
+        }
     }
 
     /// A number of a source carries no media: leave it out.

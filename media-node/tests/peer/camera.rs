@@ -1,5 +1,6 @@
 //! A host with a camera in three simulcast layers and a microphone, in real time, as a browser
-//! sends them: keyframes of all layers when one is asked for.
+//! sends them: keyframes of all layers when one is asked for. And a host who sends the largest of
+//! them alone, and transcoders who send another.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -7,6 +8,8 @@ use std::time::{Duration, Instant};
 use super::{Peer, Who, sdp};
 use crate::support::Harness;
 use showrunner_rtp::packet::HeaderWriter;
+use showrunner_rtp::reports::NtpTime;
+use showrunner_rtp::rtcp;
 
 /// A layer: its RID, picture, bytes of a frame, and packets that they make.
 struct Layer {
@@ -44,6 +47,9 @@ const KEYFRAME: usize = 6;
 const FRAME: Duration = Duration::from_micros(33_333);
 const SOUND: Duration = Duration::from_millis(20);
 
+/// Those that a host sends who has no simulcast.
+const ALONE: [usize; 1] = [2];
+
 /// SSRC of the sound; those of the layers follow.
 const SSRC: u32 = 0x2000;
 
@@ -52,11 +58,16 @@ pub fn layer_of(payload: &[u8]) -> usize {
     usize::from(payload[payload.len() - 1])
 }
 
-/// The host.
+/// The host, or a transcoder.
 pub struct Camera {
     peer: Peer,
     indexes: [u64; 1 + LAYERS.len()],
+    /// The layers that it sends; only several have names.
+    layers: Vec<usize>,
+    has_sound: bool,
     frame: u32,
+    /// Timestamp of the first frame.
+    epoch: u32,
     keyframes_asked: usize,
     key: bool,
 }
@@ -67,15 +78,69 @@ impl Camera {
         let peer = Peer::with_offer(harness, crate::support::WHIP, Who::anyone(), |ice, who| {
             sdp::publish_simulcast(ice, who, &LAYERS.map(|l| l.rid))
         });
-        let mut peer = peer.await;
-        peer.connect().await;
+        let camera = Camera::of(peer.await, (0..LAYERS.len()).collect(), true).await;
         super::show::until_on_air(harness).await;
+        camera
+    }
+
+    /// Goes on air with the largest layer alone.
+    pub async fn start_alone(harness: &Harness) -> Camera {
+        let peer = Peer::with_offer(harness, crate::support::WHIP, Who::anyone(), |ice, who| {
+            sdp::publish_simulcast(ice, who, &[])
+        });
+        let camera = Camera::of(peer.await, ALONE.to_vec(), true).await;
+        super::show::until_on_air(harness).await;
+        camera
+    }
+
+    /// Adds this layer to what a host has on air; `harness` shows that it may.
+    pub async fn transcode(harness: &Harness, layer: usize) -> Camera {
+        let offer = |ice: &_, who| sdp::publish(ice, who);
+        let peer = Peer::with_offer(harness, crate::support::WHIP, Who::anyone(), offer);
+        let mut camera = Camera::of(peer.await, vec![layer], false).await;
+        // It numbers and times as it likes.
+        camera.epoch = 0xffff_0000;
+        camera
+    }
+
+    async fn of(mut peer: Peer, layers: Vec<usize>, has_sound: bool) -> Camera {
+        peer.connect().await;
         Camera {
             peer,
             indexes: [100; 1 + LAYERS.len()],
+            layers,
+            has_sound,
+            epoch: 0,
             frame: 0,
             keyframes_asked: 0,
             key: true,
+        }
+    }
+
+    /// Its session.
+    pub fn peer(&mut self) -> &mut Peer {
+        &mut self.peer
+    }
+
+    /// How often it was asked for a keyframe.
+    pub fn keyframes_asked(&self) -> usize {
+        self.peer.keyframes_asked
+    }
+
+    /// Reports, as often as it takes to be believed, that the next frame is taken then.
+    pub async fn report(&mut self, taken: NtpTime) {
+        let stream = 1 + self.layers.last().expect("a layer");
+        let timestamp = self.epoch.wrapping_add(self.frame * 3000);
+        for tenths in (0..4).rev() {
+            let mut buffer = [0; 128];
+            let mut writer = rtcp::Writer::new(&mut buffer);
+            let ntp = NtpTime(taken.0 - (u64::from(tenths) << 32) / 10);
+            let at = timestamp.wrapping_sub(tenths * 9000);
+            writer
+                .sender_report(SSRC + stream as u32, ntp, at, 0, 0)
+                .expect("there is room");
+            let len = writer.finish();
+            self.peer.send_rtcp(&buffer[..len]).await;
         }
     }
 
@@ -94,13 +159,15 @@ impl Camera {
             let now = Instant::now();
             if next_sound <= now {
                 next_sound += SOUND;
-                self.send(0, sound * 960, sdp::OPUS, true, &[0x78; 120])
-                    .await;
+                if self.has_sound {
+                    self.send(0, sound * 960, sdp::OPUS, true, &[0x78; 120])
+                        .await;
+                }
                 sound += 1;
             }
             if next_frame <= now {
                 next_frame += FRAME;
-                for at in 0..LAYERS.len() {
+                for at in self.layers.clone() {
                     self.send_frame(at).await;
                 }
                 self.frame += 1;
@@ -128,7 +195,8 @@ impl Camera {
             }
             payload[layer.payload - 1] = at as u8;
             let is_last = n + 1 == packets;
-            self.send(1 + at, self.frame * 3000, sdp::VP8, is_last, &payload)
+            let timestamp = self.epoch.wrapping_add(self.frame * 3000);
+            self.send(1 + at, timestamp, sdp::VP8, is_last, &payload)
                 .await;
         }
     }
@@ -151,7 +219,8 @@ impl Camera {
             timestamp,
             ssrc: SSRC + stream as u32,
         };
-        let rid = stream.checked_sub(1).map(|at| LAYERS[at].rid.as_bytes());
+        let named = stream.checked_sub(1).filter(|_| self.layers.len() > 1);
+        let rid = named.map(|at| LAYERS[at].rid.as_bytes());
         let mid: &[u8] = if rid.is_some() { b"1" } else { b"0" };
         let extensions = [(sdp::MID, mid), (sdp::RID, rid.unwrap_or_default())];
         let extensions = &extensions[..if rid.is_some() { 2 } else { 1 }];

@@ -49,6 +49,7 @@ pub struct Packet {
     pub ssrc: u32,
     pub payload_type: u8,
     pub seq: u16,
+    pub timestamp: u32,
     /// Id and value of each header extension.
     pub extensions: Vec<(u8, Vec<u8>)>,
     pub payload: Vec<u8>,
@@ -506,6 +507,7 @@ impl Peer {
             ssrc: header.ssrc,
             payload_type: header.payload_type,
             seq: header.sequence_number,
+            timestamp: header.timestamp,
             extensions: header
                 .extensions(datagram)
                 .map(|(id, value)| (id, value.to_vec()))

@@ -78,7 +78,10 @@ pub fn publish_simulcast(ice: &IceCredentials, fingerprint: Fingerprint, rids: &
     for rid in rids {
         offer.push_str(&format!("a=rid:{rid} send\r\n"));
     }
-    offer + &format!("a=simulcast:send {}\r\n", rids.join(";"))
+    match rids {
+        [] => offer,
+        _ => offer + &format!("a=simulcast:send {}\r\n", rids.join(";")),
+    }
 }
 
 /// Sound and picture, with transport-wide feedback on both.

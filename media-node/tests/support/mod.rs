@@ -119,6 +119,16 @@ impl Harness {
         }
     }
 
+    /// The same node, to somebody who shows something else.
+    pub fn showing(&self, bearer: fn(&str) -> String) -> Harness {
+        Harness {
+            node: self.node.clone(),
+            router: self.router.clone(),
+            shard: self.shard.clone(),
+            bearer: Some(bearer),
+        }
+    }
+
     pub fn request(&self, method: &str, path: &str) -> Call {
         let call = Call {
             router: self.router.clone(),

@@ -154,6 +154,8 @@ mod tests {
             (Protocol::Whep, None, Err(Denied::NoToken)),
             (Protocol::Whip, Some(Role::Host), Ok(Role::Host)),
             (Protocol::Whip, Some(Role::CoHost), Ok(Role::CoHost)),
+            (Protocol::Whip, Some(Role::Transcoder), Ok(Role::Transcoder)),
+            (Protocol::Whep, Some(Role::Transcoder), Ok(Role::Transcoder)),
             (Protocol::Whip, Some(Role::Viewer), not_allowed),
             (Protocol::Whep, Some(Role::Viewer), Ok(Role::Viewer)),
             (Protocol::Whep, Some(Role::Host), Ok(Role::Host)),

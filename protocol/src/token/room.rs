@@ -17,23 +17,25 @@ pub enum Role {
     CoHost,
     /// Watches.
     Viewer,
+    /// Encodes the host's picture smaller: sends further layers of it, and watches to have it.
+    Transcoder,
 }
 
 /// What a person wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send media (WHIP).
+    /// Send media (WHIP). A transcoder's is never taken for a host's.
     Publish,
     /// Receive media (WHEP).
     Watch,
 }
 
 impl Role {
-    /// Hosts and co-hosts send and receive; viewers receive.
+    /// Hosts, co-hosts and transcoders send and receive; viewers receive.
     #[must_use]
     pub fn may(self, action: Action) -> bool {
         match action {
-            Action::Publish => matches!(self, Self::Host | Self::CoHost),
+            Action::Publish => self != Self::Viewer,
             Action::Watch => true,
         }
     }

@@ -89,6 +89,42 @@ fn a_layer_switch_leaves_no_gap_in_numbers_and_time() {
 }
 
 #[test]
+fn what_is_squeezed_is_later_than_all_before() {
+    let mut out = Forwarder::new(0, 0);
+    out.begin(Q, &packet(1, 90_000), Begin::Live);
+    let before = media(out.forward(Q, &packet(1, 90_000)));
+    // The newest of the other layer is a little later, and its keyframe half a second older.
+    let key = packet(1, 90_100 - 45_000);
+    out.begin(F, &key, Begin::CatchUp { live: 90_100 });
+    let after = media(out.forward(F, &key));
+    assert_eq!(after.timestamp, before.timestamp + 3000);
+    let live = media(out.forward(F, &packet(2, 90_100)));
+    assert_eq!(live.timestamp, after.timestamp + 45_000_u32.div_ceil(64));
+}
+
+#[test]
+fn a_stream_whose_time_steps_back_at_a_keyframe_runs_on_for_viewers() {
+    for begin in [Begin::Live, Begin::CatchUp { live: 70_000 }] {
+        let mut out = Forwarder::new(0, 0);
+        out.begin(Q, &packet(1, 60_000), begin);
+        out.forward(Q, &packet(1, 60_000));
+        let before = media(out.forward(Q, &packet(2, 93_000)));
+        let mut key = packet(4, 78_000);
+        key.starts_keyframe = true;
+        let after = media(out.forward(Q, &key));
+        assert_eq!(after.timestamp, before.timestamp + 3000);
+        // Nobody waits for what is lost before it.
+        assert_eq!(after.index, before.index + 1);
+        let next = media(out.forward(Q, &packet(5, 81_000)));
+        assert_eq!(next.index, after.index + 1);
+        assert_eq!(next.timestamp, after.timestamp + 3000);
+        // Reports go by it.
+        assert_eq!(out.live_timestamp(81_000), next.timestamp);
+        assert_eq!(out.sent(after.index as u16), Some((Q, 4)));
+    }
+}
+
+#[test]
 fn packets_of_the_layer_that_was_left_are_not_forwarded() {
     let mut out = Forwarder::new(0, 0);
     out.begin(Q, &packet(1, 0), Begin::Live);

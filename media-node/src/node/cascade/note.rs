@@ -133,6 +133,10 @@ mod tests {
             stream(u32::MAX - 2, "h", Codec::H264, Some((960, 540))),
             stream(u32::MAX - 3, "f", Codec::H264, Some((1920, 1080))),
             stream(u32::MAX - 4, "g", Codec::H264, Some((3840, 2160))),
+            stream(u32::MAX - 5, "t.1", Codec::H264, Some((1600, 900))),
+            stream(u32::MAX - 6, "t.2", Codec::H264, Some((1280, 720))),
+            stream(u32::MAX - 7, "t.3", Codec::H264, Some((1024, 576))),
+            stream(u32::MAX - 8, "t.4", Codec::H264, Some((1024, 576))),
         ]
     }
 
