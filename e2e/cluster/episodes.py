@@ -5,8 +5,9 @@
 
 Several lanes are played at once: each is a site of its own with rooms, hosts and viewers. They play by themselves for a
 while, episodes of kinds that the seed chooses; then all together go through one in which a machine is drained (every
-fourth time), one in which their operator is killed and one in which their API server goes away while a pod of each leaves. An episode is one lane's, and ends when the site is
-complete, all rooms are on air with all of their viewers, and everybody's picture has run for a second.
+fourth time), one in which their operator is killed and one in which their API server goes away while a pod of each
+leaves. An episode is one lane's, and ends when the site is complete, all rooms are on air with all of their viewers, and
+everybody's picture has run for a second.
 
 Prints a line for each, and `name: value` lines in the end: viewers without a picture after an episode (`viewers_lost`),
 episodes after which something was not as it should be for two minutes (`rooms_lost`), episodes in which a picture stood

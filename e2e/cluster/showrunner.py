@@ -216,7 +216,7 @@ class Showrunner:
     def process(self, pod: str, program: str, namespace: str = MEDIA_NAMESPACE) -> str:
         """The process of a pod's program, by its number in the cluster's namespace."""
         uid = self.cluster.get("Pod", pod, namespace)["metadata"]["uid"]
-        script = 'for p in $(pgrep --exact "$1"); do if grep -q "$2" /proc/$p/cgroup; then echo $p; fi; done'
+        script = 'for p in $(pgrep --exact "$1"); do if grep -qs "$2" /proc/$p/cgroup; then echo $p; fi; done'
         return self.cluster.script("exec", "--", "sh", "-c", script, "-", program, uid).strip()
 
     def keep_down(self, pod: str) -> None:
