@@ -129,9 +129,10 @@ bench-sale-day: ## Play a day of a sale through placement and autoscaling, simul
 	cargo run --release --locked --package showrunner-saleday -- --docs docs
 
 .PHONY: bench-scale
-bench-scale: build media ## Let a site grow under viewers on a real cluster: refused joins, seconds from need to ask (root, 3 min)
+bench-scale: build media ## Let a site grow, and let pods leave and die, under viewers on a real cluster (root, 10 min)
 	@scripts/deps.sh cluster
-	@exec e2e/bench/scale.py
+	@e2e/bench/scale.py
+	@e2e/bench/moving.py
 
 .PHONY: bench-cascade
 bench-cascade: build media ## Have a room on three pods instead of one: viewers per CPU, time that a hop adds, copies on a link (2 min)
@@ -139,9 +140,9 @@ bench-cascade: build media ## Have a room on three pods instead of one: viewers 
 	@exec e2e/bench/cascade.py
 
 .PHONY: episodes
-episodes: build media ## Pods that leave and die under viewers, EPISODES (1000) times by SEED (1) on a real cluster: who is cut off? (root, hours)
+episodes: build media ## Pods that leave and die under viewers, EPISODES (1000) times by SEED (1), in LANES (4): who is cut off? (root, hours)
 	@scripts/deps.sh cluster
-	@e2e/cluster/episodes.py --count $(or $(EPISODES),1000) --seed $(or $(SEED),1)
+	@e2e/cluster/episodes.py --count $(or $(EPISODES),1000) --seed $(or $(SEED),1) --lanes $(or $(LANES),4)
 
 .PHONY: machines
 machines: build media ## Machines that are drained and that lose their power under viewers, on a real cluster of two (root)

@@ -1,57 +1,104 @@
-"""Prints the operator's figures, keeps them, and writes docs/benchmarks-operator.md from all that were kept."""
+"""Prints what benches found, keeps it, and writes pages of docs/ from all that was kept."""
 
 import datetime
 import json
 import platform
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = ROOT / ".cache/bench/operator.json"
-PAGE = ROOT / "docs/benchmarks-operator.md"
-
-# Name, target, what it is.
-FIGURES = [
-    ("rooms_placed_per_s", "≥ 200", "of rooms that wait when the operator starts, from the first that gets its pod to the last: the start itself does not count"),
-    ("operator_rss_mib", "≤ 200", "the operator's memory with all rooms and pods"),
-    ("idle_api_writes_per_s", "≤ 5", "its writes when nothing happens, renewals of its Lease among them"),
-    ("restart_to_reconciled_s", "≤ 20", "from a start with everything in place until 100 rooms that changed meanwhile are as they should be"),
-    ("apply_to_answer_ms_p95", "≤ 1000", "from the start of `kubectl apply` of a room to the answer to a host's offer, through the gateway"),
-    ("takeover_s_kill", "≤ 10", "from the kill of the leading operator until a room that was applied right then has its pod"),
-    ("takeover_s_clean", "≤ 1", "the same for one that is told to end"),
-    ("outage_seconds", "300", "how long there was no operator at all, with viewers who came and went"),
-    ("outage_joins_failed", "0", "of those viewers"),
-    ("outage_viewers_flawed", "0", "viewers who missed something meanwhile"),
-]
 
 
-def record(figures: dict[str, float]) -> None:
-    for name, value in figures.items():
-        print(f"{name}: {value:g}", flush=True)
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    kept |= {name: {"value": value, "commit": commit} for name, value in figures.items()}
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
-    KEPT.write_text(json.dumps(kept, indent=1))
-    write_page(kept)
+def commit() -> str:
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return found.stdout.strip()
 
 
-def write_page(kept: dict) -> None:
-    rows = [
-        f"| `{name}` | {kept[name]['value']:g} | {target} | {what} | {kept[name]['commit']} |"
-        for name, target, what in FIGURES
-        if name in kept
-    ]
-    table = "\n".join(rows)
-    PAGE.write_text(f"""# Benchmarks of the operator
+def today() -> str:
+    return f"{datetime.date.today()}, on 2 cores, Linux {platform.release()}"
 
-`make bench-operator` made this page on {datetime.date.today()}, on 2 cores, Linux {platform.release()}.
+
+@dataclass
+class Figures:
+    """A table of figures, and the page that it is on."""
+
+    name: str
+    # What stands before the table, where {today} is the day and the machine.
+    head: str
+    # Name, goal, what it is.
+    rows: list[tuple[str, str, str]]
+
+    def record(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            print(f"{name}: {value:g}", flush=True)
+        at = commit()
+        kept = self.kept() | {name: {"value": value, "commit": at} for name, value in figures.items()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(kept, indent=1))
+        (ROOT / f"docs/benchmarks-{self.name}.md").write_text(self.page(kept))
+
+    @property
+    def path(self) -> Path:
+        return ROOT / f".cache/bench/{self.name}.json"
+
+    def kept(self) -> dict:
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def page(self, kept: dict) -> str:
+        rows = [
+            f"| `{name}` | {kept[name]['value']:g} | {goal} | {what} | {kept[name]['commit']} |"
+            for name, goal, what in self.rows
+            if name in kept
+        ]
+        head = self.head.replace("{today}", today())
+        table = ["| figure | here | goal | what it is | at |", "| --- | --- | --- | --- | --- |", *rows]
+        return head + "\n" + "\n".join(table) + "\n"
+
+
+OF_OPERATOR = Figures(
+    "operator",
+    """# Benchmarks of the operator
+
+`make bench-operator` made this page on {today}.
 
 API server, etcd, scheduler and controller manager are real, and share the cores with the operator and all else here. The first four figures are of 10,000 rooms on 500 pods that `showrunner-fleet` simulates, with the rights that the chart gives and no others (`e2e/bench/operator.py`); the rest are of the chart on a real cluster with real media pods (`e2e/bench/rooms.py`).
+""",
+    [
+        ("rooms_placed_per_s", "≥ 200", "of rooms that wait when the operator starts, from the first that gets its pod to the last: the start itself does not count"),
+        ("operator_rss_mib", "≤ 200", "the operator's memory with all rooms and pods"),
+        ("idle_api_writes_per_s", "≤ 5", "its writes when nothing happens, renewals of its Lease among them"),
+        ("restart_to_reconciled_s", "≤ 20", "from a start with everything in place until 100 rooms that changed meanwhile are as they should be"),
+        ("apply_to_answer_ms_p95", "≤ 1000", "from the start of `kubectl apply` of a room to the answer to a host's offer, through the gateway"),
+        ("takeover_s_kill", "≤ 10", "from the kill of the leading operator until a room that was applied right then has its pod"),
+        ("takeover_s_clean", "≤ 1", "the same for one that is told to end"),
+        ("outage_seconds", "300", "how long there was no operator at all, with viewers who came and went"),
+        ("outage_joins_failed", "0", "of those viewers"),
+        ("outage_viewers_flawed", "0", "viewers who missed something meanwhile"),
+    ],
+)
 
-| figure | here | goal | what it is | at |
-| --- | --- | --- | --- | --- |
-{table}
-""")
+OF_MOVING = Figures(
+    "moving",
+    """# Benchmarks of pods that leave and die
+
+`make bench-scale` (`e2e/bench/moving.py`) and `make episodes` made this page on {today}.
+
+The chart runs on a real cluster, whose control plane, media pods, hosts and viewers all share the cores. Hosts and viewers are `showrunner-load`, which goes where it is sent and comes back when its pod dies, as the room page does; one viewer in ten opens and checks all that it gets, the others the headers. A gap is the time between two whole frames at the receiver, over all of a viewer's sessions.
+""",
+    [
+        ("drain_1000_s", "≤ 30", "from the deletion of a pod with a room of a thousand viewers until the pod is gone, and with it its last session"),
+        ("drain_viewers", "1000", "how many there were"),
+        ("move_gap_ms_p99", "≤ 250", "the longest gap of each of them meanwhile"),
+        ("move_viewers_lost", "0", "of those viewers, who had no picture afterwards"),
+        ("recover_ms_p95", "≤ 2000", "the longest gap of each viewer of a pod whose program is killed (SIGKILL), the worst round; Kubernetes starts it again at once"),
+        ("recover_elsewhere_ms_p95", "≤ 2000", "the same where the program is kept from coming back, so that the room goes to another pod"),
+        ("recover_viewers", "200", "how many there were"),
+        ("recover_viewers_lost", "0", "viewers of all rounds who had no picture afterwards"),
+        ("episodes", "≥ 1000", "seeded episodes of scale-in, rollout, eviction, drain of a machine, kills, frozen pods, killed operators and outages of the API server, of all runs since the first that counts"),
+        ("episodes_minutes", "", "what they took"),
+        ("episodes_rooms_lost", "0", "episodes after which a room was not on air with all of its viewers"),
+        ("episodes_viewers_lost", "0", "viewers without a picture after an episode"),
+        ("episodes_cut", "0", "episodes without a death in which anybody's picture stood still for more than three seconds"),
+    ],
+)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "e2e/cluster"))
-from figures import record  # noqa: E402
+from figures import OF_OPERATOR  # noqa: E402
 from local import LocalCluster, until  # noqa: E402
 
 GROUP = "/apis/showrunner.dev/v1alpha1"
@@ -250,7 +250,7 @@ class Bench:
         self.stop(fleet)
         # Its logs are wanted only if something failed, and the operator's credential never again.
         shutil.rmtree(self.directory)
-        record({name: round(value, 1) for name, value in figures.items()})
+        OF_OPERATOR.record({name: round(value, 1) for name, value in figures.items()})
 
 
 def main() -> None:

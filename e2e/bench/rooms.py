@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "e2e/cluster"))
-from figures import record  # noqa: E402
+from figures import OF_OPERATOR  # noqa: E402
 from local import LocalCluster, opener, until  # noqa: E402
 
 NAME, NET, PORT = "sr-rooms", "10.218", 18083
@@ -142,11 +142,11 @@ def main() -> None:
         cluster.attach()
         times = bench.apply_to_answer_ms(given.rooms)
         say(f"apply to answer, ms: {[round(t) for t in sorted(times)]}")
-        record({"apply_to_answer_ms_p95": round(p95(times))})
-        record({"takeover_s_kill": round(bench.takeover_s("after-kill", bench.kill), 2)})
-        record({"takeover_s_clean": round(bench.takeover_s("after-delete", bench.delete), 2)})
+        OF_OPERATOR.record({"apply_to_answer_ms_p95": round(p95(times))})
+        OF_OPERATOR.record({"takeover_s_kill": round(bench.takeover_s("after-kill", bench.kill), 2)})
+        OF_OPERATOR.record({"takeover_s_clean": round(bench.takeover_s("after-delete", bench.delete), 2)})
         found = bench.outage(given.outage, given.viewers)
-        record({
+        OF_OPERATOR.record({
             "outage_seconds": given.outage,
             "outage_joins_failed": found["failed"],
             "outage_viewers_flawed": found["viewers_flawed"],

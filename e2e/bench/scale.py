@@ -17,6 +17,7 @@ in each a host goes on air and viewers come, so that all are there after SECONDS
 
 import argparse
 import contextlib
+import http.client
 import json
 import re
 import ssl
@@ -96,14 +97,19 @@ def is_ready(pod: dict) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def sessions_of(address: str) -> int:
+def metrics_of(address: str) -> str:
+    """What a pod's metrics are; nothing if it does not answer."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with opener(context).open(f"https://{address}:8443/metrics", timeout=2) as answer:
-            figures = answer.read().decode()
-    except OSError:
-        return 0
+            return answer.read().decode()
+    except (OSError, http.client.HTTPException):
+        return ""
+
+
+def sessions_of(address: str) -> int:
+    figures = metrics_of(address)
     return sum(int(count) for count in re.findall(r"(?m)^showrunner_sessions\{.*\} (\d+)$", figures))
 
 

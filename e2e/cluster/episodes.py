@@ -1,204 +1,219 @@
 #!/usr/bin/env python3
-"""Seeded episodes of pods that leave and die, one after the other, under hosts and viewers who stay, on a real cluster.
+"""Seeded episodes of pods that leave and die under hosts and viewers who stay, on a real cluster.
 
-    episodes.py [--count N] [--seed S] [--rooms N] [--viewers N]
+    episodes.py [--count N] [--minutes N] [--seed S] [--lanes N] [--rooms N] [--viewers N] [--record]
 
-Every episode is one of the kinds below, chosen by the seed, and ends when the site is complete and all rooms are on air
-with all of their viewers. Prints a line for each, and `name: value` lines in the end: viewers without a picture after an
-episode (`viewers_lost`), rooms that were not on air again (`rooms_lost`), episodes in which a picture stood still for more than
-three seconds although nothing had died (`episodes_cut`), and by kind the longest that anybody's stood still.
-Ends with status 1 unless the first three are 0.
+Several lanes are played at once: each is a site of its own with rooms, hosts and viewers. They play by themselves for a
+while, episodes of kinds that the seed chooses; then all together go through one in which a machine is drained (every
+fourth time), one in which their operator is killed and one in which their API server goes away while a pod of each leaves. An episode is one lane's, and ends when the site is
+complete, all rooms are on air with all of their viewers, and everybody's picture has run for a second.
+
+Prints a line for each, and `name: value` lines in the end: viewers without a picture after an episode (`viewers_lost`),
+episodes after which something was not as it should be for two minutes (`rooms_lost`), episodes in which a picture stood
+still for more than three seconds although nothing had died (`episodes_cut`), and by kind how many there were and the
+longest that anybody's picture stood still. Ends with status 1 unless the first three are 0.
 """
 
 import argparse
 import collections
+import itertools
 import random
-import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from local import LIMIT_SECONDS, until
-from showrunner import MEDIA_NAMESPACE, SHOP, SYSTEM, Host, Showrunner, showrunner
+from lane import Lane
+from local import ROOT, until
+from showrunner import MEDIA_NAMESPACE, SYSTEM, Showrunner, showrunner
+from view import View
+
+sys.path.append(str(ROOT / "e2e/bench"))
+from figures import OF_MOVING  # noqa: E402
 
 # Nobody's picture stands still for longer than this while pods only leave, in milliseconds.
 CUT_MS = 3_000
-# Pods that take sessions, most of the time.
-REPLICAS = 3
 # What happens without a goodbye, where a picture may stand still until somebody notices.
 SUDDEN = {"kill", "freeze"}
+# Episodes that a lane plays by itself between those of all lanes.
+ALONE = 6
+# Acts of which one has a machine drained: that takes a minute.
+DRAIN_EVERY = 4
 
 
-class Crowd:
-    """Viewers of all rooms, who say what they have seen whenever they are asked."""
+@dataclass
+class Tally:
+    """What came of all episodes."""
 
-    def __init__(self, live: Showrunner, rooms: list[str], viewers: int) -> None:
-        first, *others = rooms
-        flags = [flag for room in others for flag in ("--room", f"{SHOP}/{room}")]
-        self.process = live.audience(first, 10_000_000, viewers, "--stay", *flags)
+    seed: int
+    began: float = field(default_factory=time.monotonic)
+    gaps: dict[str, list[float]] = field(default_factory=lambda: collections.defaultdict(list))
+    viewers_lost: int = 0
+    rooms_lost: int = 0
+    cut: int = 0
 
-    def ask(self) -> dict[str, float]:
-        self.process.send_signal(signal.SIGUSR1)
-        found = {}
-        # Until the empty line; whatever else is said before is for people.
-        while line := self.process.stdout.readline().strip():
-            name, _, value = line.partition(": ")
-            if value.replace(".", "").isdigit():
-                found[name] = float(value)
-        if "lost" not in found:
-            raise AssertionError("the viewers have gone")
-        return found
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.gaps.values()))
+
+    def add(self, name: str, kind: str, seconds: float, found: dict[str, float], problem: str | None) -> None:
+        gap, lost = found["gap_ms_max"], int(found["lost"])
+        self.gaps[kind].append(gap)
+        self.viewers_lost += lost
+        self.rooms_lost += problem is not None
+        self.cut += kind not in SUDDEN and gap > CUT_MS
+        print(
+            f"episode {self.seed}/{name} {kind}: {seconds:.0f} s, {found['moves']:.0f} moves so far, {lost} lost, "
+            f"longest gap {gap:.0f} ms" + (f"; {problem}" if problem else ""), flush=True,
+        )  # fmt: skip
+
+    @property
+    def minutes(self) -> float:
+        return (time.monotonic() - self.began) / 60
+
+    @property
+    def is_good(self) -> bool:
+        return self.viewers_lost == self.rooms_lost == self.cut == 0
+
+    def record(self) -> None:
+        """Adds it to what was kept of other runs."""
+        kept = OF_MOVING.kept()
+        found = {
+            "episodes": self.count,
+            "episodes_minutes": round(self.minutes),
+            "episodes_rooms_lost": self.rooms_lost,
+            "episodes_viewers_lost": self.viewers_lost,
+            "episodes_cut": self.cut,
+        }
+        OF_MOVING.record({name: value + kept.get(name, {"value": 0})["value"] for name, value in found.items()})
+
+    def tell(self) -> None:
+        print(f"episodes: {self.count}\nminutes: {self.minutes:.1f}")
+        print(f"viewers_lost: {self.viewers_lost}\nrooms_lost: {self.rooms_lost}\nepisodes_cut: {self.cut}")
+        for kind, gaps in sorted(self.gaps.items()):
+            print(f"{kind}_episodes: {len(gaps)}\n{kind}_gap_ms_max: {max(gaps):.0f}", flush=True)
 
 
-class Stage:
-    def __init__(self, live: Showrunner, rooms: int, viewers: int) -> None:
-        self.live, self.cluster, self.viewers = live, live.cluster, viewers
-        self.rooms = [f"episode-{number}" for number in range(rooms)]
-        self.round = 0
+class Play:
+    def __init__(self, live: Showrunner, lanes: list[Lane], seed: int) -> None:
+        self.live, self.cluster, self.view, self.lanes = live, live.cluster, lanes[0].view, lanes
+        self.tally = Tally(seed)
+        self.pool = ThreadPoolExecutor(len(lanes))
 
-    def __enter__(self) -> "Stage":
-        self.scale(REPLICAS)
-        for room in self.rooms:
-            # So that they are not all on one pod.
-            self.live.make_room(room, schedule={"expectedViewers": 400})
-        self.hosts = []
-        for room in self.rooms:
-            self.live.await_condition("LiveRoom", room, "Ready")
-            self.live.await_gateways(room)
-            host = Host(self.live.base, f"{SHOP}/{room}", self.live.token(room), "--stay")
-            self.hosts.append(host.__enter__())
-        self.crowd = Crowd(self.live, self.rooms, self.viewers)
-        self.settle()
-        self.crowd.ask()
-        return self
+    def in_all(self, what: Callable[[Lane], object]) -> list:
+        return list(self.pool.map(what, self.lanes))
 
-    def __exit__(self, *_) -> None:
-        self.crowd.process.kill()
-        for host in self.hosts:
-            host.process.kill()
-        self.cluster.kubectl("--namespace", SHOP, "delete", "lr", *self.rooms, "--ignore-not-found", "--timeout=120s")
-        self.scale(2)
+    def dice(self, *of: object) -> random.Random:
+        return random.Random("/".join(map(str, (self.tally.seed, *of))))
 
-    def scale(self, replicas: int) -> None:
-        self.cluster.kubectl("--namespace", MEDIA_NAMESPACE, "scale", "mn/site", f"--replicas={replicas}")
+    def act(self, number: int) -> None:
+        self.in_all(lambda lane: self.play_alone(lane, number))
+        if number % DRAIN_EVERY == 0:
+            self.drain(number)
+        for happens in (self.operator_kill, self.api_outage):
+            self.play_together(number, happens)
 
-    def is_on_air(self, room: str) -> bool:
-        found = self.cluster.get("LiveRoom", room, SHOP) or {}
-        status = found.get("status", {})
-        return status.get("phase") == "Live" and status.get("viewers") == self.viewers
+    def play_alone(self, lane: Lane, act: int) -> None:
+        for number in range(ALONE):
+            name = f"{act}/{lane.site}/{number}"
+            dice = self.dice(name)
+            kind = dice.choice(Lane.ALONE)
+            self.episode(lane, name, kind.__name__, lambda: kind(lane, dice))
 
-    def settle(self) -> None:
-        """Waits until all is as it should be."""
-        self.live.await_condition("MediaNode", "site", "Ready", MEDIA_NAMESPACE)
-        self.live.await_condition("MediaNode", "site", "Progressing", MEDIA_NAMESPACE, status="False")
-        for room in self.rooms:
-            until(f"{room} is on air with all of its viewers", lambda: self.is_on_air(room))
+    def drain(self, act: int) -> None:
+        """By `kubectl drain`, the machine with the most media pods, which all go to the other."""
+        began = time.monotonic()
+        machines = {lane: [pod["spec"].get("nodeName") for pod in self.view.pods(lane.site)] for lane in self.lanes}
+        machine, _ = collections.Counter(itertools.chain(*machines.values())).most_common(1)[0]
+        selector = "--pod-selector=showrunner.dev/media-node"
+        self.cluster.kubectl("drain", machine, selector, "--delete-emptydir-data", "--timeout=300s")
+        self.cluster.kubectl("uncordon", machine)
+        concerned = [lane for lane in self.lanes if machine in machines[lane]]
+        see = lambda lane: self.episode(lane, f"{act}/{lane.site}", "drain", lambda: None, began)  # noqa: E731
+        list(self.pool.map(see, concerned))
 
-    def a_pod(self, dice: random.Random) -> str:
-        """One that has a room."""
-        origins = sorted({origin for room in self.rooms if (origin := self.live.origin(room))})
-        return dice.choice(origins)
+    def play_together(self, act: int, happens: Callable[[], None]) -> None:
+        kind = happens.__name__
+        dice = self.dice(act, kind)
+        began = time.monotonic()
+        is_noticed = kind != "api_outage" or dice.random() < 0.5
+        leave = Lane.leave if is_noticed else Lane.leave_alone
+        leaving = self.in_all(lambda lane: (lane, leave(lane, self.dice(act, lane.site, kind))))
+        if is_noticed:
+            time.sleep(dice.random())  # At any moment of the handover.
+        happens()
 
-    def delete(self, pod: str) -> None:
-        self.cluster.kubectl("--namespace", MEDIA_NAMESPACE, "delete", "pod", pod, "--wait=false")
+        def see(lane: Lane, is_gone: Callable[[], bool]) -> None:
+            rest = lambda: self.view.until("the pod is gone", is_gone)  # noqa: E731
+            self.episode(lane, f"{act}/{lane.site}", kind, rest, began)
 
-    def signal(self, pod: str, name: str) -> None:
-        self.cluster.script("exec", "--", "kill", f"-{name}", self.live.process(pod, "media-node"))
+        list(self.pool.map(lambda each: see(*each), leaving))
 
-    def kill_operator(self) -> None:
+    def episode(self, lane: Lane, name: str, kind: str, what: Callable[[], object], began: float | None = None) -> None:
+        began = began or time.monotonic()
+        problem = None
+        try:
+            what()
+            lane.settle()
+        except AssertionError as error:
+            problem = str(error)
+        found = lane.crowd.ask()
+        lane.crowd.begin_anew()
+        self.tally.add(name, kind, time.monotonic() - began, found, problem)
+
+    def operator_kill(self) -> None:
         leader = until("one leads", self.live.leader)
         self.cluster.script("exec", "--", "kill", "-KILL", self.live.process(leader, "operator", SYSTEM))
 
-    # The kinds of episodes.
-
-    def scale_in(self, dice: random.Random) -> None:
-        self.scale(REPLICAS - 1 - dice.randrange(2))
-        self.settle()
-        self.scale(REPLICAS)
-
-    def rollout(self, dice: random.Random) -> None:
-        self.round += 1
-        change = {"spec": {"template": {"annotations": {"round": f"{self.round}-{dice.random()}"}}}}
-        self.cluster.merge("MediaNode", "site", change, MEDIA_NAMESPACE)
-
-    def evict(self, dice: random.Random) -> None:
-        """SIGTERM, as a machine's shutdown or a forced eviction sends it."""
-        self.delete(self.a_pod(dice))
-
-    def evict_two(self, dice: random.Random) -> None:
-        for pod in {self.a_pod(dice), self.a_pod(dice)}:
-            self.delete(pod)
-
-    def operator_kill(self, dice: random.Random) -> None:
-        self.delete(self.a_pod(dice))
-        time.sleep(dice.random())  # At any moment of the handover.
-        self.kill_operator()
-
-    def api_outage(self, dice: random.Random) -> None:
-        pod = self.a_pod(dice)
-        parts = ("kube-controller-manager", "kube-apiserver")
-        is_early = dice.random() < 0.5
-        if is_early:
-            self.signal(pod, "TERM")
-        else:
-            self.delete(pod)
-            time.sleep(dice.random())  # At any moment of the handover.
-        for part in parts:
-            self.cluster.script("stop", part)
+    def api_outage(self) -> None:
+        self.cluster.script("stop", "kube-controller-manager", "kube-apiserver")
+        stopped = time.monotonic()
         self.cluster.script("up")
-
-    def kill(self, dice: random.Random) -> None:
-        self.signal(self.a_pod(dice), "KILL")
-
-    def freeze(self, dice: random.Random) -> None:
-        pod = self.a_pod(dice)
-        process = self.live.process(pod, "media-node")
-        self.cluster.script("exec", "--", "kill", "-STOP", process)
-        try:
-            until("no room is there", lambda: pod not in {self.live.origin(room) for room in self.rooms})
-        finally:
-            self.cluster.script("exec", "--", "kill", "-CONT", process)
-
-    KINDS = (scale_in, rollout, evict, evict_two, operator_kill, api_outage, kill, freeze)
+        self.view.refresh(stopped)
 
 
-def play(count: int, seed: int, rooms: int, viewers: int) -> bool:
-    gaps: dict[str, list[float]] = collections.defaultdict(list)
-    lost = cut = rooms_lost = 0
-    with Stage(showrunner(), rooms, viewers) as stage:
-        for number in range(count):
-            dice = random.Random(f"{seed}/{number}")
-            kind = dice.choice(Stage.KINDS)
-            name = kind.__name__
-            began = time.monotonic()
-            kind(stage, dice)
-            try:
-                stage.settle()
-            except AssertionError as error:
-                rooms_lost += 1
-                print(error, flush=True)
-            found = stage.crowd.ask()
-            gap = found["gap_ms_max"]
-            gaps[name].append(gap)
-            lost += int(found["lost"])
-            cut += int(name not in SUDDEN and gap > CUT_MS)
-            seconds = time.monotonic() - began
-            print(f"episode {seed}/{number} {name}: {seconds:.0f} s, {found['moves']:.0f} moves so far, "
-                  f"{found['lost']:.0f} lost, longest gap {gap:.0f} ms", flush=True)  # fmt: skip
-    print(f"episodes: {sum(map(len, gaps.values()))}")
-    print(f"viewers_lost: {lost}\nrooms_lost: {rooms_lost}\nepisodes_cut: {cut}")
-    for name, all_of_kind in sorted(gaps.items()):
-        print(f"{name}_gap_ms_max: {max(all_of_kind):.0f}")
-    return lost == rooms_lost == cut == 0
+@contextmanager
+def stage(live: Showrunner, count: int, rooms: int, viewers: int) -> Iterator[list[Lane]]:
+    live.cluster.script("second", "up")
+    live.cluster.script("second", "import", str(ROOT / ".cache/image.tar"))
+    # The site that comes with the cluster has nothing to do here.
+    live.cluster.kubectl("--namespace", MEDIA_NAMESPACE, "delete", "mn/site")
+    view = View(live.cluster)
+    lanes = [Lane(live, view, number, rooms, viewers) for number in range(count)]
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(Lane.begin, lanes))
+        yield lanes
+    finally:
+        for lane in lanes:
+            lane.end()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--count", type=int, default=1000, help="at least so many")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing new after so many")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rooms", type=int, default=3)
+    parser.add_argument("--record", action="store_true", help="add what came of it to docs/benchmarks-moving.md")
+    parser.add_argument("--lanes", type=int, default=4)
+    parser.add_argument("--rooms", type=int, default=2, help="of each lane")
     parser.add_argument("--viewers", type=int, default=4, help="of each room")
     given = parser.parse_args()
-    return 0 if play(given.count, given.seed, given.rooms, given.viewers) else 1
+    with stage(showrunner(), given.lanes, given.rooms, given.viewers) as lanes:
+        play = Play(lanes[0].live, lanes, given.seed)
+        tally = play.tally
+        try:
+            for act in itertools.count():
+                if tally.count >= given.count or tally.minutes >= given.minutes:
+                    break
+                play.act(act)
+        finally:
+            tally.tell()
+            if given.record:
+                tally.record()
+        return 0 if tally.is_good else 1
 
 
 if __name__ == "__main__":

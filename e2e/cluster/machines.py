@@ -33,7 +33,7 @@ class Machines(Story):
     def drain(self, machine: str) -> None:
         """As people do it, but for what must stay here: the operator and the gateway."""
         selector = f"--pod-selector=showrunner.dev/media-node={SITE['metadata']['name']}"
-        self.cluster.kubectl("drain", machine, selector, f"--timeout={LIMIT_SECONDS}s")
+        self.cluster.kubectl("drain", machine, selector, "--delete-emptydir-data", f"--timeout={LIMIT_SECONDS}s")
 
     def test_a_machine_that_is_drained_under_viewers(self) -> None:
         with self.show("drained") as (room, crowd):

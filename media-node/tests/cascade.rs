@@ -280,6 +280,47 @@ async fn a_room_moves_to_its_edge_with_viewers_on_both_pods() {
 }
 
 #[tokio::test]
+async fn a_host_who_has_moved_is_let_go_once_nobody_watches_where_it_was() {
+    let (_authority, first, second) = two().await;
+    let mut host = on_air(&first).await;
+    let mut here = viewer(&first).await;
+    carry(&mut host, 0..5, &mut [&mut here]).await;
+    second.is_origin(2).await;
+    first.takes_from(&second, 2).await;
+    let mut moved = on_air(&second).await;
+    moved.send_frame(0).await;
+    until("the first pod knows", || {
+        first.room().source.is_some_and(|s| s.hops == Some(0))
+    })
+    .await;
+    // For as long as it takes, since a viewer is left.
+    carry(&mut host, 5..40, &mut [&mut here]).await;
+    assert_eq!(first.room().publishers, 1);
+    let gone = first.harness.request("DELETE", &here.url).send().await;
+    assert_eq!(gone.status, StatusCode::OK);
+    until("the host is gone", || first.room().publishers == 0).await;
+    assert_eq!(second.room().publishers, 1);
+}
+
+#[tokio::test]
+async fn an_edge_that_has_no_source_yet_sends_viewers_elsewhere() {
+    let authority = Authority::new();
+    let origin = authority.pod().await;
+    let edge = authority.pod().await;
+    // It does not know of the room yet, so it refuses the edge.
+    edge.takes_from(&origin, 1).await;
+    let refused = edge.harness.watch_raw().await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND, "{}", refused.body);
+    origin.is_origin(1).await;
+    until("it has its source", || {
+        edge.room().source.is_some_and(|source| source.connected)
+    })
+    .await;
+    let early = edge.harness.watch_raw().await;
+    assert_eq!(early.status, StatusCode::CONFLICT, "nobody is on air");
+}
+
+#[tokio::test]
 async fn a_room_is_taken_only_by_pods_that_show_a_credential_for_it() {
     let (_authority, origin, _edge) = two().await;
     let fingerprint = ["AB"; 32].join(":");

@@ -219,7 +219,7 @@ pub struct Viewers {
     #[arg(long, value_enum, default_value = "all")]
     pub verify: Verify,
     /// Go where a node sends them, and come back when theirs dies, as pages do. SIGUSR1 prints what they have seen since
-    /// the last one, and an empty line.
+    /// the last SIGUSR2, and an empty line.
     #[arg(long)]
     pub stay: bool,
 

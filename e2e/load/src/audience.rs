@@ -97,6 +97,8 @@ pub struct Habits {
 pub struct Stayed {
     /// Of each, the longest time without a new frame; none: it never saw one.
     pub gaps: Vec<Option<Duration>>,
+    /// The longest time that one of them has had no new frame for, now.
+    pub still: Option<Duration>,
     /// How many have no picture now.
     pub lost: usize,
     /// Changes to another session.
@@ -256,6 +258,7 @@ impl Audience {
             .map(|(_, screen)| screen.longest_gap(now));
         Stayed {
             gaps: gaps.collect(),
+            still: self.stayers.iter().filter_map(|(_, s)| s.still(now)).max(),
             lost: self.asked - self.stayers.iter().filter(|(_, s)| s.is_on(now)).count(),
             moves: self.moved.moves.load(Ordering::Relaxed),
             refusals: self.moved.refusals.load(Ordering::Relaxed),

@@ -43,8 +43,10 @@ pub struct Bench<'a> {
     pub identity: Arc<Identity>,
     /// Set when the person at the terminal has had enough.
     pub stop: &'a AtomicBool,
-    /// Set when somebody wants to know what those who stay have seen since the last time.
+    /// Set when somebody wants to know what those who stay have seen.
     pub tell: &'a AtomicBool,
+    /// Set when what they see from now on is what somebody will want to know.
+    pub anew: &'a AtomicBool,
 }
 
 impl Bench<'_> {
@@ -124,9 +126,11 @@ impl Bench<'_> {
                 next_sample += SAMPLE_INTERVAL;
                 samples.extend(self.node_usage()?);
             }
+            if self.anew.swap(false, Ordering::Relaxed) {
+                audience.begin_anew();
+            }
             if self.viewers.stay && self.tell.swap(false, Ordering::Relaxed) {
                 println!("{}", Report::of_stayed(&audience.stayed()).lines());
-                audience.begin_anew();
             }
             if next_progress <= now {
                 next_progress += PROGRESS_INTERVAL;

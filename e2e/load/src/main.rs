@@ -17,7 +17,7 @@ use showrunner_load::report::{Report, say};
 use showrunner_load::signalling::Http;
 use showrunner_load::stay;
 use showrunner_transport::dtls::Identity;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
 /// Sockets and files that a large run needs; more than the usual limit.
 const OPEN_FILES: u64 = 65_536;
@@ -104,7 +104,7 @@ fn on_air(publish: &Publish, stop: &AtomicBool) -> Result<(), String> {
 
 /// `watch`; whether it went well enough.
 fn audience(watch: &Watch, stop: &AtomicBool) -> Result<bool, String> {
-    let wish = flag(SIGUSR1)?;
+    let (wish, anew) = (flag(SIGUSR1)?, flag(SIGUSR2)?);
     let bench = Bench {
         url: &watch.url,
         rooms: watch.room.clone(),
@@ -115,6 +115,7 @@ fn audience(watch: &Watch, stop: &AtomicBool) -> Result<bool, String> {
         identity: identity()?,
         stop,
         tell: &wish,
+        anew: &anew,
     };
     tell(&bench.run()?, &watch.report)
 }
@@ -129,7 +130,7 @@ fn rooms(run: &Run, stop: &AtomicBool) -> Result<bool, String> {
     let http = Http::new(&run.url, run.publish_token.clone(), 1);
     let log = FrameLog::default();
     let hosts = Hosts::start(http, &rooms, program, Arc::clone(&identity), log, stop)?;
-    let wish = flag(SIGUSR1)?;
+    let (wish, anew) = (flag(SIGUSR1)?, flag(SIGUSR2)?);
     let bench = Bench {
         url: &run.url,
         rooms,
@@ -140,6 +141,7 @@ fn rooms(run: &Run, stop: &AtomicBool) -> Result<bool, String> {
         identity,
         stop,
         tell: &wish,
+        anew: &anew,
     };
     let report = bench.run();
     hosts.end();

@@ -128,6 +128,9 @@ pub struct Report {
     /// See above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap_ms_max: Option<f64>,
+    /// The longest time that one of them has had no new frame for, at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub still_ms_max: Option<f64>,
     /// Why viewers failed: the first few different reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
@@ -206,6 +209,7 @@ impl Report {
         self.gap_ms_p95 = percentile_ms(&mut gaps, 95);
         self.gap_ms_p99 = percentile_ms(&mut gaps, 99);
         self.gap_ms_max = percentile_ms(&mut gaps, 100);
+        self.still_ms_max = stayed.still.map(|still| still.as_secs_f64() * 1e3);
         self.failed = stayed.lost;
         self.reasons.clear();
     }

@@ -42,9 +42,13 @@ impl Screen {
 
     /// Whether there is a picture.
     pub fn is_on(&self, now: Instant) -> bool {
+        self.still(now).is_some_and(|since| since < OFF)
+    }
+
+    /// For how long there has been no new frame; none if there never was one.
+    pub fn still(&self, now: Instant) -> Option<Duration> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since_last = seen.last.map(|last| now.saturating_duration_since(last));
-        since_last.is_some_and(|since| since < OFF)
+        seen.last.map(|last| now.saturating_duration_since(last))
     }
 
     /// The longest time without a new frame, up to now; none if there never was one.
@@ -151,6 +155,7 @@ mod tests {
             screen.longest_gap(at(516)),
             Some(Duration::from_millis(300))
         );
+        assert_eq!(screen.still(at(516)), Some(Duration::from_millis(300)));
         first.on_time(at(700));
         first.on_time(at(800));
         let said: Vec<_> = said.try_iter().collect();

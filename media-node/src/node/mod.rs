@@ -206,6 +206,10 @@ impl Node {
         }
         let known = state.rooms.get(room);
         let Some((known, on_air)) = known.and_then(|r| Some((r, r.on_air()?))) else {
+            if state.awaits_source(room) {
+                metrics::join_refused("edge");
+                return Err(JoinError::NoSuchRoom);
+            }
             metrics::join_refused("not_live");
             return Err(JoinError::NotLive);
         };
@@ -653,6 +657,7 @@ impl Node {
                     state.look_at_marks(now);
                     state.part(now);
                     self.end_left(&state);
+                    self.end_moved_hosts(&state);
                     self.carry_out(&mut state);
                 }
             }

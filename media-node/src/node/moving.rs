@@ -64,6 +64,14 @@ impl Node {
         }
     }
 
+    /// Lets go of hosts who publish to the next pod as well, once nobody needs them here.
+    pub(super) fn end_moved_hosts(&self, state: &State) {
+        let moved = state.moved_hosts();
+        if !moved.is_empty() {
+            tokio::spawn(self.clone().end_all(moved, EndReason::Replaced));
+        }
+    }
+
     /// Sends on whoever was not sent on by the operator.
     pub(super) async fn send_all_on(self, within: Duration) {
         let is_of_a_cluster = self.state().assigned.is_some();

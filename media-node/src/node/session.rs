@@ -32,7 +32,7 @@ pub enum JoinError {
     /// The offer was refused (400 or 422, as the error says).
     #[error(transparent)]
     Offer(#[from] OfferError),
-    /// The room is not one of this node's (404).
+    /// The room is not one of this node's, or it has not got it yet from the pod that it is to take it from (404).
     #[error("this node does not have the room")]
     NoSuchRoom,
     /// A host came to a pod that takes the room from another (404: another pod has it for hosts).

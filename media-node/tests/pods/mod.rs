@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
 use crate::cluster::{Dir, ROOM, SECRET, credential, grant};
-use crate::support::{Answer, Call, HOST, Harness, JSON, SDP, WHIP};
+use crate::support::{Answer, Call, HOST, Harness, JSON, SDP, VIEWER, WHEP, WHIP};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -164,6 +164,11 @@ impl Harness {
     /// What comes of a host's offer.
     pub async fn publish_raw(&self) -> Answer {
         self.request("POST", WHIP).body(SDP, HOST).await
+    }
+
+    /// What comes of a viewer's offer.
+    pub async fn watch_raw(&self) -> Answer {
+        self.request("POST", WHEP).body(SDP, VIEWER).await
     }
 }
 

@@ -12,7 +12,7 @@ use media_node::shard::message::{SessionNumber, ShardEvent};
 use media_node::shard::{Bound, ShardConfig};
 use showrunner_door::{Door, Tls};
 use showrunner_protocol::control::{
-    PodRole, PublicAddresses, RoomAssignment, RoomLimits, Title, VideoRules,
+    HostSource, PodRole, PublicAddresses, RoomAssignment, RoomLimits, Title, VideoRules,
 };
 use showrunner_protocol::room::RoomUid;
 use showrunner_transport::dtls::Identity;

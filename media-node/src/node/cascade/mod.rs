@@ -68,6 +68,25 @@ impl State {
         !matches!(self.role(name), Some(PodRole::Edge { .. }))
     }
 
+    /// Whether this node has yet to hear what is on air in a room: other pods know.
+    pub(super) fn awaits_source(&self, name: &RoomName) -> bool {
+        !self.takes_hosts(name) && self.uplink(name).is_none()
+    }
+
+    /// Hosts who are on air at the pod that their room is taken from now, and whom nobody watches here any more.
+    pub(super) fn moved_hosts(&self) -> Vec<(SessionNumber, usize)> {
+        let is_moved = |name: &RoomName, room: &Room| {
+            let is_there = |uplink: Uplink<'_>| uplink.down.hops == Some(0);
+            // Those who are about to watch count.
+            let is_alone = room.sessions == 1 && self.viewers_below(room, name, None) == 0;
+            is_alone && !self.takes_hosts(name) && self.uplink(name).is_some_and(is_there)
+        };
+        let rooms = self.rooms.iter();
+        let moved = rooms.filter(|(name, room)| is_moved(name, room));
+        let hosts = moved.filter_map(|(_, room)| Some((room.host.as_ref()?.0, room.home)));
+        hosts.collect()
+    }
+
     fn role(&self, name: &RoomName) -> Option<&PodRole> {
         let assignment = self.assigned.as_ref()?.get(name)?;
         Some(&assignment.role)
