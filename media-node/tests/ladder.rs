@@ -123,6 +123,30 @@ async fn a_viewers_layer_follows_its_path_down_the_ladder_and_up() {
     assert_eq!(rids(&harness.node), ["", "t.1", "t.2"]);
 }
 
+#[tokio::test]
+async fn one_transcoder_may_send_several_layers() {
+    let (harness, transcoders) = node_on(1);
+    let mut host = Camera::start_alone(&harness).await;
+    let mut rungs = Camera::transcode_all(&transcoders, &[0, 1]).await;
+    let mut viewer = Peer::viewer_on(&harness, 5_000_000).await;
+    let mut told = events(&transcoders, &rungs.peer().url, "wanted").await;
+    let show = async {
+        viewer.connect().await;
+        let mut last = None;
+        for (rid, layer) in [("t.1.h", 1), ("t.1.q", 0), ("", 2)] {
+            let there = harness.until(|node| rids(node).iter().any(|known| known == rid));
+            watching(&mut viewer, there).await;
+            let chosen = choose(&harness, &viewer, json!({ "rid": rid })).await;
+            assert_eq!(chosen.status, StatusCode::OK, "{}", chosen.body);
+            sees(&mut viewer, &mut last, layer).await;
+        }
+        choose(&harness, &viewer, json!({ "maxWidth": 400 })).await;
+        let smallest = hears(&mut told, |data| data["rids"] == json!(["q"]));
+        watching(&mut viewer, smallest).await;
+    };
+    host.shoot(rungs.shoot(show)).await;
+}
+
 /// A viewer is on a rung that then goes, and on again.
 async fn a_rung_goes_and_comes_back(shards: usize) {
     let (harness, transcoders) = node_on(shards);

@@ -95,9 +95,18 @@ impl Camera {
 
     /// Adds this layer to what a host has on air; `harness` shows that it may.
     pub async fn transcode(harness: &Harness, layer: usize) -> Camera {
-        let offer = |ice: &_, who| sdp::publish(ice, who);
+        Camera::transcode_all(harness, &[layer]).await
+    }
+
+    /// The same of several.
+    pub async fn transcode_all(harness: &Harness, layers: &[usize]) -> Camera {
+        let rids: Vec<&str> = layers.iter().map(|at| LAYERS[*at].rid).collect();
+        let offer = |ice: &_, who| match layers {
+            [_] => sdp::publish(ice, who),
+            _ => sdp::publish_layers(ice, who, &rids),
+        };
         let peer = Peer::with_offer(harness, crate::support::WHIP, Who::anyone(), offer);
-        let mut camera = Camera::of(peer.await, vec![layer], false).await;
+        let mut camera = Camera::of(peer.await, layers.to_vec(), false).await;
         // It numbers and times as it likes.
         camera.epoch = 0xffff_0000;
         camera

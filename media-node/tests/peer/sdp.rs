@@ -84,6 +84,20 @@ pub fn publish_simulcast(ice: &IceCredentials, fingerprint: Fingerprint, rids: &
     }
 }
 
+/// A picture alone, in layers.
+pub fn publish_layers(ice: &IceCredentials, fingerprint: Fingerprint, rids: &[&str]) -> String {
+    let rid_lines: String = rids
+        .iter()
+        .map(|rid| format!("a=rid:{rid} send\r\n"))
+        .collect();
+    publish(ice, fingerprint)
+        + &format!(
+            "a=extmap:{RID} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n{rid_lines}\
+             a=simulcast:send {}\r\n",
+            rids.join(";")
+        )
+}
+
 /// Sound and picture, with transport-wide feedback on both.
 pub fn watch_reporting(ice: &IceCredentials, fingerprint: Fingerprint) -> String {
     both(ice, fingerprint, "a=recvonly\r\n", true)

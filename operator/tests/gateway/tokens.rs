@@ -83,6 +83,9 @@ async fn a_host_needs_a_token_for_this_room_and_this() {
     ] {
         is_refused(&publish(&cluster, &token).await, status, challenge);
     }
+    // Who is let in, and comes too early: there is no host on air yet.
+    let transcoder = publish(&cluster, &cluster.token(Role::Transcoder)).await;
+    assert_eq!(transcoder.status, StatusCode::CONFLICT, "{transcoder:?}");
     for role in [Role::Host, Role::CoHost] {
         let answer = publish(&cluster, &cluster.token(role)).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
@@ -206,7 +209,7 @@ async fn viewers_of_a_closed_room_need_one_too_for_all_that_they_do() {
         let answer = cluster.request(method, &path).send().await;
         is_refused(&answer, 401, NO_TOKEN);
     }
-    for role in [Role::Viewer, Role::CoHost, Role::Host] {
+    for role in [Role::Viewer, Role::Transcoder, Role::CoHost, Role::Host] {
         let call = cluster.request("POST", WHEP).token(&cluster.token(role));
         let answer = call.body(SDP, VIEWER).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
