@@ -2,7 +2,7 @@
 
 import unittest
 
-from showrunner import CHART, MEDIA_NAMESPACE, SHOP, SYSTEM, showrunner
+from showrunner import CHART, MEDIA_NAMESPACE, SHOP, SITE, SYSTEM, showrunner
 
 
 def grant(secret: str) -> str:
@@ -29,19 +29,26 @@ class Pull(unittest.TestCase):
         # The gateway here has no certificate.
         cls.live.install(str(CHART), "--set", "pull.allowInsecure=true")
         cls.addClassCleanup(cls.live.install)
+        # A pod can't tell a session with itself from its other end: the show comes from another site's.
+        spec = {**SITE["spec"], "region": "away", "replicas": 1}
+        cls.live.create({**SITE, "metadata": {"name": "away", "namespace": MEDIA_NAMESPACE}, "spec": spec})
+        cls.addClassCleanup(
+            cls.cluster.kubectl, "--namespace", MEDIA_NAMESPACE, "delete", "mn", "away", "--timeout=120s"
+        )
+        cls.live.await_condition("MediaNode", "away", "Ready", MEDIA_NAMESPACE)
 
     def await_pulled(self, room: str, status: str, reason: str) -> dict:
         return self.live.await_condition("LiveRoom", room, "Pulled", status=status, reason=reason)
 
     def test_a_show_is_pulled_through_the_gateway(self) -> None:
-        with self.live.room("far", access={"watch": "Token"}) as far:
+        with self.live.room("far", regions=["away"], access={"watch": "Token"}) as far:
             # A host's token lets in to watch as well.
             token, secret = self.live.token(far), f"{far}-host-token"
             source = {
                 "url": f"{self.live.base}/whep/{SHOP}/{far}",
                 "tokenSecretRef": {"name": secret, "key": "token"},
             }
-            with self.live.room("near", source={"pull": source}) as near:
+            with self.live.room("near", regions=["local"], source={"pull": source}) as near:
                 said = self.await_pulled(near, "False", "SourceForbidden")
                 self.assertIn(f"may not get Secret {secret}", said["message"])
                 self.cluster.kubectl("apply", "--filename=-", given=grant(secret))

@@ -89,6 +89,10 @@ impl State {
             .session
             .as_ref()
             .is_some_and(|id| self.is_connected(id));
+        // An edge that was the origin only finishes what it has.
+        if !connected && !self.takes_hosts(name) {
+            return None;
+        }
         Some(PullStatus {
             version: show
                 .source
