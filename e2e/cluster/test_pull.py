@@ -29,7 +29,7 @@ class Pull(unittest.TestCase):
         # The gateway here has no certificate.
         cls.live.install(str(CHART), "--set", "pull.allowInsecure=true")
         cls.addClassCleanup(cls.live.install)
-        # A pod can't tell a session with itself from its other end: the show comes from another site's.
+        # Where the show comes from.
         spec = {**SITE["spec"], "region": "away", "replicas": 1}
         cls.live.create({**SITE, "metadata": {"name": "away", "namespace": MEDIA_NAMESPACE}, "spec": spec})
         cls.addClassCleanup(

@@ -8,7 +8,8 @@ mod support;
 use axum::http::StatusCode;
 use peer::camera::{Camera, layer_of};
 use peer::{Peer, Who};
-use pods::{Authority, Pod, until};
+use pods::{Authority, OTHER_WHEP, OTHER_WHIP, Pod, until};
+use showrunner_protocol::control::RoomStatus;
 use showrunner_protocol::token::{RelayGrant, Role};
 use support::JSON;
 
@@ -225,9 +226,44 @@ async fn a_pod_changes_over_to_another_source_without_a_gap() {
 }
 
 #[tokio::test]
+async fn rooms_between_the_same_two_pods_do_not_mind_each_other() {
+    let (_authority, first, second) = two().await;
+    // One way round, and the other.
+    second.has_other(None).await;
+    first.has_other(Some(&second)).await;
+    let mut host = on_air(&first).await;
+    let mut there = viewer(&second).await;
+    carry(&mut host, 0..10, &mut [&mut there]).await;
+    let mut other_host = Peer::host_of(&second.other(), OTHER_WHIP, Who::anyone()).await;
+    other_host.connect().await;
+    until("the other room is live there", || {
+        first.other_room().video_codec.is_some()
+    })
+    .await;
+    let mut other_there = Peer::viewer_of(&first.other(), OTHER_WHEP, Who::anyone()).await;
+    other_there.connect().await;
+    let shows = async {
+        for number in 0..200 {
+            carry(&mut host, 10 + number..11 + number, &mut [&mut there]).await;
+            carry(&mut other_host, number..number + 1, &mut [&mut other_there]).await;
+        }
+    };
+    let is_linked = |room: RoomStatus| room.source.is_some_and(|source| source.connected);
+    let links = async {
+        while is_linked(second.room()) && is_linked(first.other_room()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = shows => {}
+        () = links => panic!("a link was lost"),
+    }
+}
+
+#[tokio::test]
 async fn a_source_that_dies_is_noticed_and_another_one_taken() {
     let (authority, origin, edge) = two().await;
-    let between = authority.pod().await;
+    let between = authority.pod_that_may_freeze().await;
     between.takes_from(&origin, 1).await;
     edge.takes_from(&between, 2).await;
     let mut host = on_air(&origin).await;

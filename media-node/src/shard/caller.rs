@@ -14,24 +14,33 @@ pub(super) struct Caller {
     client: IceClient,
     /// Where the other end may be reached, the best first.
     candidates: Vec<SocketAddr>,
+    /// The port that it knocks from, which is this session's alone.
+    port: u16,
     /// When it is given up, unless media can flow.
     until: Instant,
 }
 
 impl Caller {
-    /// One that will knock as soon as it is asked to, for so long.
+    /// One that will knock from a port as soon as it is asked to, for so long.
     pub(super) fn new(
         local: IceCredentials,
         remote: IceCredentials,
         candidates: Vec<SocketAddr>,
+        port: u16,
         now: Instant,
         patience: Duration,
     ) -> Caller {
         Caller {
             client: IceClient::new(local, remote),
             candidates,
+            port,
             until: now + patience,
         }
+    }
+
+    /// The port that it knocks from.
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Writes a connectivity check if one is due; its length.
@@ -45,6 +54,7 @@ impl Caller {
         let everywhere = self.candidates.iter().map(|peer| Path::Udp {
             peer: *peer,
             local: None,
+            port: self.port,
         });
         let is_open = selected.is_some();
         selected

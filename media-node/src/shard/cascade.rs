@@ -273,7 +273,7 @@ impl Core {
         let Self {
             sessions,
             outbox,
-            socket,
+            sockets,
             connections,
             ..
         } = self;
@@ -290,7 +290,7 @@ impl Core {
         };
         for path in caller.paths(selected) {
             let mut links = Links {
-                socket,
+                sockets,
                 connections,
             };
             outbox.put(&check[..len], path, &mut links);

@@ -12,13 +12,14 @@ use showrunner_transport::stun;
 
 use super::RelayHandle;
 use super::adaptation::Timed;
-use super::message::{Command, NewSession, ProgramId, Relay, ShardEvent};
+use super::message::{Command, NewSession, ProgramId, Relay, SessionNumber, ShardEvent};
 use super::outbox::{Links, Outbox};
 use super::path::Path;
 use super::program::Program;
 use super::session::{Publisher, Role, Seeds, Session};
 use super::sessions::{Key, Sessions};
-use super::socket::{MediaSocket, Received};
+use super::socket::Received;
+use super::sockets::Sockets;
 use super::tcp::Connections;
 use crate::media::ingest::{Ingested, Media, Track};
 use crate::media::layer::Layer;
@@ -47,7 +48,7 @@ fn protocol(datagram: &[u8]) -> Protocol {
 /// A shard's state and its ways out.
 pub(super) struct Core {
     pub(super) index: usize,
-    pub(super) socket: MediaSocket,
+    pub(super) sockets: Sockets,
     pub(super) connections: Connections,
     pub(super) registry: Registry,
     pub(super) outbox: Outbox,
@@ -85,7 +86,7 @@ impl Core {
     )]
     pub(super) fn new(
         index: usize,
-        socket: MediaSocket,
+        sockets: Sockets,
         registry: Registry,
         identity: Arc<Identity>,
         peers: Vec<RelayHandle>,
@@ -98,7 +99,7 @@ impl Core {
             .unwrap_or_default();
         Self {
             index,
-            socket,
+            sockets,
             connections: Connections::default(),
             registry,
             outbox: Outbox::new(metrics.residence()),
@@ -199,13 +200,20 @@ impl Core {
         let mut seeds = [0; 24];
         if self.random.fill(&mut seeds).is_err() {
             tracing::error!("the system has no randomness: session refused");
-            self.tell(ShardEvent::Ended {
-                number: new.number,
-                reason: EndReason::TransportFailed,
-                lived: Box::default(),
-            });
+            self.refuse(new.number);
             return;
         }
+        let port = match new.carries.begins_here() {
+            true => match self.sockets.open(&self.registry) {
+                Ok(port) => Some(port),
+                Err(error) => {
+                    tracing::error!(%error, "the system has no socket: session refused");
+                    self.refuse(new.number);
+                    return;
+                }
+            },
+            false => None,
+        };
         let seed = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| seeds[at + i]));
         self.programs
             .entry(program)
@@ -214,7 +222,7 @@ impl Core {
             session: [seed(0), seed(8)],
             process: *self.secret.get_or_insert(seed(16)),
         };
-        let session = Session::new(new, seeds, now);
+        let session = Session::new(new, seeds, port, now);
         let (is_link, is_caller) = (session.role.is_link(), session.caller.is_some());
         let key = self.sessions.insert(session);
         if is_link {
@@ -225,11 +233,21 @@ impl Core {
         }
     }
 
-    /// Takes one run of datagrams from the UDP socket.
-    pub(super) fn on_received(&mut self, now: Instant, run: Received<'_>) {
+    /// Says that a session can't be.
+    fn refuse(&self, number: SessionNumber) {
+        self.tell(ShardEvent::Ended {
+            number,
+            reason: EndReason::TransportFailed,
+            lived: Box::default(),
+        });
+    }
+
+    /// Takes one run of datagrams from the UDP socket of a port.
+    pub(super) fn on_received(&mut self, now: Instant, port: u16, run: Received<'_>) {
         let path = Path::Udp {
             peer: run.peer,
             local: run.local,
+            port,
         };
         let arrival = run
             .timestamp
@@ -286,7 +304,7 @@ impl Core {
                 }
                 let validated = session.ice.is_validated(path);
                 let mut links = Links {
-                    socket: &self.socket,
+                    sockets: &self.sockets,
                     connections: &mut self.connections,
                 };
                 let reply = &reply[..outcome.reply_len];
@@ -350,7 +368,7 @@ impl Core {
         };
         while let Some(datagram) = session.poll_dtls() {
             let mut links = Links {
-                socket: &self.socket,
+                sockets: &self.sockets,
                 connections: &mut self.connections,
             };
             self.outbox.put(&datagram, path, &mut links);
@@ -528,6 +546,11 @@ impl Core {
             if let Path::Tcp { connection, .. } = path {
                 self.connections.close(*connection, &self.registry);
             }
+        }
+        if let Some(caller) = &session.caller {
+            // Its goodbye still waits to be sent.
+            self.send_out();
+            self.sockets.close(caller.port());
         }
         tracing::debug!(session = %session.log_id, ?reason, "ended");
         self.drop_idle_program(session.program);

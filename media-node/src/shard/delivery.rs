@@ -47,12 +47,12 @@ impl Core {
     pub(super) fn send_out(&mut self) {
         let Self {
             outbox,
-            socket,
+            sockets,
             connections,
             ..
         } = self;
         outbox.send(&mut Links {
-            socket,
+            sockets,
             connections,
         });
     }
@@ -68,7 +68,7 @@ impl Core {
             programs,
             sessions,
             outbox,
-            socket,
+            sockets,
             connections,
             metrics,
             timed,
@@ -111,7 +111,7 @@ impl Core {
                 path,
                 outbox,
                 links: Links {
-                    socket,
+                    sockets,
                     connections,
                 },
             };

@@ -305,7 +305,7 @@ impl Core {
         };
         if let Ok(len) = srtp.sender.seal_rtcp(buffer, len) {
             let mut links = Links {
-                socket: &self.socket,
+                sockets: &self.sockets,
                 connections: &mut self.connections,
             };
             self.outbox.put(&buffer[..len], path, &mut links);

@@ -1,7 +1,7 @@
-//! A shard: one thread, one UDP socket and one TCP listener on the same port number, and all the
+//! A shard: one thread, a UDP socket and a TCP listener on the same port number, and all the
 //! sessions that were given that port. It is the thin shell around [`crate::media`].
 //!
-//! Reading order: [`run`] is the loop, [`socket`] brings datagrams in, [`session`] is what each
+//! Reading order: [`run`] is the loop, [`sockets`] and [`socket`] bring datagrams in, [`session`] is what each
 //! belongs to, [`program`] is a room's media on this shard, [`outbox`] gathers and [`batch`] sends.
 
 mod adaptation;
@@ -26,6 +26,7 @@ mod run;
 mod session;
 mod sessions;
 pub mod socket;
+pub(crate) mod sockets;
 mod tcp;
 mod viewer;
 mod way;
@@ -52,8 +53,10 @@ const MAX_RELAYED: usize = 8192;
 const WAKE: Token = Token(0);
 const UDP: Token = Token(1);
 const LISTENER: Token = Token(2);
-/// Tokens from here on are TCP connections.
-const FIRST_CONNECTION: usize = 3;
+/// Tokens from here on are further UDP sockets, by their ports; …
+const FIRST_SOCKET: usize = 3;
+/// … and from here on TCP connections.
+const FIRST_CONNECTION: usize = FIRST_SOCKET + (1 << 16);
 
 /// Another shard's way into this one: never blocks, never allocates.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use prometheus::Histogram;
 
 use super::batch::{MAX_MESSAGES, Message};
 use super::path::Path;
-use super::socket::MediaSocket;
+use super::sockets::Sockets;
 use super::tcp::Connections;
 use crate::media::link::MAX_PACKET;
 
@@ -77,7 +77,7 @@ pub struct Outbox {
 
 /// The ways out of a shard.
 pub(crate) struct Links<'a> {
-    pub(crate) socket: &'a MediaSocket,
+    pub(crate) sockets: &'a Sockets,
     pub(crate) connections: &'a mut Connections,
 }
 
@@ -115,7 +115,7 @@ impl Outbox {
             return;
         }
         match self.runs.last_mut() {
-            Some(run) if run.takes(path, len, links.socket.max_segments()) => {
+            Some(run) if run.takes(path, len, links.sockets.max_segments()) => {
                 run.bytes.end = end;
                 run.count += 1;
             }
@@ -147,8 +147,13 @@ impl Outbox {
         let mut runs = std::mem::take(&mut self.runs);
         let mut rest = &runs[..];
         while let Some(first) = rest.first() {
-            let messages = rest.iter().filter_map(|run| {
-                let Path::Udp { peer, local } = run.path else {
+            let port = first.path.port();
+            let count = rest
+                .iter()
+                .take_while(|run| run.path.port() == port)
+                .count();
+            let messages = rest[..count].iter().filter_map(|run| {
+                let Path::Udp { peer, local, .. } = run.path else {
                     return None;
                 };
                 Some(Message {
@@ -158,12 +163,16 @@ impl Outbox {
                     segment: (run.count > 1).then_some(run.segment as u16),
                 })
             });
-            let result = links.socket.send(messages);
+            let socket = port.and_then(|port| links.sockets.get(port));
+            let result = match socket {
+                Some(socket) => socket.send(messages),
+                None => Err(io::ErrorKind::NotConnected.into()),
+            };
             self.sent.calls += 1;
             let done = match &result {
                 Ok(sent) => *sent,
                 // There is no room for the others either.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => rest.len(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => count,
                 Err(error) => {
                     tracing::debug!(%error, peer = %first.path.peer(), "could not send");
                     1

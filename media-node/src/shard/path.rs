@@ -11,6 +11,8 @@ pub(crate) enum Path {
         peer: SocketAddr,
         /// Our address, to answer from.
         local: Option<IpAddr>,
+        /// Our port.
+        port: u16,
     },
     /// An ICE-TCP connection (RFC 6544), by its key.
     Tcp {
@@ -26,6 +28,14 @@ impl Path {
     pub(crate) fn peer(&self) -> SocketAddr {
         match self {
             Self::Udp { peer, .. } | Self::Tcp { peer, .. } => *peer,
+        }
+    }
+
+    /// Our UDP port.
+    pub(crate) fn port(&self) -> Option<u16> {
+        match self {
+            Self::Udp { port, .. } => Some(*port),
+            Self::Tcp { .. } => None,
         }
     }
 }

@@ -58,7 +58,7 @@ impl Core {
             path: session.ice.selected()?,
             outbox: &mut self.outbox,
             links: Links {
-                socket: &self.socket,
+                sockets: &self.sockets,
                 connections: &mut self.connections,
             },
         };

@@ -12,8 +12,9 @@ use super::message::{ProgramId, ShardEvent};
 use super::path::Path;
 use super::session::{Publisher, Role};
 use super::socket::ReceiveBuffers;
+use super::sockets::Sockets;
 use super::tcp::Read;
-use super::{Bound, FIRST_CONNECTION, Inputs, LISTENER, RelayHandle, UDP, WAKE};
+use super::{Bound, FIRST_CONNECTION, Inputs, LISTENER, RelayHandle, WAKE};
 use crate::lived::layers::On;
 use crate::media::layer::Layer;
 use crate::metrics::ShardMetrics;
@@ -45,6 +46,8 @@ pub(super) struct Shard {
     frame: Box<[u8]>,
     /// TCP connections that brought more than a turn takes.
     unread: Vec<usize>,
+    /// Ports of UDP sockets that have something, or brought more than a turn takes.
+    readable: Vec<u16>,
     core: Core,
 }
 
@@ -59,7 +62,7 @@ impl Shard {
         let registry = bound.inputs.poll.registry().try_clone()?;
         let core = Core::new(
             bound.config.index,
-            bound.socket,
+            Sockets::new(bound.socket, bound.config.bind.ip()),
             registry,
             identity,
             peers,
@@ -73,6 +76,7 @@ impl Shard {
             buffers: ReceiveBuffers::default(),
             frame: vec![0; usize::from(u16::MAX)].into_boxed_slice(),
             unread: Vec::new(),
+            readable: Vec::new(),
             core,
         })
     }
@@ -82,11 +86,10 @@ impl Shard {
         let mut events = Events::with_capacity(256);
         let mut next_tick = Instant::now() + TICK;
         let mut tick = 0;
-        let mut more = false;
         while !self.core.shut_down {
             let now = Instant::now();
             let until_tick = next_tick.saturating_duration_since(now);
-            let patience = if more || !self.unread.is_empty() {
+            let patience = if !self.readable.is_empty() || !self.unread.is_empty() {
                 Duration::ZERO
             } else {
                 self.core.patience(now, until_tick)
@@ -98,25 +101,29 @@ impl Shard {
                 return;
             }
             let now = Instant::now();
-            let mut readable = more;
             for key in std::mem::take(&mut self.unread) {
                 self.read_connection(now, key);
             }
             for event in &events {
                 match event.token() {
                     WAKE => {}
-                    UDP => readable = true,
                     LISTENER => {
                         self.core
                             .connections
                             .accept(&self.listener, &self.core.registry, now)
                     }
-                    token => self.on_connection(now, token.0 - FIRST_CONNECTION, event),
+                    token => match self.core.sockets.port_of(token) {
+                        Some(port) if self.readable.contains(&port) => {}
+                        Some(port) => self.readable.push(port),
+                        None => self.on_connection(now, token.0 - FIRST_CONNECTION, event),
+                    },
                 }
             }
             self.take_commands(now);
-            if readable {
-                more = self.receive();
+            for at in (0..self.readable.len()).rev() {
+                if !self.receive(self.readable[at]) {
+                    self.readable.swap_remove(at);
+                }
             }
             let now = Instant::now();
             self.core.flush_due(now);
@@ -144,14 +151,18 @@ impl Shard {
         }
     }
 
-    /// Takes in datagrams. True if there may be more.
-    fn receive(&mut self) -> bool {
+    /// Takes in datagrams from a socket. True if there may be more.
+    fn receive(&mut self, port: u16) -> bool {
         for _ in 0..MAX_RECEIVES {
-            match self.core.socket.receive(&mut self.buffers) {
+            // It may be closed since.
+            let Some(socket) = self.core.sockets.get(port) else {
+                return false;
+            };
+            match socket.receive(&mut self.buffers) {
                 Ok(Some(count)) => {
                     let now = Instant::now();
                     for run in self.buffers.runs(count) {
-                        self.core.on_received(now, run);
+                        self.core.on_received(now, port, run);
                     }
                     // The other shards can begin while this one sends.
                     self.core.wake_peers();

@@ -124,8 +124,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session that waits for its peer, or looks for it.
-    pub(super) fn new(new: NewSession, seeds: Seeds, now: Instant) -> Self {
+    /// A session that waits for its peer, or looks for it: from `port`, if it is one that this end begins
+    /// ([`Carries::begins_here`]).
+    pub(super) fn new(new: NewSession, seeds: Seeds, port: Option<u16>, now: Instant) -> Self {
         let (dtls_role, knows_gcm) = match &new.carries {
             Carries::Publish(publishing)
             | Carries::AddLayers { publishing, .. }
@@ -142,10 +143,10 @@ impl Session {
             | Carries::Watch { .. }
             | Carries::Feed => None,
         };
-        let caller = called.map(|(candidates, patience)| {
+        let caller = called.zip(port).map(|((candidates, patience), port)| {
             let (local, remote) = (new.local.clone(), new.remote.clone());
             let candidates = candidates.clone();
-            Box::new(Caller::new(local, remote, candidates, now, patience))
+            Box::new(Caller::new(local, remote, candidates, port, now, patience))
         });
         let mut ice = IceLite::new(new.local.clone(), Some(new.remote), now);
         if caller.is_some() {
@@ -374,7 +375,7 @@ mod tests {
             session: [0; 2],
             process: 0,
         };
-        (Session::new(new, seeds, now), [local, remote])
+        (Session::new(new, seeds, None, now), [local, remote])
     }
 
     fn connected(now: Instant) -> (Session, [IceCredentials; 2]) {

@@ -122,9 +122,14 @@ impl Peer {
 
     /// Joins as a viewer of the room.
     pub async fn viewer(harness: &Harness, who: Who) -> Peer {
+        Peer::viewer_of(harness, WHEP, who).await
+    }
+
+    /// Joins as a viewer of the room with this endpoint.
+    pub async fn viewer_of(harness: &Harness, endpoint: &str, who: Who) -> Peer {
         let local = IceCredentials::generate();
         let offer = sdp::watch(&local, who.announced);
-        Peer::join(harness, WHEP, offer, local, who).await
+        Peer::join(harness, endpoint, offer, local, who).await
     }
 
     /// Joins as a viewer of sound and picture who reports when each packet came by a path that

@@ -24,6 +24,11 @@ use tokio::sync::watch;
 use crate::cluster::{Dir, ROOM, SECRET, credential, grant};
 use crate::support::{Answer, Call, HOST, Harness, JSON, SDP, VIEWER, WHEP, WHIP};
 
+/// Where the operator puts another room, where its hosts come, and its viewers.
+const OTHER_ROOM: &str = "/v1/rooms/shop/other";
+pub const OTHER_WHIP: &str = "/whip/shop/other";
+pub const OTHER_WHEP: &str = "/whep/shop/other";
+
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,12 +38,23 @@ pub struct Authority {
     certificate: String,
 }
 
+/// How links reach a pod.
+#[derive(Clone)]
+enum Way {
+    /// From its socket to the other pod's, as in a cluster.
+    Straight,
+    /// One of so many datagrams is lost.
+    Lossy { one_of: u32 },
+    /// None comes through once it is frozen.
+    Freezing(watch::Receiver<bool>),
+}
+
 /// A pod.
 pub struct Pod {
     pub harness: Harness,
     pub https: SocketAddr,
     /// It hears and says nothing any more.
-    frozen: watch::Sender<bool>,
+    freeze: Option<watch::Sender<bool>>,
     _dir: Dir,
 }
 
@@ -56,15 +72,25 @@ impl Authority {
 
     /// A pod without rooms.
     pub async fn pod(&self) -> Pod {
-        self.pod_with(None).await
+        self.pod_with(Way::Straight).await
     }
 
     /// A pod that loses one of so many datagrams on its links, in either direction.
     pub async fn pod_behind_loss(&self, one_of: u32) -> Pod {
-        self.pod_with(Some(one_of)).await
+        self.pod_with(Way::Lossy { one_of }).await
     }
 
-    async fn pod_with(&self, loss: Option<u32>) -> Pod {
+    /// A pod that may freeze.
+    pub async fn pod_that_may_freeze(&self) -> Pod {
+        let (freeze, freezes) = watch::channel(false);
+        let pod = self.pod_with(Way::Freezing(freezes)).await;
+        Pod {
+            freeze: Some(freeze),
+            ..pod
+        }
+    }
+
+    async fn pod_with(&self, way: Way) -> Pod {
         let dir = Dir::new();
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new([POD_SERVER_NAME.to_owned()]).expect("a pod");
@@ -85,11 +111,9 @@ impl Authority {
         });
         let peers = Peers::new(access.keys(), &ca).expect("an authority");
         harness.node.call_peers(peers);
-        let (frozen, freezes) = watch::channel(false);
-        // All links come by a way of the test's own.
         let through = from_fn(move |request: Request, next: Next| {
-            let freezes = freezes.clone();
-            async move { redirect(request, next, loss, freezes).await }
+            let way = way.clone();
+            async move { redirect(request, next, way).await }
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.expect("a port");
@@ -104,7 +128,7 @@ impl Authority {
         Pod {
             harness,
             https,
-            frozen,
+            freeze: None,
             _dir: dir,
         }
     }
@@ -150,13 +174,44 @@ impl Pod {
 
     /// How the room is there.
     pub fn room(&self) -> RoomStatus {
-        let status = self.harness.node.status();
-        status.rooms.into_iter().next().expect("a room")
+        self.room_of(ROOM)
+    }
+
+    fn room_of(&self, path: &str) -> RoomStatus {
+        let rooms = self.harness.node.status().rooms;
+        let is_it = |room: &RoomStatus| path.ends_with(&room.name.to_string());
+        rooms.into_iter().find(is_it).expect("a room")
+    }
+
+    /// Another room, for people who may be in it.
+    pub fn other(&self) -> Harness {
+        self.harness.showing(|path| match path {
+            _ if path.starts_with("/v1/") => credential(Caller::Operator),
+            _ => grant("other", "u-2", Role::Host),
+        })
+    }
+
+    /// How the other room is there.
+    pub fn other_room(&self) -> RoomStatus {
+        self.room_of(OTHER_ROOM)
+    }
+
+    /// The other room has its hosts here, or takes it from another pod.
+    pub async fn has_other(&self, source: Option<&Pod>) {
+        let role = match source {
+            Some(source) => json!({ "kind": "edge", "source": { "address": source.https } }),
+            None => json!({ "kind": "origin" }),
+        };
+        let assignment = json!({ "uid": "u-2", "generation": 1, "revision": 1, "role": role });
+        let request = self.harness.request("PUT", OTHER_ROOM);
+        let answer = request.body(JSON, assignment.to_string()).await;
+        assert!(answer.status.is_success(), "{}", answer.body);
     }
 
     /// Links to it hear nothing of it any more.
     pub fn freeze(&self) {
-        self.frozen.send_replace(true);
+        let freeze = self.freeze.as_ref();
+        freeze.expect("one that may").send_replace(true);
     }
 }
 
@@ -183,13 +238,11 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
     assert!(result.is_ok(), "not so: {what}");
 }
 
-/// Has a link's datagrams come by a socket of the test's own.
-async fn redirect(
-    request: Request,
-    next: Next,
-    loss: Option<u32>,
-    freezes: watch::Receiver<bool>,
-) -> Response {
+/// Has a link's datagrams come by a socket of the test's own, if they are not to come straight.
+async fn redirect(request: Request, next: Next, way: Way) -> Response {
+    if matches!(way, Way::Straight) {
+        return next.run(request).await;
+    }
     let is_link = request.uri().path().ends_with("/links");
     let (mut head, body) = next.run(request).await.into_parts();
     if !is_link || head.status != StatusCode::CREATED {
@@ -202,18 +255,13 @@ async fn redirect(
     let socket = socket.expect("a socket");
     answer.port = socket.local_addr().expect("an address").port();
     answer.candidates.clear();
-    tokio::spawn(pass_on(socket, pod, loss, freezes));
+    tokio::spawn(pass_on(socket, pod, way));
     head.headers.remove(CONTENT_LENGTH);
     let text = serde_json::to_vec(&answer).expect("JSON");
     Response::from_parts(head, Body::from(text))
 }
 
-async fn pass_on(
-    socket: UdpSocket,
-    pod: SocketAddr,
-    loss: Option<u32>,
-    freezes: watch::Receiver<bool>,
-) {
+async fn pass_on(socket: UdpSocket, pod: SocketAddr, way: Way) {
     let (mut edge, mut count) = (None, 0u32);
     let mut buffer = [0; 2048];
     while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
@@ -227,10 +275,13 @@ async fn pass_on(
         // RTP and RTCP alone: handshakes have losses of their own tests.
         let is_media = (128..192).contains(&buffer[0]);
         count += u32::from(is_media);
-        let is_lost = is_media && loss.is_some_and(|one_of| count % one_of == 0);
+        let is_lost = match &way {
+            Way::Straight => false,
+            Way::Lossy { one_of } => is_media && count % one_of == 0,
+            Way::Freezing(is_frozen) => *is_frozen.borrow(),
+        };
         if let Some(to) = to
             && !is_lost
-            && !*freezes.borrow()
         {
             // The pod may have ended.
             let _ = socket.send_to(&buffer[..len], to).await;
