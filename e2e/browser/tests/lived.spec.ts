@@ -87,6 +87,7 @@ test('the host reads in plain words how sending goes', async ({ node, room, open
 test('layers that nobody watches are not sent, and come back when somebody does', async ({ node, room, open, hostBrowser, viewerBrowser }) => {
   const host = await open(hostBrowser, `${node.url}/rooms/${room}/host`, { camera: HD });
   await goLive(host);
+  await expect(host.locator('#summary')).toContainText('sending 720p');
   const viewer = await open(viewerBrowser, `${node.url}/rooms/${room}`, { context: { viewport: { width: 360, height: 240 } } });
   await expectLive(viewer);
   await expect(host.locator('#summary')).toContainText('360p and 720p are off: nobody watches them now.');

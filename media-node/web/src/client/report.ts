@@ -76,7 +76,7 @@ export class Reporter {
     if (url === undefined) return;
     const signal = session.over;
     const sampling = setInterval(() => void this.#sample(), SAMPLE_MS);
-    const reporting = setInterval(() => this.#send(url, false), REPORT_MS);
+    const reporting = setInterval(() => void this.#send(url, false), REPORT_MS);
     signal.addEventListener('abort', () => {
       clearInterval(sampling);
       clearInterval(reporting);
@@ -107,13 +107,13 @@ export class Reporter {
     };
   }
 
-  #send(url: string, isLast: boolean): void {
+  async #send(url: string, isLast: boolean): Promise<void> {
     if (!this.#latest) return;
     const { afterMs, firstFrameMs, hiddenMs } = this.#ages();
     // The last one counts even where no sample is newer than the report before.
     const report = { ...this.#latest, afterMs: Math.round(afterMs), hiddenSeconds: Math.round(hiddenMs) / 1_000 };
     if (firstFrameMs !== undefined) report.firstFrameMs = Math.round(firstFrameMs);
-    request('POST', url, {
+    await request('POST', url, {
       token: this.#session.resource.token,
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify(report),

@@ -55,7 +55,7 @@ export class Session extends Emitter<SessionEvents> {
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
   #isRecovering = false;
   /** Called once when this side ends the session, to say a last word by a request that outlives the page. */
-  goodbye: (() => void) | undefined;
+  goodbye: (() => Promise<void>) | undefined;
 
   private constructor(
     readonly pc: RTCPeerConnection,
@@ -113,17 +113,27 @@ export class Session extends Emitter<SessionEvents> {
 
   /** Ends the session, here and on the server. */
   close(): void {
+    this.#leave(false);
+  }
+
+  #leave(isLastMoment: boolean): void {
     if (this.#life.signal.aborted) return;
-    this.goodbye?.();
+    const told = this.goodbye?.() ?? Promise.resolve();
     this.#finish();
+    // What is told of the session comes before its end; a page that goes can't wait for that.
+    const ended = isLastMoment ? this.resource.delete() : told.then(() => this.resource.delete());
     // The server hears of the end by DELETE before it does by DTLS, or the session would be gone
     // already when DELETE arrives. With nobody to answer, the connection closes all the same.
     const patience = new Promise((resolve) => setTimeout(resolve, GOODBYE_MS));
-    void Promise.race([this.resource.delete(), patience]).then(() => this.pc.close());
+    void Promise.race([ended, patience]).then(() => this.pc.close());
   }
 
   readonly #close = () => {
     this.close();
+  };
+
+  readonly #onPageHide = () => {
+    this.#leave(true);
   };
 
   async #start(offer: RTCSessionDescriptionInit): Promise<void> {
@@ -144,7 +154,7 @@ export class Session extends Emitter<SessionEvents> {
       }
     }
     // Leaving the page ends the session now, not when the server's patience does.
-    addEventListener('pagehide', this.#close, { signal });
+    addEventListener('pagehide', this.#onPageHide, { signal });
     addEventListener('online', this.#onOnline, { signal });
     await this.#connected(CONNECT_TIMEOUT_MS);
   }
