@@ -203,7 +203,7 @@ impl Core {
             self.refuse(new.number);
             return;
         }
-        let port = match new.carries.begins_here() {
+        let port = match new.carries.call().is_some() {
             true => match self.sockets.open(&self.registry) {
                 Ok(port) => Some(port),
                 Err(error) => {

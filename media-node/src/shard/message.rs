@@ -51,16 +51,6 @@ pub enum Carries {
     Pull(Publishing, Vec<SocketAddr>),
 }
 
-impl Carries {
-    /// Whether this end knows where the other is, and looks for it.
-    pub fn begins_here(&self) -> bool {
-        match self {
-            Self::Take(_) | Self::Pull(..) => true,
-            Self::Publish(_) | Self::AddLayers { .. } | Self::Watch { .. } | Self::Feed => false,
-        }
-    }
-}
-
 /// A layer, or the sound, that a pod has of a room, as it tells others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announced {

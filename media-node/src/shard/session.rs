@@ -1,5 +1,6 @@
 //! One session on its shard: ICE-lite, DTLS, then SRTP, and what it carries.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,17 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
 /// A link that is not up by then won't be: the other pod is next door.
 const LINK_LIMIT: Duration = Duration::from_secs(2);
+
+impl Carries {
+    /// Where the other end may be reached and how long it is looked for, if it is this one that begins.
+    pub(super) fn call(&self) -> Option<(&[SocketAddr], Duration)> {
+        match self {
+            Self::Take(candidates) => Some((candidates, LINK_LIMIT)),
+            Self::Pull(_, candidates) => Some((candidates, CONNECT_LIMIT)),
+            Self::Publish(_) | Self::AddLayers { .. } | Self::Watch { .. } | Self::Feed => None,
+        }
+    }
+}
 
 /// A publisher's media.
 pub(super) struct Publisher {
@@ -125,7 +137,7 @@ pub(super) struct Session {
 
 impl Session {
     /// A session that waits for its peer, or looks for it: from `port`, if it is one that this end begins
-    /// ([`Carries::begins_here`]).
+    /// ([`Carries::call`]).
     pub(super) fn new(new: NewSession, seeds: Seeds, port: Option<u16>, now: Instant) -> Self {
         let (dtls_role, knows_gcm) = match &new.carries {
             Carries::Publish(publishing)
@@ -135,19 +147,15 @@ impl Session {
             Carries::Feed => (DtlsRole::Server, true),
             Carries::Take(_) => (DtlsRole::Client, true),
         };
-        let called = match &new.carries {
-            Carries::Take(candidates) => Some((candidates, LINK_LIMIT)),
-            Carries::Pull(_, candidates) => Some((candidates, CONNECT_LIMIT)),
-            Carries::Publish(_)
-            | Carries::AddLayers { .. }
-            | Carries::Watch { .. }
-            | Carries::Feed => None,
-        };
-        let caller = called.zip(port).map(|((candidates, patience), port)| {
-            let (local, remote) = (new.local.clone(), new.remote.clone());
-            let candidates = candidates.clone();
-            Box::new(Caller::new(local, remote, candidates, port, now, patience))
-        });
+        let caller = new
+            .carries
+            .call()
+            .zip(port)
+            .map(|((candidates, patience), port)| {
+                let (local, remote) = (new.local.clone(), new.remote.clone());
+                let candidates = candidates.to_vec();
+                Box::new(Caller::new(local, remote, candidates, port, now, patience))
+            });
         let mut ice = IceLite::new(new.local.clone(), Some(new.remote), now);
         if caller.is_some() {
             ice = ice.controlling();
