@@ -159,12 +159,23 @@ impl Node {
             Some(known) => known.home,
             None => state.least_loaded(),
         };
+        let answer = answer_publish(offer, &publishing, &self.local_description(local, home));
+        let whose = (room, home, client);
+        let id = self.add_publisher(&mut state, whose, ice, publishing, Carries::Publish)?;
+        tracing::info!(room = %room, session = %id.for_logs(), shard = home, "a host joins");
+        Ok(Joined { id, answer })
+    }
+
+    /// Makes the session of a room's publisher, on the shard that is the room's home.
+    fn add_publisher(
+        &self,
+        state: &mut State,
+        (room, home, client): (&RoomName, usize, Client),
+        ice: IceCredentials,
+        publishing: Publishing,
+        carries: impl FnOnce(Publishing) -> Carries,
+    ) -> Result<SessionId, JoinError> {
         let program = state.program(room, home);
-        let answer_for = self.local_description(local, home);
-        let answer = answer_publish(offer, &publishing, &answer_for);
-        let remote = publishing.remote.clone();
-        let publishes = Some(on_air(&publishing));
-        let carries = Carries::Publish(publishing);
         let place = Place {
             room,
             shard: home,
@@ -172,16 +183,10 @@ impl Node {
             program,
             client,
         };
-        let id = self.add(
-            &mut state,
-            place,
-            Role::Publisher,
-            publishes,
-            (ice, remote),
-            carries,
-        )?;
-        tracing::info!(room = %room, session = %id.for_logs(), shard = home, "a host joins");
-        Ok(Joined { id, answer })
+        let publishes = Some(on_air(&publishing));
+        let ends = (ice, publishing.remote.clone());
+        let carries = carries(publishing);
+        self.add(state, place, Role::Publisher, publishes, ends, carries)
     }
 
     /// Takes a viewer's offer. One that `transcodes` is to get the host's own picture.

@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::attempts::Attempts;
 use self::call::{Failure, Made, Server};
-use super::session::{EndReason, Role, RoomEvent, SessionId};
+use super::Node;
+use super::session::{EndReason, RoomEvent, SessionId};
 use super::state::State;
-use super::{Node, Place, on_air};
 use crate::lived::agent::Client;
 use crate::room::RoomName;
 use crate::shard::message::Carries;
@@ -281,26 +281,11 @@ impl Node {
             Some(known) => known.home,
             None => state.least_loaded(),
         };
-        let program = state.program(room, home);
+        let whose = (room, home, Client::default());
         let publishing = made.pulling.publishing.clone();
-        let remote = publishing.remote.clone();
-        let publishes = Some(on_air(&publishing));
-        let carries = Carries::Pull(publishing, made.pulling.candidates.clone());
-        let place = Place {
-            room,
-            shard: home,
-            home,
-            program,
-            client: Client::default(),
-        };
-        let id = self.add(
-            &mut state,
-            place,
-            Role::Publisher,
-            publishes,
-            (ice, remote),
-            carries,
-        )?;
+        let candidates = made.pulling.candidates.clone();
+        let carries = |publishing| Carries::Pull(publishing, candidates);
+        let id = self.add_publisher(&mut state, whose, ice, publishing, carries)?;
         if let Some(show) = state.pulled.0.get_mut(room) {
             show.session = Some(id.clone());
         }
