@@ -8,7 +8,7 @@ mod support;
 use axum::http::StatusCode;
 use peer::camera::{Camera, layer_of};
 use peer::{Peer, Who};
-use pods::{Authority, OTHER_WHEP, OTHER_WHIP, Pod, until};
+use pods::{Authority, OTHER_WHEP, OTHER_WHIP, Pod, carry, until, viewer};
 use showrunner_protocol::control::RoomStatus;
 use showrunner_protocol::token::{RelayGrant, Role};
 use support::JSON;
@@ -27,30 +27,6 @@ async fn on_air(pod: &Pod) -> Peer {
     let mut host = Peer::host(&pod.harness, Who::anyone()).await;
     host.connect().await;
     host
-}
-
-async fn viewer(pod: &Pod) -> Peer {
-    until("the room is live there", || {
-        pod.room().video_codec.is_some()
-    })
-    .await;
-    let mut viewer = Peer::viewer(&pod.harness, Who::anyone()).await;
-    viewer.connect().await;
-    viewer
-}
-
-/// The host sends frames; viewers get each once, in order, numbered without a gap.
-async fn carry(host: &mut Peer, frames: std::ops::Range<u32>, viewers: &mut [&mut Peer]) {
-    let mut last = vec![None; viewers.len()];
-    for number in frames {
-        host.send_frame(number).await;
-        for (viewer, last) in viewers.iter_mut().zip(&mut last) {
-            let packet = viewer.next_packet().await;
-            assert_eq!(packet.number(), number);
-            assert!(last.is_none_or(|last: u16| packet.seq == last.wrapping_add(1)));
-            *last = Some(packet.seq);
-        }
-    }
 }
 
 #[tokio::test]

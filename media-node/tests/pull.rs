@@ -22,7 +22,7 @@ use axum::routing::any;
 use bytes::Bytes;
 use media_node::http::{HttpConfig, Token};
 use peer::{Peer, Who};
-use pods::{Authority, Pod, until};
+use pods::{Authority, Pod, carry, until, viewer};
 use rcgen::generate_simple_self_signed;
 use serde_json::{Value, json};
 use showrunner_door::{Door, Tls};
@@ -126,26 +126,6 @@ fn failure(pod: &Pod) -> Option<PullFailure> {
 
 async fn connected(pod: &Pod) {
     until("the show is there", || pull(pod).connected).await;
-}
-
-async fn viewer(pod: &Pod) -> Peer {
-    until("the room is live there", || {
-        pod.room().video_codec.is_some()
-    })
-    .await;
-    let mut viewer = Peer::viewer(&pod.harness, Who::anyone()).await;
-    viewer.connect().await;
-    viewer
-}
-
-/// The host sends frames; viewers get each once, in order.
-async fn carry(host: &mut Peer, frames: std::ops::Range<u32>, viewers: &mut [&mut Peer]) {
-    for number in frames {
-        host.send_frame(number).await;
-        for viewer in &mut *viewers {
-            assert_eq!(viewer.next_packet().await.number(), number);
-        }
-    }
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
 use crate::cluster::{Dir, ROOM, SECRET, credential, grant};
+use crate::peer::{Peer, Who};
 use crate::support::{Answer, Call, HOST, Harness, JSON, SDP, VIEWER, WHEP, WHIP};
 
 /// Where the operator puts another room, where its hosts come, and its viewers.
@@ -236,6 +237,31 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
     };
     let result = tokio::time::timeout(PATIENCE, wait).await;
     assert!(result.is_ok(), "not so: {what}");
+}
+
+/// A viewer who has joined there, once the room is live.
+pub async fn viewer(pod: &Pod) -> Peer {
+    until("the room is live there", || {
+        pod.room().video_codec.is_some()
+    })
+    .await;
+    let mut viewer = Peer::viewer(&pod.harness, Who::anyone()).await;
+    viewer.connect().await;
+    viewer
+}
+
+/// The host sends frames; viewers get each once, in order, numbered without a gap.
+pub async fn carry(host: &mut Peer, frames: std::ops::Range<u32>, viewers: &mut [&mut Peer]) {
+    let mut last = vec![None; viewers.len()];
+    for number in frames {
+        host.send_frame(number).await;
+        for (viewer, last) in viewers.iter_mut().zip(&mut last) {
+            let packet = viewer.next_packet().await;
+            assert_eq!(packet.number(), number);
+            assert!(last.is_none_or(|last: u16| packet.seq == last.wrapping_add(1)));
+            *last = Some(packet.seq);
+        }
+    }
 }
 
 /// Has a link's datagrams come by a socket of the test's own, if they are not to come straight.
