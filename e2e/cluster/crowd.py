@@ -18,6 +18,8 @@ class Crowd:
         flags += tuple(flag for room in others for flag in ("--room", f"{SHOP}/{room}"))
         self.process = live.audience(first, 10_000_000, viewers, "--stay", *flags)
         self.runs_since: float | None = None
+        # What was said of pictures that stood still.
+        self.stills: list[str] = []
 
     def ask(self) -> dict[str, float]:
         """What they have seen since they began anew."""
@@ -25,6 +27,8 @@ class Crowd:
         found = {}
         # Until the empty line; whatever else is said before is for people.
         while line := self.process.stdout.readline().strip():
+            if "no new frame" in line:
+                self.stills.append(line)
             name, _, value = line.partition(": ")
             if value.replace(".", "").isdigit():
                 found[name] = float(value)
@@ -33,6 +37,7 @@ class Crowd:
         return found
 
     def begin_anew(self) -> None:
+        self.stills.clear()
         self.process.send_signal(signal.SIGUSR2)
 
     def plays(self) -> bool:

@@ -59,7 +59,9 @@ class Tally:
     def count(self) -> int:
         return sum(map(len, self.gaps.values()))
 
-    def add(self, name: str, kind: str, seconds: float, found: dict[str, float], problem: str | None) -> None:
+    def add(
+        self, name: str, kind: str, seconds: float, found: dict[str, float], stills: list[str], problem: str | None
+    ) -> None:
         gap, lost = found["gap_ms_max"], int(found["lost"])
         self.gaps[kind].append(gap)
         self.viewers_lost += lost
@@ -69,6 +71,8 @@ class Tally:
             f"episode {self.seed}/{name} {kind}: {seconds:.0f} s, {found['moves']:.0f} moves so far, {lost} lost, "
             f"longest gap {gap:.0f} ms" + (f"; {problem}" if problem else ""), flush=True,
         )  # fmt: skip
+        for still in stills:
+            print(f"  {still}", flush=True)
 
     @property
     def minutes(self) -> float:
@@ -160,9 +164,9 @@ class Play:
             lane.settle()
         except AssertionError as error:
             problem = str(error)
-        found = lane.crowd.ask()
+        found, stills = lane.crowd.ask(), lane.crowd.stills.copy()
         lane.crowd.begin_anew()
-        self.tally.add(name, kind, time.monotonic() - began, found, problem)
+        self.tally.add(name, kind, time.monotonic() - began, found, stills, problem)
 
     def operator_kill(self) -> None:
         leader = until("one leads", self.live.leader)

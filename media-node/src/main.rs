@@ -27,15 +27,13 @@ const GRACE: Duration = Duration::from_secs(5);
 const MAX_CONNECTIONS: usize = 16_384;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
-    start_logging(config.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build();
     let result = runtime
         .map_err(|e| format!("could not start: {e}"))
-        .and_then(|runtime| runtime.block_on(run(config)));
+        .and_then(|runtime| runtime.block_on(start()));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -59,7 +57,16 @@ fn start_logging(format: LogFormat) {
     }
 }
 
-async fn run(config: Config) -> Result<(), String> {
+async fn start() -> Result<(), String> {
+    // Before all else: the first process of a container does not get a signal that it does not wait for, and a pod that
+    // is deleted while it starts would stay for all of its grace period.
+    let signals = Signals::new()?;
+    let config = Config::parse();
+    start_logging(config.log_format);
+    run(config, signals).await
+}
+
+async fn run(config: Config, mut signals: Signals) -> Result<(), String> {
     let identity =
         Identity::generate().map_err(|e| format!("could not make a certificate: {e}"))?;
     let identity = Arc::new(identity);
@@ -95,7 +102,6 @@ async fn run(config: Config) -> Result<(), String> {
     if let Some(records) = &records {
         node.record(records.records());
     }
-    let mut signals = Signals::new()?;
     let door = open_door(&config, node.clone(), records.as_ref().map(Writer::records)).await?;
     let http = door.listener.local_addr().unwrap_or(config.http);
     let scheme = if door.tls.is_some() { "https" } else { "http" };

@@ -220,7 +220,8 @@ impl Audience {
 
     /// Each on a thread of its own, which mostly waits.
     fn let_stay(&mut self, join: Join) {
-        let screen = Arc::new(Screen::default());
+        let whose = format!("viewer {} of {}", self.asked, join.room);
+        let screen = Arc::new(Screen::new(whose));
         let person = Person {
             room: join.room,
             rid: join.rid,

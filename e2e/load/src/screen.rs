@@ -1,8 +1,10 @@
 //! What somebody saw over all of their sessions, one after the other: how long the picture stood still.
 
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::report::say;
 
 /// Nothing for this long is a reason to ask the node, as for pages.
 const SILENCE: Duration = Duration::from_millis(600);
@@ -13,10 +15,15 @@ const REST: Duration = Duration::from_secs(5);
 const RUNS_AFTER: u32 = 15;
 /// A screen without a new frame for this long is off.
 const OFF: Duration = Duration::from_secs(3);
+/// A picture that stood still for so long is spoken of.
+const LONG: Duration = Duration::from_secs(1);
 
 /// One person's.
 #[derive(Debug, Default)]
-pub struct Screen(Mutex<Seen>);
+pub struct Screen {
+    whose: String,
+    seen: Mutex<Seen>,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
@@ -25,18 +32,40 @@ struct Seen {
 }
 
 impl Screen {
-    /// A whole frame is there.
-    pub fn show(&self, now: Instant) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = seen.last {
-            seen.longest = seen.longest.max(now.saturating_duration_since(last));
+    /// Of somebody, for people who read of it.
+    #[must_use]
+    pub fn new(whose: String) -> Screen {
+        Screen {
+            whose,
+            ..Screen::default()
         }
+    }
+
+    /// A whole frame is there, of the session of this number.
+    pub fn show(&self, session: u32, now: Instant) {
+        let mut seen = self.seen();
+        let gap = seen.last.map(|last| now.saturating_duration_since(last));
+        seen.longest = seen.longest.max(gap.unwrap_or_default());
         seen.last = Some(now);
+        drop(seen);
+        if let Some(gap) = gap.filter(|gap| *gap >= LONG) {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+            say(format_args!(
+                "{}: no new frame for {} ms until {:.3}, then by session {session}",
+                self.whose,
+                gap.as_millis(),
+                since_epoch.unwrap_or_default().as_secs_f64(),
+            ));
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins anew with the longest gap: what was before is told.
     pub fn reset(&self) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen();
         seen.longest = Duration::ZERO;
     }
 
@@ -47,13 +76,13 @@ impl Screen {
 
     /// For how long there has been no new frame; none if there never was one.
     pub fn still(&self, now: Instant) -> Option<Duration> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen();
         seen.last.map(|last| now.saturating_duration_since(last))
     }
 
     /// The longest time without a new frame, up to now; none if there never was one.
     pub fn longest_gap(&self, now: Instant) -> Option<Duration> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen();
         let since_last = now.saturating_duration_since(seen.last?);
         Some(seen.longest.max(since_last))
     }
@@ -108,7 +137,7 @@ impl Spectator {
             self.say(Said::Plays);
         }
         self.last = Some(now);
-        self.screen.show(now);
+        self.screen.show(self.number, now);
     }
 
     /// Some times a second.

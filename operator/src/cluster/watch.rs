@@ -22,7 +22,7 @@ use tokio::sync::watch;
 /// How long one request of a watch lasts, in seconds: a connection that broke without a word is noticed by then.
 const WATCH_SECONDS: u32 = 60;
 const SHORTEST_REST: Duration = Duration::from_millis(500);
-const LONGEST_REST: Duration = Duration::from_secs(5);
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// A kind that can be watched here.
 pub trait Kind:
@@ -159,7 +159,8 @@ pub fn watch<K: Kind>(
     (watched, keeper.run(api, config, tell))
 }
 
-/// Rests between attempts while the API server is away. It is to be noticed within seconds when it is back.
+/// Rests between attempts while the API server is away. It is to be noticed within a second when it is back: what
+/// happened meanwhile is not seen before.
 #[derive(Debug, Default)]
 pub struct Rests(u32);
 
@@ -404,11 +405,11 @@ mod tests {
     }
 
     #[test]
-    fn rests_grow_to_a_few_seconds() {
+    fn rests_grow_to_a_second() {
         let rests: Vec<f32> = Rests::default()
-            .take(6)
+            .take(3)
             .map(|rest| rest.as_secs_f32())
             .collect();
-        assert_eq!(rests, [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]);
+        assert_eq!(rests, [0.5, 1.0, 1.0]);
     }
 }

@@ -1,8 +1,8 @@
 //! What is to be done for a site: from its spec and its pods as they are, to pods created, drained and deleted.
 //!
 //! Pure: no clock, no I/O. All that is decided here follows from what is observed, so it doesn't matter what came
-//! before, nor how often it is asked. Pods have ordinals, and a new one takes the lowest that is free: who decides
-//! twice by an old view asks for the same pod twice, not for two pods.
+//! before, nor how often it is asked. Pods have ordinals, and a new one takes the next that is free after the newest
+//! one's: who decides twice by an old view asks for the same pod twice, not for two pods.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -272,15 +272,26 @@ impl Plan {
         let surge = usize::from(serving.has_old && !serving.rollout_waits && site.replicas > 0);
         let wanted = site.replicas as usize + surge;
         let missing = wanted.saturating_sub(serving.all.len() + resting);
-        let taken: BTreeSet<u32> = pods.iter().map(|pod| pod.ordinal).collect();
-        let free = (0..=u32::MAX).filter(|ordinal| !taken.contains(ordinal));
-        let new = free.take(missing.min(MAX_CREATED)).map(Action::Create);
-        self.actions.extend(new);
+        let new = free_ordinals(pods, wanted).take(missing.min(MAX_CREATED));
+        self.actions.extend(new.map(Action::Create));
     }
 
     fn wake(&mut self, at: u64) {
         self.wake_at = Some(self.wake_at.map_or(at, |already| already.min(at)));
     }
+}
+
+/// Names for new pods, in the order in which they are taken: round and round among twice as many as there are to be.
+/// The name of a pod that has just gone is not used again at once. Who empties a machine (`kubectl drain`) asks for
+/// evictions by name, again and again until the pod is gone, and would hit the one that took its place; no budget
+/// protects a pod that has not started yet.
+fn free_ordinals(pods: &[Pod], wanted: usize) -> impl Iterator<Item = u32> {
+    let taken: BTreeSet<u32> = pods.iter().map(|pod| pod.ordinal).collect();
+    let newest = pods.iter().max_by_key(|pod| (pod.created, pod.ordinal));
+    let end = u32::try_from(2 * wanted + 1).unwrap_or(u32::MAX);
+    let next = newest.map_or(0, |pod| pod.ordinal.saturating_add(1).min(end));
+    let round = (next..end).chain(0..next).chain(end..=u32::MAX);
+    round.filter(move |ordinal| !taken.contains(ordinal))
 }
 
 /// Who goes first: pods of an older template, then those that serve nobody, then the emptiest, then the newest.

@@ -67,10 +67,28 @@ fn what_is_done_for_a_site() {
         ("all are missing", 2, vec![], vec![Create(0), Create(1)]),
         ("as it should be", 2, vec![ready(0, 5), ready(3, 0)], vec![]),
         (
-            "the lowest free ordinal is taken",
+            "a new pod is named after the newest",
             3,
             vec![ready(0, 5), ready(2, 0)],
-            vec![Create(1)],
+            vec![Create(3)],
+        ),
+        (
+            "not as one that has just gone, until all other names were used",
+            2,
+            vec![ready(3, 5)],
+            vec![Create(4)],
+        ),
+        (
+            "and then from the first on",
+            2,
+            vec![ready(4, 5)],
+            vec![Create(0)],
+        ),
+        (
+            "a site that was larger has its names for once",
+            2,
+            vec![ready(17, 5)],
+            vec![Create(0)],
         ),
         (
             "a name in use is not taken, even by a pod that is going",
@@ -202,7 +220,7 @@ fn what_is_done_for_a_site() {
             "rollout: the next one when it is gone",
             2,
             vec![old(ready(0, 9)), ready(2, 0)],
-            vec![Create(1)],
+            vec![Create(3)],
         ),
         (
             "rollout: an old pod that never came up does not hold it up",
