@@ -412,17 +412,22 @@ impl Estimator {
         self.conclude_probe(now_us);
     }
 
-    /// In the beginning, when the estimate stands on nothing, more than it may be sent. That finds out
-    /// what probes would: what came through and left no queue is carried.
+    /// What came through and left no queue is carried. In the beginning, when the estimate stands on nothing, more than
+    /// it may be sent, and this finds out what probes would. Later, what is sent by decision is not doubted for long
+    /// because somebody had no time for a moment, the peer or this end: nothing is lost, nothing waits.
     fn believe_what_came(&mut self, now_us: i64) {
-        let is_calm = now_us < BEGINNING_US
-            && self.trend.usage() == Usage::Normal
+        let is_calm = self.trend.usage() == Usage::Normal
             && self.queue.standing_us() < CALM_QUEUE_US
             && !self.control.fell_within(now_us, PROBE_AFTER_US);
+        let most_bps = if now_us < BEGINNING_US {
+            f64::INFINITY
+        } else {
+            self.wanted_bps.unwrap_or(0.0)
+        };
         if let Some(came_bps) = self.came_bps(LONG_US)
             && is_calm
         {
-            self.control.believe(came_bps);
+            self.control.believe(came_bps.min(most_bps));
         }
     }
 

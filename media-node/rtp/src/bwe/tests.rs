@@ -89,6 +89,21 @@ fn a_growing_delay_lowers_the_estimate_to_what_comes_through() {
 }
 
 #[test]
+fn what_comes_through_is_not_doubted_for_long_after_somebody_had_no_time() {
+    let mut path = Loop::new(Config::default());
+    path.estimator.set_wanted(200_000, None);
+    path.send(10_000, 200_000, 0);
+    // Packets come later and later for a moment, and then all that waited at once.
+    path.send(600, 200_000, 700);
+    path.late_us = 0;
+    let doubted = path.estimator.estimate().target_bps;
+    assert!(doubted < 180_000, "{doubted}");
+    path.send(700, 200_000, 0);
+    let believed = path.estimator.estimate().target_bps;
+    assert!(believed > 190_000, "{doubted} {believed}");
+}
+
+#[test]
 fn silence_halves_the_estimate_until_it_ends() {
     let mut path = Loop::new(Config::default());
     path.send(3000, 1_000_000, 0);
