@@ -69,6 +69,12 @@ const USUAL_RTT_US: i64 = 100_000;
 /// What may be sent is not known from what is sent when it is less than this share of it.
 const USED_SHARE: f64 = 0.85;
 
+/// Share of what was sent that is all of it, but for what is on its way.
+const ALL_CAME: f64 = 0.9;
+
+/// Who sends less than this has too few packets in a short window: it would be empty at times.
+const FEW_BPS: f64 = 450_000.0;
+
 /// Until then the estimate stands on little, in microseconds since it was begun.
 const BEGINNING_US: i64 = 8_000_000;
 
@@ -412,22 +418,25 @@ impl Estimator {
         self.conclude_probe(now_us);
     }
 
-    /// What came through and left no queue is carried. In the beginning, when the estimate stands on nothing, more than
-    /// it may be sent, and this finds out what probes would. Later, what is sent by decision is not doubted for long
-    /// because somebody had no time for a moment, the peer or this end: nothing is lost, nothing waits.
+    /// What came through and left no queue is carried.
     fn believe_what_came(&mut self, now_us: i64) {
         let is_calm = self.trend.usage() == Usage::Normal
             && self.queue.standing_us() < CALM_QUEUE_US
             && !self.control.fell_within(now_us, PROBE_AFTER_US);
-        let most_bps = if now_us < BEGINNING_US {
-            f64::INFINITY
-        } else {
-            self.wanted_bps.unwrap_or(0.0)
+        let Some(came_bps) = self.came_bps(LONG_US).filter(|_| is_calm) else {
+            return;
         };
-        if let Some(came_bps) = self.came_bps(LONG_US)
-            && is_calm
+        // In the beginning, when the estimate stands on nothing, more than it may be sent: that finds out what probes
+        // would.
+        if now_us < BEGINNING_US {
+            self.control.believe(came_bps);
+        }
+        // Somebody had no time for a moment, the peer or this end, and that looked like a full path. What is sent by
+        // decision goes through, though it is less at times: that it does not fit is refuted.
+        if let Some(wanted_bps) = self.wanted_bps
+            && came_bps >= ALL_CAME * self.sent_bps(now_us)
         {
-            self.control.believe(came_bps.min(most_bps));
+            self.control.believe(wanted_bps);
         }
     }
 
@@ -456,7 +465,9 @@ impl Estimator {
         // A queue has been filling for at least as long as it takes: all that came meanwhile came
         // at the rate of a full path.
         let queue_us = self.queue.standing_us();
-        if queue_us > GROWN_QUEUE_US {
+        let until_us = self.acknowledged.until_us();
+        let has_many = self.acknowledged.bps(until_us, LONG_US) > Some(FEW_BPS);
+        if queue_us > GROWN_QUEUE_US && has_many {
             queue_us.clamp(SHORTEST_US, SHORT_US)
         } else {
             LONG_US
