@@ -263,6 +263,8 @@ impl Core {
             }
             Verdict::Pause => {
                 if viewer.choice.pause() {
+                    let estimate = viewer.way.estimate();
+                    tracing::debug!(session = %session.log_id, ?estimate, "a viewer's picture pauses");
                     viewer.begin_anew(None);
                     viewer.lived.on_no_video(now, NoVideo::Network);
                     unsubscribe(program, key, None);

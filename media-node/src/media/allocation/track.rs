@@ -12,7 +12,7 @@ const BEGINNING: Duration = Duration::from_secs(3);
 
 /// The smallest picture stays while the path carries this share of it, or for so long.
 const KEEP_SHARE: f64 = 0.7;
-const PAUSE_AFTER: Duration = Duration::from_millis(1000);
+const PAUSE_AFTER: Duration = Duration::from_secs(2);
 
 /// The path must carry this share of the smallest picture, for so long, before a pause ends. Whoever
 /// else is on the path makes room for it sooner than for a probe.
