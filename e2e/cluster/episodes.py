@@ -19,6 +19,7 @@ import argparse
 import collections
 import itertools
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -106,6 +107,8 @@ class Play:
         self.live, self.cluster, self.view, self.lanes = live, live.cluster, lanes[0].view, lanes
         self.tally = Tally(seed)
         self.pool = ThreadPoolExecutor(len(lanes))
+        # Somebody has ended it: what has begun is the last.
+        self.is_over = False
 
     def in_all(self, what: Callable[[Lane], object]) -> list:
         return list(self.pool.map(what, self.lanes))
@@ -122,6 +125,8 @@ class Play:
 
     def play_alone(self, lane: Lane, act: int) -> None:
         for number in range(ALONE):
+            if self.is_over:
+                return
             name = f"{act}/{lane.site}/{number}"
             dice = self.dice(name)
             kind = dice.choice(Lane.ALONE)
@@ -206,6 +211,8 @@ def main() -> int:
     parser.add_argument("--rooms", type=int, default=2, help="of each lane")
     parser.add_argument("--viewers", type=int, default=4, help="of each room")
     given = parser.parse_args()
+    # So that nothing is left behind when this is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     with stage(showrunner(), given.lanes, given.rooms, given.viewers) as lanes:
         play = Play(lanes[0].live, lanes, given.seed)
         tally = play.tally
@@ -215,6 +222,7 @@ def main() -> int:
                     break
                 play.act(act)
         finally:
+            play.is_over = True
             tally.tell()
             if given.record:
                 tally.record()
