@@ -7,14 +7,14 @@ const TOGETHER_US: i64 = 15_000;
 
 /// The rate is that of so many packets, after the one before them: most of a frame's, so that not all of it has to be
 /// there.
-const MEASURED: usize = 4;
+const MEASURED: usize = 3;
 
 /// One gap that is a larger share of the time than this is a hold-up on the way, or another's packets.
 const MOST_OF_IT: f64 = 0.5;
 
 /// Who comes so late, beyond what its own stream explains, and by so many times more than is usual on this path,
 /// comes from a queue that has just grown.
-const LATE_US: f64 = 25_000.0;
+const LATE_US: f64 = 15_000.0;
 const UNUSUAL: f64 = 2.0;
 
 /// Weight of a packet in what is usual.
@@ -103,10 +103,10 @@ mod tests {
     #[test]
     fn the_first_frame_on_a_narrow_path_tells_its_rate() {
         let mut path = Path::default();
-        assert_eq!(path.frame(0, 10, 4_000_000), None);
+        assert_eq!(path.frame(0, 7, 4_000_000), None);
         assert_eq!(path.frame(33_000, 7, 1_000_000), Some(1e6));
         assert_eq!(path.frame(66_000, 5, 1_000_000), Some(1e6));
-        assert_eq!(path.frame(99_000, 4, 1_000_000), None, "too few to tell");
+        assert_eq!(path.frame(99_000, 3, 1_000_000), None, "too few to tell");
         assert_eq!(path.trains.take_late_bps(), None, "each tells once");
     }
 
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_is_paced_is_a_train_and_a_trickle_is_none() {
-        for (every_us, told) in [(2_000, Some(1e6)), (5_000, None)] {
+        for (every_us, told) in [(4_000, Some(1e6)), (6_000, None)] {
             let mut path = Path::default();
             let last = (0..10).filter_map(|n| path.frame(n * every_us, 1, 1_000_000));
             assert_eq!(last.last(), told);
