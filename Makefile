@@ -129,9 +129,10 @@ bench-sale-day: ## Play a day of a sale through placement and autoscaling, simul
 	cargo run --release --locked --package showrunner-saleday -- --docs docs
 
 .PHONY: bench-scale
-bench-scale: build media ## Let a site grow, and let pods leave and die, under viewers on a real cluster (root, 10 min)
+bench-scale: build media ## Let a site grow, and let pods leave and die, under viewers on a real cluster (root, 15 min)
 	@scripts/deps.sh cluster
 	@e2e/bench/scale.py
+	@e2e/bench/scale.py --horizontal
 	@e2e/bench/moving.py
 
 .PHONY: bench-cascade

@@ -174,8 +174,8 @@ pub struct Reach {
     /// Threads that carry media, each with a port of its own: as many as a pod has cores.
     #[schemars(range(min = 1, max = 64))]
     pub shards: u16,
-    /// With `mode: NodePort`: the first port of the machines; pod N has `nodePort + N × shards` and those after it.
-    /// Without it Kubernetes chooses.
+    /// With `mode: NodePort`: the first port of the machines; pod N has `nodePort + N × shards` and those after it,
+    /// where N goes up to twice the site's pods and two more. Without it Kubernetes chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 65535))]
     pub node_port: Option<u16>,

@@ -80,13 +80,25 @@ API server, etcd, scheduler and controller manager are real, and share the cores
 
 OF_MOVING = Figures(
     "moving",
-    """# Benchmarks of pods that leave and die
+    """# Benchmarks of pods that come, leave and die
 
-`make bench-scale` (`e2e/bench/moving.py`) and `make episodes` made this page on {today}.
+`make bench-scale` (`e2e/bench/scale.py`, `e2e/bench/moving.py`) and `make episodes` made this page on {today}.
 
 The chart runs on a real cluster, whose control plane, media pods, hosts and viewers all share the cores. Hosts and viewers are `showrunner-load`, which goes where it is sent and comes back when its pod dies, as the room page does; one viewer in ten opens and checks all that it gets, the others the headers. A gap is the time between two whole frames at the receiver, over all of a viewer's sessions.
 """,
     [
+        ("scale_viewers", "", "viewers who came within a minute to six rooms of a site that began with one pod and has 50 viewers a pod, 60 % of them the target; nothing was announced in time or foreseen"),
+        ("scale_refused_joins", "0", "of them, those who found no place"),
+        ("scale_viewers_flawed", "0", "of them, those who missed something"),
+        ("scale_pods", "≥ 4", "pods in the end"),
+        ("scale_need_to_ask_s", "≤ 2", "from the moment at which pods say more sessions than as many pods should have, until the API server tells of another pod: the longest"),
+        ("scale_need_to_ready_s", "", "the same until that pod is ready"),
+        ("scale_hpa_viewers", "", "the same with `mode: HorizontalPodAutoscaler`, which looks every 15 s"),
+        ("scale_hpa_refused_joins", "0", ""),
+        ("scale_hpa_viewers_flawed", "0", ""),
+        ("scale_hpa_pods", "≥ 4", ""),
+        ("scale_hpa_need_to_ask_s", "", ""),
+        ("scale_hpa_need_to_ready_s", "", ""),
         ("drain_1000_s", "≤ 30", "from the deletion of a pod with a room of a thousand viewers until the pod is gone, and with it its last session"),
         ("drain_viewers", "1000", "how many there were"),
         ("move_gap_ms_p99", "≤ 250", "the longest gap of each of them meanwhile"),

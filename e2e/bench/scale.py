@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """How quick a site grows on a real cluster, and whether anybody is refused meanwhile.
 
-    scale.py [--rooms N] [--viewers N] [--seconds SECONDS] [--forecast SECONDS]
+    scale.py [--rooms N] [--viewers N] [--seconds SECONDS] [--forecast SECONDS] [--horizontal]
 
 Boots a cluster of its own with the chart, and a site that begins with one pod. Rooms are made one after the other, and
-in each a host goes on air and viewers come, so that all are there after SECONDS. Prints `name: value` lines:
+in each a host goes on air and viewers come, so that all are there after SECONDS. Prints `name: value` lines, and writes
+docs/benchmarks-moving.md. With --horizontal the site is scaled by Kubernetes' HorizontalPodAutoscaler, and the names
+begin with `scale_hpa_`:
 
     scale_viewers              viewers who came
     scale_refused_joins        of them, those who found no place
@@ -32,8 +34,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "e2e/cluster"))
+from figures import OF_MOVING  # noqa: E402
 from local import LocalCluster, opener, until  # noqa: E402
-from showrunner import LOAD, MEDIA, MEDIA_NAMESPACE, SHOP, SITE, Host, Showrunner  # noqa: E402
+from showrunner import CHART, LOAD, MEDIA, MEDIA_NAMESPACE, SHOP, SITE, Host, Showrunner  # noqa: E402
 
 NAME, NET = "sr-scale", "10.219"
 SITE_NAME = "grow"
@@ -121,8 +124,9 @@ def audience(base: str, room: str, viewers: int, rate: float, seconds: int, repo
     )  # fmt: skip
 
 
-def make_site(live: Showrunner, forecast: int) -> None:
+def make_site(live: Showrunner, forecast: int, horizontal: bool) -> None:
     scaling = {
+        "mode": "HorizontalPodAutoscaler" if horizontal else "Showrunner",
         "maxReplicas": MOST_PODS,
         "targets": {"viewersPercent": TARGET_PERCENT, "cpuPercent": 0},
         # What is announced or foreseen has its pods before; this is about what is not, unless asked for.
@@ -136,7 +140,7 @@ def make_site(live: Showrunner, forecast: int) -> None:
 
 def run(live: Showrunner, given: argparse.Namespace, reports: Path) -> None:
     rooms, viewers, seconds = given.rooms, given.viewers, given.seconds
-    make_site(live, given.forecast)
+    make_site(live, given.forecast, given.horizontal)
     witness = Witness(live)
     began = time.monotonic()
     each, turn = viewers // rooms, seconds / rooms
@@ -161,15 +165,15 @@ def run(live: Showrunner, given: argparse.Namespace, reports: Path) -> None:
             say(f"{event['reason']}: {event['message']}")
         found = [json.loads((reports / f"grow-{number}.json").read_text()) for number in range(rooms)]
         figures = {
-            "scale_viewers": sum(each["joined"] for each in found),
-            "scale_refused_joins": sum(each["failed"] for each in found),
-            "scale_viewers_flawed": sum(each["viewers_flawed"] for each in found),
-            "scale_pods": pods,
-            "scale_need_to_ask_s": round(witness.longest(witness.asked), 2),
-            "scale_need_to_ready_s": round(witness.longest(witness.ready), 2),
+            "viewers": sum(each["joined"] for each in found),
+            "refused_joins": sum(each["failed"] for each in found),
+            "viewers_flawed": sum(each["viewers_flawed"] for each in found),
+            "pods": pods,
+            "need_to_ask_s": round(witness.longest(witness.asked), 2),
+            "need_to_ready_s": round(witness.longest(witness.ready), 2),
         }
-    for name, value in figures.items():
-        print(f"{name}: {value:g}", flush=True)
+    prefix = "scale_hpa_" if given.horizontal else "scale_"
+    OF_MOVING.record({f"{prefix}{name}": value for name, value in figures.items()})
 
 
 def main() -> None:
@@ -178,12 +182,17 @@ def main() -> None:
     parser.add_argument("--viewers", type=int, default=120)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--forecast", type=int, default=0, help="the site's forecastWindowSeconds; 0: none")
+    parser.add_argument("--horizontal", action="store_true", help="by Kubernetes' HorizontalPodAutoscaler")
     given = parser.parse_args()
     reports = ROOT / ".cache/bench/scale"
     reports.mkdir(parents=True, exist_ok=True)
     live = Showrunner(LocalCluster(NAME, NET))
     try:
         live.boot()
+        if given.horizontal:
+            live.install(str(CHART), "--set", "metricsApi.enabled=true")
+            api = "apiservice/v1beta2.custom.metrics.k8s.io"
+            live.cluster.kubectl("wait", "--for=condition=Available", api, "--timeout=120s")
         run(live, given, reports)
     finally:
         live.cluster.down()

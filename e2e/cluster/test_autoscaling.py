@@ -125,7 +125,8 @@ class Autoscaling(unittest.TestCase):
     def test_a_pod_that_says_nothing_keeps_all_and_holds_nothing_up(self) -> None:
         with self.site(minReplicas=2):
             self.await_pods(2)
-            process = self.live.process(f"{SITE_NAME}-1", "media-node")
+            pod = self.live.media_pods(SITE_NAME)[-1]["metadata"]["name"]
+            process = self.live.process(pod, "media-node")
             self.cluster.script("exec", "--", "kill", "-STOP", process)
             try:
                 until("it is missed", lambda: self.status().get("silentPods") == 1)

@@ -57,6 +57,9 @@ class MetricsApi(unittest.TestCase):
         self.assertIn(status, (200, 404, 503), found)
         return {each["describedObject"]["name"]: each["value"] for each in found.get("items", [])}
 
+    def names(self) -> list[str]:
+        return sorted(pod["metadata"]["name"] for pod in self.live.media_pods())
+
     def test_1_discovery_finds_it(self) -> None:
         versions = self.cluster.kubectl("api-versions").split()
         self.assertIn("custom.metrics.k8s.io/v1beta2", versions)
@@ -80,7 +83,7 @@ class MetricsApi(unittest.TestCase):
             until("its sessions", lambda: self.values(f"{OF_SITES}/*/showrunner_sessions").get("site") == "4")
             origin = self.live.origin(room)
             path = f"{OF_PODS}/*/showrunner_viewers?labelSelector=showrunner.dev%2Fmedia-node%3Dsite"
-            expected = {name: "3" if name == origin else "0" for name in ("site-0", "site-1")}
+            expected = {name: "3" if name == origin else "0" for name in self.names()}
             until("those of each pod", lambda: self.values(path) == expected)
             egress = f"{OF_PODS}/{origin}/showrunner_egress_bits_per_second"
             until("what it sends", lambda: self.values(egress).get(origin, "0") != "0")
@@ -90,12 +93,13 @@ class MetricsApi(unittest.TestCase):
             self.live.content(audience)
 
     def test_3_what_is_wrong_is_a_status(self) -> None:
+        pod = self.names()[0]
         for method, path, code, reason in [
-            ("GET", f"{OF_PODS}/site-0/showrunner_nothing", 404, "NotFound"),
+            ("GET", f"{OF_PODS}/{pod}/showrunner_nothing", 404, "NotFound"),
             ("GET", f"{OF_PODS}/nobody/showrunner_viewers", 404, "NotFound"),
             ("GET", f"{CUSTOM}/namespaces/media/deployments.apps/x/showrunner_viewers", 404, "NotFound"),
             ("GET", f"{OF_PODS}/*/showrunner_viewers?labelSelector=a%20b", 400, "BadRequest"),
-            ("POST", f"{OF_PODS}/site-0/showrunner_viewers", 405, "MethodNotAllowed"),
+            ("POST", f"{OF_PODS}/{pod}/showrunner_viewers", 405, "MethodNotAllowed"),
             ("DELETE", f"{EXTERNAL}/namespaces/media/showrunner_medianode_viewers", 405, "MethodNotAllowed"),
         ]:
             with self.subTest(method=method, path=path):
@@ -152,13 +156,14 @@ class MetricsApi(unittest.TestCase):
     def test_5_what_is_not_known_is_missing(self) -> None:
         path = f"{OF_SITES}/site/showrunner_viewers"
         until("it is known", lambda: self.values(path))
-        process = self.live.process("site-0", "media-node")
+        silent, *others = self.names()
+        process = self.live.process(silent, "media-node")
         self.cluster.script("exec", "--", "kill", "-STOP", process)
         try:
             # Each replica finds out for itself, and any of them may answer.
             until("nothing is said of the site", lambda: self.values(path) == {})
             of_pods = f"{OF_PODS}/*/showrunner_viewers"
-            until("nor of the pod, but of the other", lambda: {"site-0", "site-1"} & self.values(of_pods).keys() == {"site-1"})
+            until("nor of the pod, but of the other", lambda: {silent, *others} & self.values(of_pods).keys() == {*others})
             external = f"{EXTERNAL}/namespaces/{MEDIA_NAMESPACE}/showrunner_medianode_viewers"
             until("nor by labels", lambda: self.cluster.api("GET", external)[1].get("items") == [])
         finally:
@@ -237,7 +242,7 @@ class MetricsApi(unittest.TestCase):
         busy, idle = ("false", "true", None), ("true", None, "true")
         with self.live.room("held") as room, self.live.host(room):
             origin = self.live.origin(room)
-            other = next(name for name in ("site-0", "site-1") if name != origin)
+            other = next(name for name in self.names() if name != origin)
             until("the pod with the host is busy", lambda: marks(origin) == busy)
             until("the other one is idle", lambda: marks(other) == idle)
             self.assertEqual(self.evict(origin), 429)

@@ -274,8 +274,11 @@ async fn a_room_moves_to_its_edge_with_viewers_on_both_pods() {
     assert_eq!((first.room().publishers, second.room().publishers), (1, 0));
     let refused = first.harness.publish_raw().await;
     assert_eq!(refused.status, StatusCode::NOT_FOUND, "{}", refused.body);
-    // Then the host comes to the new origin.
+    // Then the host comes to the new origin. As long as it has no picture there, the old one goes on.
     let mut moved = on_air(&second).await;
+    carry(&mut host, 40..50, &mut [&mut here, &mut there]).await;
+    assert_eq!(second.room().publishers, 0);
+    moved.send_frame(0).await;
     until("the new host is on air", || second.room().publishers == 1).await;
     let gone = first.harness.request("DELETE", &host.url).send().await;
     assert_eq!(gone.status, StatusCode::OK);

@@ -12,6 +12,7 @@ use showrunner_transport::stun;
 
 use super::RelayHandle;
 use super::adaptation::Timed;
+use super::keep::{Kept, keep};
 use super::message::{Command, NewSession, ProgramId, Relay, SessionNumber, ShardEvent};
 use super::outbox::{Links, Outbox};
 use super::path::Path;
@@ -20,9 +21,9 @@ use super::session::{Publisher, Role, Seeds, Session};
 use super::sessions::{Key, Sessions};
 use super::socket::Received;
 use super::sockets::Sockets;
+use super::takeover;
 use super::tcp::Connections;
-use crate::media::ingest::{Ingested, Media, Track};
-use crate::media::layer::Layer;
+use crate::media::ingest::{Ingested, Track};
 use crate::media::pool::PacketPool;
 use crate::media::sync::NodeClock;
 use crate::metrics::ShardMetrics;
@@ -390,7 +391,8 @@ impl Core {
             Role::Publisher(publisher) if publisher.adds_to.is_some() => {
                 self.attach_transcoder(now, key);
             }
-            Role::Publisher(_) => self.go_on_air(now, key),
+            // Told of once it is on air.
+            Role::Publisher(_) => return self.enter(now, key),
             Role::Viewer(_) => self.attach(now, key),
             Role::Feed(_) => self.attach_feed(now, key),
         }
@@ -398,12 +400,12 @@ impl Core {
     }
 
     /// A connected publisher takes the air; whoever had it before is done. What a link brings is put off.
-    fn go_on_air(&mut self, now: Instant, key: Key) {
-        self.publishers.push(key);
+    pub(super) fn go_on_air(&mut self, now: Instant, key: Key) {
         let Some(program) = self.program_of(key) else {
             return;
         };
         let id = program.id;
+        program.successor = None;
         let before = program.publisher.replace(key);
         let before = before.filter(|before| !program.intakes.contains(before));
         if program.has_media() {
@@ -416,9 +418,13 @@ impl Core {
         if let Some(before) = before {
             self.end(now, before, EndReason::Replaced);
         }
+        if let Some(session) = self.sessions.get_mut(key) {
+            let number = session.number;
+            self.tell(ShardEvent::Connected { number });
+        }
     }
 
-    fn program_of(&mut self, key: Key) -> Option<&mut Program> {
+    pub(super) fn program_of(&mut self, key: Key) -> Option<&mut Program> {
         let id = self.sessions.get_mut(key)?.program;
         self.programs.get_mut(&id)
     }
@@ -442,12 +448,13 @@ impl Core {
             metrics.dropped.unknown_path += 1;
             return;
         };
-        let Some(program) = programs
-            .get_mut(&session.program)
-            .filter(|p| p.takes_from(key))
-        else {
+        let Some(program) = programs.get_mut(&session.program) else {
             return;
         };
+        let succeeds = program.successor.is_some_and(|next| next.is(key));
+        if !succeeds && !program.takes_from(key) {
+            return;
+        }
         let bytes = datagram.len();
         let Publisher {
             ingest,
@@ -466,6 +473,16 @@ impl Core {
         let mut taken = ingest.on_rtp(now, arrival, datagram, &srtp.receiver);
         if matches!(taken, Ok(Ingested::Media(_))) {
             lived.on_packet(arrival, bytes);
+        }
+        if succeeds {
+            if let Ok(Ingested::Media(media)) = taken
+                && takeover::begins(&media)
+            {
+                let rid = Arc::clone(media.rid);
+                let first = Kept::copy(media, pool, now, arrival).detach(&rid);
+                self.take_over(now, key, first);
+            }
+            return;
         }
         if let (Some(intake), Ok(taken)) = (intake, &taken) {
             metrics.linked.received += 1;
@@ -490,7 +507,8 @@ impl Core {
                     if media.marker && media.track == Track::Video {
                         lived.on_frame(arrival, media.timestamp);
                     }
-                    if keep(media, program, pool, now, arrival, &mut relay) {
+                    let kept = Kept::copy(media, pool, now, arrival);
+                    if keep(kept, program, pool, now, &mut relay) {
                         mark(dirty, program.id);
                     }
                 }
@@ -579,7 +597,7 @@ pub(super) fn mark(dirty: &mut Vec<ProgramId>, id: ProgramId) {
     }
 }
 
-fn relay_to(
+pub(super) fn relay_to(
     peers: &[RelayHandle],
     peers_to_wake: &mut [bool],
     metrics: &ShardMetrics,
@@ -593,92 +611,4 @@ fn relay_to(
     if !peer.push(relay) {
         metrics.shed_relay();
     }
-}
-
-/// Keeps a media packet, and passes it on to the shards that have viewers of its program. True if
-/// there is now something to be sent on from here.
-fn keep(
-    media: Media<'_>,
-    program: &mut Program,
-    pool: &mut PacketPool,
-    now: Instant,
-    arrival: Instant,
-    relay: &mut dyn FnMut(usize, Relay),
-) -> bool {
-    let id = program.id;
-    let source = media.source;
-    let (track, rid, codec, size) = (media.track, media.rid, media.codec, media.info.size);
-    let known = program.place(source).and_then(|place| program.layer(place));
-    let is_new = known.is_none();
-    let resized = !is_new && size.is_some() && known.is_some_and(|l| l.size != size);
-    let packet = store(media, pool, now, arrival);
-    let mut pass_on = |relayed: &dyn Fn() -> Relay| {
-        for to in &program.replicas {
-            relay(*to, relayed());
-        }
-    };
-    if is_new {
-        pass_on(&|| Relay::Layer {
-            program: id,
-            track,
-            source,
-            rid: Arc::clone(rid),
-            codec,
-            size,
-        });
-    } else if let (true, Some(size)) = (resized, size) {
-        pass_on(&|| Relay::Size {
-            program: id,
-            source,
-            size,
-        });
-    }
-    pass_on(&|| Relay::Packet {
-        program: id,
-        source,
-        packet: Arc::clone(&packet),
-    });
-    if is_new {
-        program.add_layer(track, source, Arc::clone(rid), codec, now);
-        let is_transcoded = program.layer_of(source).is_some_and(Layer::is_transcoded);
-        if is_transcoded && !program.transcoders.is_empty() {
-            program.wishes.welcome(rid);
-        }
-    }
-    let Some(place) = program.place(source) else {
-        return false;
-    };
-    if let Some(layer) = program.layer_mut(place) {
-        layer.codec = codec;
-        layer.size = size.or(layer.size);
-    }
-    program.push(place, packet, Some(pool))
-}
-
-/// Copies a media packet into one that can be kept.
-fn store(
-    media: Media<'_>,
-    pool: &mut PacketPool,
-    now: Instant,
-    arrival: Instant,
-) -> Arc<crate::media::packet::StoredPacket> {
-    let mut packet = pool.take(now);
-    if let Some(stored) = Arc::get_mut(&mut packet) {
-        stored.seq = media.seq;
-        stored.timestamp = media.timestamp;
-        stored.arrival = arrival;
-        stored.codec = media.codec;
-        stored.marker = media.marker;
-        stored.starts_keyframe = media.info.starts_keyframe;
-        stored.layering = media.layering;
-        stored.spatial_sizes = media.spatial_sizes;
-        stored.vp8 = media.info.vp8;
-        stored.orientation = media.orientation;
-        // The ingest has refused larger ones.
-        let _fits = stored.set_payload(media.payload);
-        if let Some((dependencies, value)) = media.dependencies {
-            let _fits = stored.set_dependencies(dependencies, value);
-        }
-    }
-    packet
 }

@@ -528,6 +528,7 @@ impl Core {
         let Some(program) = self.programs.get_mut(&id) else {
             return;
         };
+        program.successor.take_if(|next| next.is(key));
         if program.publisher == Some(key) {
             self.clear_everywhere(now, id);
             self.fall_back_to_intake(id);

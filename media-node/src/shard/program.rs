@@ -7,6 +7,7 @@ use showrunner_rtp::codec::{Codec, Kind};
 
 use super::message::{Announced, ProgramId};
 use super::sessions::Key;
+use super::takeover::Successor;
 use super::wishes::Wishes;
 use crate::lived::stalls::Source;
 use crate::media::allocation::Rung;
@@ -34,6 +35,8 @@ pub(super) struct Program {
     pub(super) replicas: Vec<usize>,
     /// On the home shard: the session that is on air.
     pub(super) publisher: Option<Key>,
+    /// On the home shard: a host who is to be on air next, while a link still brings the room.
+    pub(super) successor: Option<Successor>,
     /// On the home shard: sessions that add layers to the publisher's picture.
     pub(super) transcoders: Vec<Key>,
     /// On the home shard: links that bring the room from other pods, the newest last.
@@ -79,6 +82,7 @@ impl Program {
             max_lines: None,
             replicas: Vec::new(),
             publisher: None,
+            successor: None,
             transcoders: Vec::new(),
             intakes: Vec::new(),
             feeds: Vec::new(),
@@ -99,7 +103,7 @@ impl Program {
     /// Whether nobody sends, watches or listens in.
     pub(super) fn is_idle(&self) -> bool {
         let has_links = !self.intakes.is_empty() || !self.feeds.is_empty();
-        let is_used = self.publisher.is_some() || has_links;
+        let is_used = self.publisher.is_some() || self.successor.is_some() || has_links;
         !is_used && self.viewers.is_empty() && self.replicas.is_empty()
     }
 

@@ -262,6 +262,7 @@ impl Core {
         if tick.is_multiple_of(10) {
             self.look_after_ways(now);
             for id in self.programs.keys().copied().collect::<Vec<_>>() {
+                self.look_after_successor(now, id);
                 self.look_on_air(now, id);
                 self.look_at_wishes(now, id);
                 if tick.is_multiple_of(TICKS_PER_ROUND) {

@@ -32,10 +32,21 @@ pub fn state(pod: Option<&Pod>, sight: Option<&Sight>, now: Instant) -> State {
     }
 }
 
-/// Whether its program has ended.
+/// Whether others can take rooms from it, as far as is known: its program has not ended, and does not hang.
 #[must_use]
-pub fn is_gone(pod: Option<&Pod>, sight: Option<&Sight>, now: Instant) -> bool {
-    pod.is_none_or(pods::is_ended) || sight.is_some_and(|sight| sight.is_gone(now))
+pub fn may_feed(pod: Option<&Pod>, sight: Option<&Sight>, now: Instant) -> bool {
+    let Some(pod) = pod.filter(|pod| !pods::is_ended(pod)) else {
+        return false;
+    };
+    !sight.is_some_and(|sight| sight.is_gone(now) || hangs(pod, sight, now))
+}
+
+/// Whether it answers nobody, not even its kubelet, which is on the same machine: who is only cut off from us does. One
+/// that is to go is unready, and its kubelet tells no more of it.
+fn hangs(pod: &Pod, sight: &Sight, now: Instant) -> bool {
+    let status = sight.status.as_ref();
+    let was_ready = status.is_some_and(|status| status.ready && !status.draining);
+    sight.is_lost(now) && was_ready && !is_ready(pod) && !is_leaving(pod)
 }
 
 /// Whether a pod takes rooms that it does not have.
@@ -46,4 +57,76 @@ pub fn is_open(pod: &Pod, sight: Option<&Sight>) -> bool {
     is_ready(pod)
         && !is_leaving(pod)
         && status.is_some_and(|status| status.ready && !status.draining)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+    use showrunner_protocol::control::PodStatus;
+
+    use super::*;
+    use crate::pods::PodId;
+    use crate::pods::sight::{LOST_AFTER, Sights, Silence};
+
+    fn pod(is_ready: bool, annotations: serde_json::Value) -> Pod {
+        let ready = if is_ready { "True" } else { "False" };
+        let pod = json!({
+            "metadata": {"annotations": annotations},
+            "status": {"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": ready}]},
+        });
+        serde_json::from_value(pod).unwrap()
+    }
+
+    /// What is known of a pod that said this, and then nothing for so long.
+    fn silent(draining: bool, how: Silence, since: Duration) -> (std::sync::Arc<Sight>, Instant) {
+        let (sights, start) = (Sights::default(), Instant::now());
+        let id = PodId {
+            namespace: "media".into(),
+            name: "eu-0".into(),
+        };
+        let status = PodStatus {
+            ready: !draining,
+            draining,
+            ..PodStatus::default()
+        };
+        sights.answered(&id, "1", status, start);
+        let now = start + since;
+        sights.silent(&id, "1", how, start, now);
+        (sights.get(&id, "1").unwrap(), now)
+    }
+
+    #[test]
+    fn who_answers_neither_us_nor_its_kubelet_feeds_nobody() {
+        let (sight, now) = silent(false, Silence::Silent, LOST_AFTER);
+        let none = json!({});
+        let feeds = |pod: &Pod, sight, now| may_feed(Some(pod), Some(sight), now);
+        assert!(!feeds(&pod(false, none.clone()), &sight, now), "it hangs");
+        assert!(
+            feeds(&pod(true, none.clone()), &sight, now),
+            "it is cut off from us, perhaps"
+        );
+        let to_go = json!({"showrunner.dev/drain-deadline": "7"});
+        assert!(
+            feeds(&pod(false, to_go), &sight, now),
+            "it would be unready in any case"
+        );
+        let (drains, now) = silent(true, Silence::Silent, LOST_AFTER);
+        assert!(
+            feeds(&pod(false, none.clone()), &drains, now),
+            "so would it"
+        );
+        let (early, now) = silent(false, Silence::Silent, LOST_AFTER / 2);
+        assert!(
+            feeds(&pod(false, none.clone()), &early, now),
+            "for a moment"
+        );
+        let (gone, now) = silent(false, Silence::Refused, LOST_AFTER);
+        assert!(
+            !feeds(&pod(true, none), &gone, now),
+            "its program has ended"
+        );
+        assert!(!may_feed(None, None, now), "there is none");
+    }
 }

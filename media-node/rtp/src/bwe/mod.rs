@@ -74,6 +74,12 @@ const USUAL_RTT_US: i64 = 100_000;
 /// What may be sent is not known from what is sent when it is less than this share of it.
 const USED_SHARE: f64 = 0.85;
 
+/// Share of what was sent that is all of it, but for what is on its way.
+const ALL_CAME: f64 = 0.9;
+
+/// Who sends less than this has too few packets in a short window: it would be empty at times.
+const FEW_BPS: f64 = 450_000.0;
+
 /// Until then the estimate stands on little, in microseconds since it was begun.
 const BEGINNING_US: i64 = 8_000_000;
 
@@ -425,17 +431,25 @@ impl Estimator {
         self.conclude_probe(now_us);
     }
 
-    /// In the beginning, when the estimate stands on nothing, more than it may be sent. That finds out
-    /// what probes would: what came through and left no queue is carried.
+    /// What came through and left no queue is carried.
     fn believe_what_came(&mut self, now_us: i64) {
-        let is_calm = now_us < BEGINNING_US
-            && self.trend.usage() == Usage::Normal
+        let is_calm = self.trend.usage() == Usage::Normal
             && self.queue.standing_us() < CALM_QUEUE_US
             && !self.control.fell_within(now_us, PROBE_AFTER_US);
-        if let Some(came_bps) = self.came_bps(LONG_US)
-            && is_calm
-        {
+        let Some(came_bps) = self.came_bps(LONG_US).filter(|_| is_calm) else {
+            return;
+        };
+        // In the beginning, when the estimate stands on nothing, more than it may be sent: that finds out what probes
+        // would.
+        if now_us < BEGINNING_US {
             self.control.believe(came_bps);
+        }
+        // Somebody had no time for a moment, the peer or this end, and that looked like a full path. What is sent by
+        // decision goes through, though it is less at times: that it does not fit is refuted.
+        if let Some(wanted_bps) = self.wanted_bps
+            && came_bps >= ALL_CAME * self.sent_bps(now_us)
+        {
+            self.control.believe(wanted_bps);
         }
     }
 
@@ -464,7 +478,9 @@ impl Estimator {
         // A queue has been filling for at least as long as it takes: all that came meanwhile came
         // at the rate of a full path.
         let queue_us = self.queue.standing_us();
-        if queue_us > GROWN_QUEUE_US {
+        let until_us = self.acknowledged.until_us();
+        let has_many = self.acknowledged.bps(until_us, LONG_US) > Some(FEW_BPS);
+        if queue_us > GROWN_QUEUE_US && has_many {
             queue_us.clamp(SHORTEST_US, SHORT_US)
         } else if self.control.narrowed_within(now_us, LONG_US) {
             SHORT_US

@@ -88,6 +88,25 @@ fn a_growing_delay_lowers_the_estimate_to_what_comes_through() {
     assert!((400_000..700_000).contains(&target), "{target}");
 }
 
+/// As on a machine that is too busy: nothing comes for a moment, and then all that waited.
+#[test]
+fn who_had_no_time_for_a_moment_is_not_taken_for_a_full_path() {
+    let mut path = Loop::new(Config::default());
+    path.estimator.set_wanted(250_000, None);
+    path.send(10_000, 200_000, 0);
+    for _ in 0..3 {
+        path.late_us = 170_000;
+        path.send(120, 200_000, 0);
+        path.late_us = 0;
+        path.send(400, 200_000, 0);
+    }
+    let doubted = path.estimator.estimate().target_bps;
+    assert!(doubted > 150_000, "{doubted}");
+    path.send(700, 200_000, 0);
+    let believed = path.estimator.estimate().target_bps;
+    assert!(believed >= 250_000, "{doubted} {believed}");
+}
+
 #[test]
 fn a_path_that_becomes_narrower_is_known_by_its_first_frames() {
     let mut path = Loop::new(Config {

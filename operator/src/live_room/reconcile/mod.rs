@@ -457,7 +457,7 @@ impl Pods {
             state: known.map_or(State::Gone, |known| known.state),
             viewers: report.map_or(0, |report| report.viewers),
             has_host: report.is_some_and(|report| report.publishers > 0),
-            may_feed: known.is_some_and(|known| !known.is_gone()),
+            may_feed: known.is_some_and(Known::may_feed),
             sends_on: status.is_some_and(|status| status.sends_on),
             is_fed: source.is_some_and(|source| source.connected && source.hops.is_some()),
         }
@@ -516,8 +516,8 @@ impl Known {
         self.sight.as_ref()?.status.as_deref()
     }
 
-    fn is_gone(&self) -> bool {
-        look::is_gone(self.pod.as_deref(), self.sight.as_deref(), Instant::now())
+    fn may_feed(&self) -> bool {
+        look::may_feed(self.pod.as_deref(), self.sight.as_deref(), Instant::now())
     }
 }
 
