@@ -480,7 +480,9 @@ impl Estimator {
         let queue_us = self.queue.standing_us();
         let until_us = self.acknowledged.until_us();
         let has_many = self.acknowledged.bps(until_us, LONG_US) > Some(FEW_BPS);
-        if queue_us > GROWN_QUEUE_US && has_many {
+        if !has_many {
+            LONG_US
+        } else if queue_us > GROWN_QUEUE_US {
             queue_us.clamp(SHORTEST_US, SHORT_US)
         } else if self.control.narrowed_within(now_us, LONG_US) {
             SHORT_US
