@@ -189,8 +189,7 @@ impl Way {
 
     /// Has new pictures wait while packets stand in the path's queue, if they are to be let go of.
     pub(super) fn hold_back(&mut self, is_let_go: bool) {
-        let is_queued = || self.estimator.estimate().queue_delay > STANDING;
-        let is_held = is_let_go && is_queued();
+        let is_held = is_let_go && is_queued(&self.estimator.estimate());
         self.budget.hold(is_held);
     }
 
@@ -227,7 +226,7 @@ impl Way {
             Beginning::Over => estimate.target_bps,
         };
         // Nothing is gained by sending ahead of the estimate into a queue that is to drain.
-        let path_bps = if estimate.queue_delay > STANDING {
+        let path_bps = if is_queued(&estimate) {
             path_bps * 2 / 3
         } else {
             path_bps
@@ -239,9 +238,14 @@ impl Way {
     }
 }
 
+/// Whether packets stand in the path's queue.
+fn is_queued(estimate: &Estimate) -> bool {
+    estimate.queue_delay > STANDING || estimate.is_filling
+}
+
 /// Whether more is on the way than the path carries.
 fn is_full(estimate: &Estimate) -> bool {
     /// A queue this long is a full path's, not a burst of packets.
     const QUEUED: Duration = Duration::from_millis(50);
-    estimate.usage == Usage::Over || estimate.queue_delay > QUEUED
+    estimate.usage == Usage::Over || estimate.queue_delay > QUEUED || estimate.is_filling
 }

@@ -63,6 +63,22 @@ fn a_step_down_is_answered_at_once_and_a_step_up_within_seconds() {
 }
 
 #[test]
+fn a_step_down_is_hardly_seen() {
+    // At any time between two keyframes of the host. One of the large layer's that is on its way fills the queue
+    // alone, and nothing gets past it.
+    let mut gaps: Vec<i64> = (0..20)
+        .map(|n| {
+            let at_ms = 10_000 + n * 100;
+            let step = move |ms| if ms < at_ms { 4e6 } else { 1e6 };
+            alone(Link::new(step), n as u64, at_ms + 4_000).worst_gap_ms(at_ms - 100, at_ms + 4_000)
+        })
+        .collect();
+    gaps.sort_unstable();
+    assert!(gaps[10] < 160, "{gaps:?}");
+    assert!(gaps[17] < 350, "{gaps:?}");
+}
+
+#[test]
 fn random_loss_costs_no_picture() {
     for (loss, height, from_ms) in [(0.1, 1080, 2_500), (0.3, 720, 4_000), (0.5, 720, 10_000)] {
         for seed in SEEDS {

@@ -539,18 +539,15 @@ impl Sim {
         let now_us = self.now_us;
         let viewer = &mut self.viewers[at];
         let estimate = viewer.estimator.estimate();
-        let ahead = if estimate.queue_delay > STANDING {
-            1.0
-        } else {
-            PACE
-        };
+        let is_queued = estimate.queue_delay > STANDING || estimate.is_filling;
+        let ahead = if is_queued { 1.0 } else { PACE };
         let pace = ahead * estimate.target_bps as f64 / 8e6;
         let burst = (pace * BURST_US).max(3_600.0);
         let elapsed_us = (now_us - viewer.refilled_us) as f64;
         viewer.refilled_us = now_us;
         let grown = viewer.budget + pace * elapsed_us;
         viewer.budget = grown.min(burst.max(viewer.budget));
-        if viewer.choice.is_leaving() && estimate.queue_delay > STANDING {
+        if viewer.choice.is_leaving() && is_queued {
             return;
         }
         while self.viewers[at].budget > 0.0

@@ -44,6 +44,9 @@ const REAL_QUEUE_US: i64 = 15_000;
 const PLAIN_QUEUE_US: i64 = 60_000;
 const FAR_QUEUE_US: i64 = 120_000;
 
+/// The path has become narrower when the packets of a frame come late and at less than this share of what is sent.
+const NARROW: f64 = 0.7;
+
 /// By how much the queue must have grown after the rate was lowered, to lower it once more before
 /// the path can have answered.
 const GROWN_ON_US: i64 = 20_000;
@@ -93,6 +96,8 @@ pub(super) struct Sight {
     /// and over a longer time.
     pub(super) carried_bps: Option<f64>,
     pub(super) came_bps: f64,
+    /// At what rate the packets of the last large frame came, if they came late.
+    pub(super) train_bps: Option<f64>,
     pub(super) rtt_us: i64,
     /// About as much is sent as may be.
     pub(super) is_used: bool,
@@ -103,11 +108,15 @@ impl Sight {
     fn is_overused(&self) -> bool {
         let trend = self.usage == Usage::Over && self.queue_us > REAL_QUEUE_US;
         let far = self.queue_us > FAR_QUEUE_US || (self.grows_on && self.queue_us > PLAIN_QUEUE_US);
-        trend || (far && self.queue_growth_us > 0)
+        trend || (far && self.queue_growth_us > 0) || self.narrowed_to_bps().is_some()
     }
-}
 
-impl Sight {
+    /// What the path carries, if it has become narrower. Rates over time are still of the path as it was.
+    fn narrowed_to_bps(&self) -> Option<f64> {
+        self.train_bps
+            .filter(|bps| *bps < NARROW * self.asked_bps())
+    }
+
     /// What was asked of the path. More may be wanted as of just now.
     fn asked_bps(&self) -> f64 {
         self.wanted_bps.min(self.sent_bps)
@@ -129,6 +138,7 @@ pub(super) struct RateControl {
     max_bps: f64,
     updated_us: Option<i64>,
     decreased_us: Option<i64>,
+    narrowed_us: Option<i64>,
     /// The queue when it was last lowered.
     decreased_at_queue_us: i64,
     /// Since when a queue stands, and the rate then.
@@ -148,6 +158,7 @@ impl RateControl {
             max_bps,
             updated_us: None,
             decreased_us: None,
+            narrowed_us: None,
             decreased_at_queue_us: 0,
             stands: None,
             full_bps: None,
@@ -164,6 +175,11 @@ impl RateControl {
     /// Whether it was lowered in the last `within_us`.
     pub(super) fn fell_within(&self, now_us: i64, within_us: i64) -> bool {
         self.decreased_us.is_some_and(|at| now_us - at < within_us)
+    }
+
+    /// Whether the path was seen to have become narrower in the last `within_us`.
+    pub(super) fn narrowed_within(&self, now_us: i64, within_us: i64) -> bool {
+        self.narrowed_us.is_some_and(|at| now_us - at < within_us)
     }
 
     fn set(&mut self, bps: f64) {
@@ -238,6 +254,9 @@ impl RateControl {
         }
         let lowered = if sight.has_rival {
             BACK_OFF_BESIDE * self.target_bps
+        } else if let Some(narrowed) = sight.narrowed_to_bps() {
+            self.narrowed_us = Some(sight.now_us);
+            BACK_OFF * narrowed.min(carried)
         } else if sight.queue_us > LONG_QUEUE_US {
             BACK_OFF_FAR * carried
         } else if sight.came_bps > MORE_GETS_THROUGH * sight.wanted_bps

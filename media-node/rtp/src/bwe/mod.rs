@@ -3,9 +3,9 @@
 //! Every packet gets a transport-wide number (`history`); the peer reports when each came
 //! ([`crate::rtcp::TransportCc`]). From that follow how long packets queue (`queue`, less
 //! what `burst` explains), whether the
-//! queue grows (`groups`, `trend`) and whose it is (`rival`), what comes through (`rate`) and what kind of loss there is
-//! (`loss`). `control` makes a rate of it, `probe` finds out whether there is more than is
-//! used, and `fallback` serves peers that report nothing of the kind.
+//! queue grows (`groups`, `trend`) and whose it is (`rival`), what comes through (`rate`), at what
+//! rate a frame's packets come (`train`), and what kind of loss there is (`loss`). `control` makes a
+//! rate of it, `probe` finds out whether there is more than is used, and `fallback` serves peers that report nothing of the kind.
 //!
 //! The clock is an input. It must never: allocate per packet, trust a report, or leave its bounds.
 
@@ -19,6 +19,7 @@ mod probe;
 mod queue;
 mod rate;
 mod rival;
+mod train;
 mod trend;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ use probe::{Outlook, Prober};
 use queue::QueueDelay;
 use rate::RateMeter;
 use rival::Rival;
+use train::Trains;
 use trend::Trend;
 
 pub use probe::{ClusterId, Probe};
@@ -62,6 +64,9 @@ const PROBE_AFTER_US: i64 = 500_000;
 
 /// A queue in which a probe tells something.
 const CALM_QUEUE_US: i64 = 20_000;
+
+/// How long a queue fills before all that waits in it has been seen.
+const FILLING_US: i64 = 200_000;
 
 /// Round trip that is reckoned with before one is measured.
 const USUAL_RTT_US: i64 = 100_000;
@@ -146,6 +151,8 @@ pub struct Estimate {
     pub queue_delay: Duration,
     /// What the delay does.
     pub usage: Usage,
+    /// The path has just become so narrow that its queue fills, and nobody has seen yet how far.
+    pub is_filling: bool,
     /// A probe is on the way.
     pub is_probing: bool,
     /// What all this stands on.
@@ -161,6 +168,7 @@ pub struct Estimator {
     sent: RateMeter,
     acknowledged: RateMeter,
     groups: Groups,
+    trains: Trains,
     trend: Trend,
     queue: QueueDelay,
     rival: Rival,
@@ -208,6 +216,7 @@ impl Estimator {
             sent: RateMeter::default(),
             acknowledged: RateMeter::default(),
             groups: Groups::default(),
+            trains: Trains::default(),
             trend: Trend::default(),
             queue: QueueDelay::default(),
             rival: Rival::default(),
@@ -371,6 +380,9 @@ impl Estimator {
             return;
         }
         let waited_us = self.queue.add(now_us, &packet, arrival_us);
+        let late_us = waited_us - packet.expected_us;
+        self.trains
+            .add(packet.sent_us, packet.bytes, arrival_us, late_us);
         self.loss.received(waited_us);
         let explained_us = packet.expected_us.min(waited_us);
         if let Some(delta) = self.groups.add(packet.sent_us, arrival_us - explained_us) {
@@ -395,7 +407,7 @@ impl Estimator {
         let sent_bps = self.sent_bps(now_us);
         self.rival.look(now_us, queue_us, sent_bps);
         let rtt_us = self.rtt_us.unwrap_or(USUAL_RTT_US);
-        let carried_bps = self.carried_bps();
+        let carried_bps = self.carried_bps(now_us);
         let sight = Sight {
             now_us,
             usage: self.trend.usage(),
@@ -404,9 +416,10 @@ impl Estimator {
             queue_growth_us: self.queue.growth_us(),
             grows_on: self.queue.grows_on(),
             has_rival: self.rival.is_present(),
-            sent_bps: self.reported_bps(batch).unwrap_or(sent_bps),
+            sent_bps: self.reported_bps(now_us, batch).unwrap_or(sent_bps),
             wanted_bps: self.wanted_bps.unwrap_or(sent_bps),
             carried_bps,
+            train_bps: self.trains.take_late_bps(),
             came_bps: self.came_bps(LONG_US).unwrap_or(0.0),
             rtt_us,
             is_used: self.is_used(now_us),
@@ -446,7 +459,7 @@ impl Estimator {
             self.rival.probed(now_us, found.bps, self.sent_bps(now_us));
             // In a queue that is full of others' packets it found what it got, not what there is.
             let is_limit = found.is_limit && self.queue.standing_us() < CALM_QUEUE_US;
-            let carried_bps = self.carried_bps().unwrap_or(0.0);
+            let carried_bps = self.carried_bps(now_us).unwrap_or(0.0);
             let in_use_bps = self.wanted_bps.unwrap_or(0.0).max(carried_bps);
             self.control.probed(found.bps, is_limit, in_use_bps);
         }
@@ -457,26 +470,30 @@ impl Estimator {
     }
 
     /// What was sent in the time that [`Self::carried_bps`] is about, as far as is reported.
-    fn reported_bps(&self, batch: &Batch) -> Option<f64> {
-        self.sent.bps(batch.newest_sent_us?, self.window_us())
+    fn reported_bps(&self, now_us: i64, batch: &Batch) -> Option<f64> {
+        self.sent.bps(batch.newest_sent_us?, self.window_us(now_us))
     }
 
-    fn window_us(&self) -> i64 {
+    fn window_us(&self, now_us: i64) -> i64 {
         // A queue has been filling for at least as long as it takes: all that came meanwhile came
         // at the rate of a full path.
         let queue_us = self.queue.standing_us();
         let until_us = self.acknowledged.until_us();
         let has_many = self.acknowledged.bps(until_us, LONG_US) > Some(FEW_BPS);
-        if queue_us > GROWN_QUEUE_US && has_many {
+        if !has_many {
+            LONG_US
+        } else if queue_us > GROWN_QUEUE_US {
             queue_us.clamp(SHORTEST_US, SHORT_US)
+        } else if self.control.narrowed_within(now_us, LONG_US) {
+            SHORT_US
         } else {
             LONG_US
         }
     }
 
     /// What the path carried lately: what came, and what it loses anyway.
-    fn carried_bps(&self) -> Option<f64> {
-        self.came_bps(self.window_us())
+    fn carried_bps(&self, now_us: i64) -> Option<f64> {
+        self.came_bps(self.window_us(now_us))
     }
 
     fn came_bps(&self, window_us: i64) -> Option<f64> {
@@ -582,6 +599,7 @@ impl Estimator {
             inherent_loss: self.loss.inherent() as f32,
             queue_delay: Duration::from_micros(self.queue.standing_us().max(0) as u64),
             usage: self.trend.usage(),
+            is_filling: self.control.narrowed_within(self.heard_us, FILLING_US),
             is_probing: self.prober.is_busy(),
             basis: self.basis,
         }

@@ -108,6 +108,35 @@ fn who_had_no_time_for_a_moment_is_not_taken_for_a_full_path() {
 }
 
 #[test]
+fn a_path_that_becomes_narrower_is_known_by_its_first_frames() {
+    let mut path = Loop::new(Config {
+        start_bps: 4_000_000,
+        ..Config::default()
+    });
+    // Frames of 2.5 Mbit/s, on a path of 4 that carries 1 from a moment on.
+    let mut free_us = 0;
+    let frames = |path: &mut Loop, count: u64, bps: u64, free_us: &mut u64| {
+        for _ in 0..count {
+            for _ in 0..10 {
+                let now = path.now + Duration::from_millis(path.ms);
+                let seq = path.estimator.on_sent(now, 1000, Sent::Media);
+                *free_us = (*free_us).max(path.ms * 1000) + 8_000_000_000 / bps;
+                path.recorder.record(seq, *free_us + 50_000);
+            }
+            path.estimator.set_wanted(2_500_000, None);
+            path.send(32, 1, 0);
+        }
+    };
+    frames(&mut path, 90, 4_000_000, &mut free_us);
+    assert!(path.estimator.estimate().target_bps > 3_000_000);
+    assert!(!path.estimator.estimate().is_filling);
+    frames(&mut path, 4, 1_000_000, &mut free_us);
+    let estimate = path.estimator.estimate();
+    assert!(estimate.is_filling, "{estimate:?}");
+    assert!(estimate.target_bps < 1_000_000, "{estimate:?}");
+}
+
+#[test]
 fn silence_halves_the_estimate_until_it_ends() {
     let mut path = Loop::new(Config::default());
     path.send(3000, 1_000_000, 0);
