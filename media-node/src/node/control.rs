@@ -1,10 +1,9 @@
 //! What the operator has a node do: take a room, end it, drain.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use showrunner_protocol::control::{MAX_DRAIN_SECONDS, PublicAddresses, RoomAssignment};
+use showrunner_protocol::control::{MAX_DRAIN_SECONDS, RoomAssignment};
 use showrunner_protocol::room::RoomUid;
 use tokio::time::Instant;
 
@@ -19,17 +18,6 @@ use crate::shard::message::{Command, SessionNumber};
 const LOOK: Duration = Duration::from_millis(250);
 /// Rest after a shard was too busy to end a session.
 const BUSY_REST: Duration = Duration::from_millis(10);
-
-/// Addresses that nobody could reach a node at.
-#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum InvalidAddresses {
-    /// There is none.
-    #[error("there is no address among them")]
-    None,
-    /// The ports end before the shards do.
-    #[error("{0} shards don't fit above that port")]
-    Ports(usize),
-}
 
 impl Node {
     /// Takes a room. Sessions of an earlier room of that name end.
@@ -114,35 +102,6 @@ impl Node {
                 tokio::time::sleep(BUSY_REST).await;
             }
         }
-    }
-
-    /// Learns how clients reach this node: from now on answers say so, and sessions are taken.
-    ///
-    /// # Errors
-    /// If there is no address, or a shard would have a port beyond the last.
-    pub fn tell_addresses(&self, public: PublicAddresses) -> Result<(), InvalidAddresses> {
-        let shards = self.0.parts.shards.len();
-        let ports_from = |first: u16| usize::from(u16::MAX - first) + 1;
-        if public.addresses.is_empty() {
-            return Err(InvalidAddresses::None);
-        }
-        if public
-            .media_port
-            .is_some_and(|first| ports_from(first) < shards)
-        {
-            return Err(InvalidAddresses::Ports(shards));
-        }
-        let mut known = self
-            .0
-            .public
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref() != Some(&public) {
-            let (addresses, port) = (&public.addresses, public.media_port);
-            tracing::info!(?addresses, ?port, "clients reach the node here");
-            *known = Some(public);
-        }
-        Ok(())
     }
 
     /// Takes no more sessions and rooms, and sends viewers on. Who is left when the time is over is sent away; until

@@ -1,16 +1,19 @@
 //! A room's transcoders: sessions that add smaller layers to the picture of its host, which somebody else encodes.
 
+use std::sync::Arc;
+
 use showrunner_protocol::room::RoomUid;
 use showrunner_sdp::{Offer, accept_layers, answer_publish};
+use showrunner_transport::IceCredentials;
 
-use super::session::{JoinError, Joined, Role, SessionId};
-use super::{Node, Place};
+use super::Node;
+use super::joining::{Connection, Newcomer, refuse};
+use super::session::{JoinError, Joined, Role};
 use crate::lived::agent::Client;
 use crate::media::ladder::{self, MAX_RUNGS};
 use crate::metrics;
 use crate::room::RoomName;
 use crate::shard::message::{Carries, SessionNumber};
-use std::sync::Arc;
 
 /// The transcoders of a room, connected or not.
 #[derive(Default)]
@@ -46,7 +49,7 @@ impl Ladder {
     }
 
     /// What the names of a transcoder's layers begin with.
-    fn prefix(&self, number: SessionNumber) -> Option<Arc<str>> {
+    pub(super) fn prefix(&self, number: SessionNumber) -> Option<Arc<str>> {
         let known = self.0.iter().find(|known| known.number == number)?;
         Some(ladder::prefix(known.place))
     }
@@ -64,11 +67,6 @@ impl Node {
         offer: &Offer,
         client: Client,
     ) -> Result<Joined, JoinError> {
-        let refuse = |reason, error| {
-            metrics::join_refused(reason);
-            Err(error)
-        };
-        let (local, ice) = self.local()?;
         let mut state = self.admit(room, uid)?;
         if !state.takes_hosts(room) {
             return refuse("edge", JoinError::Edge);
@@ -90,30 +88,21 @@ impl Node {
         let Some(place) = known.ladder.place_for(layers) else {
             return refuse("occupied", JoinError::LadderFull);
         };
-        let (program, home, host) = (known.program, known.home, *host);
-        let answer = answer_publish(offer, &publishing, &self.local_description(local, home));
-        let remote = publishing.remote.clone();
-        let carries = Carries::AddLayers {
-            publishing,
-            prefix: ladder::prefix(place),
-            host,
-        };
-        let number = SessionNumber(state.next_number);
-        let at = Place {
-            room,
-            shard: home,
-            home,
-            program,
+        let (shard, host) = (known.home, *host);
+        let ice = IceCredentials::generate();
+        let answer = answer_publish(offer, &publishing, &self.local_description(&ice, shard));
+        let transcoder = Newcomer {
+            role: Role::Transcoder,
             client,
+            publishes: None,
+            connection: Connection::new(ice, &publishing.remote),
+            carries: Carries::AddLayers {
+                publishing,
+                prefix: ladder::prefix(place),
+                host,
+            },
         };
-        let id = self.add(
-            &mut state,
-            at,
-            Role::Transcoder,
-            None,
-            (ice, remote),
-            carries,
-        )?;
+        let (id, number) = self.add(&mut state, room, shard, transcoder)?;
         if let Some(known) = state.rooms.get_mut(room) {
             known.ladder.0.push(Transcoder {
                 number,
@@ -121,23 +110,8 @@ impl Node {
                 layers,
             });
         }
-        tracing::info!(room = %room, session = %id.for_logs(), shard = home, layers, "a transcoder joins");
+        tracing::info!(room = %room, session = %id.for_logs(), shard, layers, "a transcoder joins");
         Ok(Joined { id, answer })
-    }
-
-    /// Of the layers of its room that are wanted, those of a session that sends, by the names that it gave them. None for
-    /// a transcoder before the first of its layers is there: until then, all are wanted.
-    pub fn wanted_of(&self, id: &SessionId, rids: &[Arc<str>]) -> Option<Arc<[Arc<str>]>> {
-        let state = self.state();
-        let session = state.sessions.get(id)?;
-        let room = state.rooms.get(&session.who.room)?;
-        let Some(prefix) = room.ladder.prefix(session.number) else {
-            let own = rids.iter().filter(|rid| !ladder::is_rung(rid));
-            return Some(own.cloned().collect());
-        };
-        let own = |name: &str| ladder::own(&prefix, name).map(Arc::from);
-        let is_there = room.layers.iter().any(|layer| own(&layer.rid).is_some());
-        is_there.then(|| rids.iter().filter_map(|rid| own(rid)).collect())
     }
 }
 

@@ -2,55 +2,45 @@
 //!
 //! HTTP handlers call this type; it hands sessions to the shards that carry their packets.
 
+mod addresses;
 mod assignments;
 mod cascade;
 mod control;
+mod joining;
 mod ladder;
 mod moving;
 mod parting;
 mod retention;
 mod session;
 mod state;
+mod wanted;
 mod whep;
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::rand::SystemRandom;
 use showrunner_protocol::control::{Capacity, PublicAddresses};
-use showrunner_protocol::room::RoomUid;
-use showrunner_sdp::{
-    Candidate, IceParameters, Local, Offer, Program, Publishing, Remote, accept_publish,
-    accept_watch, answer_publish, answer_watch,
-};
 use showrunner_transport::{Fingerprint, IceCredentials};
 use tokio::sync::{broadcast, mpsc, watch};
 
+pub use self::addresses::InvalidAddresses;
 use self::assignments::Assignments;
 pub use self::assignments::{AssignError, Assigned, EndRoomError, MAX_ROOMS};
 pub use self::cascade::{LinkError, Peers};
-pub use self::control::InvalidAddresses;
 pub use self::parting::ReportError;
-use self::retention::Mark;
 pub use self::session::{
     Adaptation, AdaptationReason, AdaptedLayer, EndReason, IceRestarted, JoinError, Joined,
     LayerChoice, LayerInfo, Role, RoomEvent, SessionError, SessionId,
 };
-use self::state::{Session, State};
-use crate::lived::agent::Client;
-use crate::lived::record::Who;
+use self::state::State;
 use crate::lived::sink::Records;
 use crate::load::Meter;
-use crate::metrics;
 use crate::room::RoomName;
 use crate::shard::ShardHandle;
-use crate::shard::message::{Carries, Command, NewSession, ProgramId, SessionNumber, ShardEvent};
+use crate::shard::message::{Command, SessionNumber, ShardEvent};
 use crate::status::NodeStatus;
-
-/// Sessions that wait for their peer; more joins than that at once are refused.
-const MAX_CONNECTING: usize = 4096;
 
 /// What a node is made with.
 pub struct NodeParts {
@@ -125,126 +115,6 @@ impl Node {
         }));
         tokio::spawn(node.clone().follow(events));
         node
-    }
-
-    /// Takes a host's offer.
-    ///
-    /// # Errors
-    /// Why the host can't come in.
-    pub async fn publish(
-        &self,
-        room: &RoomName,
-        uid: Option<&RoomUid>,
-        offer: &Offer,
-        client: Client,
-    ) -> Result<Joined, JoinError> {
-        let (local, ice) = self.local()?;
-        let mut state = self.admit(room, uid)?;
-        if !state.takes_hosts(room) {
-            metrics::join_refused("edge");
-            return Err(JoinError::Edge);
-        }
-        if state.is_pulled(room) {
-            metrics::join_refused("pulled");
-            return Err(JoinError::Pulled);
-        }
-        let publishing = accept_publish(offer, &state.publish_rules(room))
-            .inspect_err(|_| metrics::join_refused("offer"))?;
-        let home = match state.rooms.get(room) {
-            // A host whose media stopped may have lost its network: it can be replaced.
-            Some(known) if known.host.is_some() && known.active => {
-                metrics::join_refused("occupied");
-                return Err(JoinError::Occupied);
-            }
-            Some(known) => known.home,
-            None => state.least_loaded(),
-        };
-        let answer = answer_publish(offer, &publishing, &self.local_description(local, home));
-        let whose = (room, home, client);
-        let id = self.add_publisher(&mut state, whose, ice, publishing, Carries::Publish)?;
-        tracing::info!(room = %room, session = %id.for_logs(), shard = home, "a host joins");
-        Ok(Joined { id, answer })
-    }
-
-    /// Makes the session of a room's publisher, on the shard that is the room's home.
-    fn add_publisher(
-        &self,
-        state: &mut State,
-        (room, home, client): (&RoomName, usize, Client),
-        ice: IceCredentials,
-        publishing: Publishing,
-        carries: impl FnOnce(Publishing) -> Carries,
-    ) -> Result<SessionId, JoinError> {
-        let program = state.program(room, home);
-        let place = Place {
-            room,
-            shard: home,
-            home,
-            program,
-            client,
-        };
-        let publishes = Some(on_air(&publishing));
-        let ends = (ice, publishing.remote.clone());
-        let carries = carries(publishing);
-        self.add(state, place, Role::Publisher, publishes, ends, carries)
-    }
-
-    /// Takes a viewer's offer. One that `transcodes` is to get the host's own picture.
-    ///
-    /// # Errors
-    /// Why the viewer can't come in.
-    pub async fn watch(
-        &self,
-        room: &RoomName,
-        uid: Option<&RoomUid>,
-        offer: &Offer,
-        client: Client,
-        transcodes: bool,
-    ) -> Result<Joined, JoinError> {
-        self.await_host(room).await;
-        let (local, ice) = self.local()?;
-        let mut state = self.admit(room, uid)?;
-        if !state.has_place_for_viewer(room) {
-            metrics::join_refused("room_full");
-            let full = "the room has all the viewers that it may have on this node";
-            return Err(JoinError::Overloaded(full));
-        }
-        let known = state.rooms.get(room);
-        let Some((known, on_air)) = known.and_then(|r| Some((r, r.on_air()?))) else {
-            if state.awaits_source(room) {
-                metrics::join_refused("edge");
-                return Err(JoinError::NoSuchRoom);
-            }
-            metrics::join_refused("not_live");
-            return Err(JoinError::NotLive);
-        };
-        let (program, home) = (known.program, known.home);
-        let mut ssrcs = self.ssrcs()?;
-        let watching = accept_watch(offer, on_air, || ssrcs.next().unwrap_or_default())
-            .inspect_err(|_| metrics::join_refused("offer"))?;
-        let shard = state.least_loaded();
-        let answer = answer_watch(offer, &watching, &self.local_description(local, shard));
-        let remote = watching.remote.clone();
-        let place = Place {
-            room,
-            shard,
-            home,
-            program,
-            client,
-        };
-        let id = self.add(
-            &mut state,
-            place,
-            Role::Viewer,
-            None,
-            (ice, remote),
-            Carries::Watch {
-                watching,
-                transcodes,
-            },
-        )?;
-        tracing::info!(room = %room, session = %id.for_logs(), shard, "a viewer joins");
-        Ok(Joined { id, answer })
     }
 
     /// From now on a record of each session that ends is written.
@@ -395,10 +265,6 @@ impl Node {
         self.0.draining.load(Ordering::Relaxed)
     }
 
-    fn public(&self) -> RwLockReadGuard<'_, Option<PublicAddresses>> {
-        self.0.public.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The node and all that is on it.
     pub fn status(&self) -> NodeStatus {
         let state = self.state();
@@ -439,104 +305,6 @@ impl Node {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is room for one more in a room that is taken here.
-    fn admit(
-        &self,
-        room: &RoomName,
-        uid: Option<&RoomUid>,
-    ) -> Result<MutexGuard<'_, State>, JoinError> {
-        let refuse = |reason, text| {
-            metrics::join_refused(reason);
-            Err(JoinError::Overloaded(text))
-        };
-        // Who is let in before a drain is told of it with the others.
-        let state = self.state();
-        if self.is_leaving() {
-            return refuse(
-                "draining",
-                "the node takes no new sessions: it is about to end",
-            );
-        }
-        if self.public().is_none() {
-            return refuse(
-                "not_ready",
-                "the node takes no sessions yet: it was not told how clients reach it",
-            );
-        }
-        if !state.takes(room, uid) {
-            metrics::join_refused("no_such_room");
-            return Err(JoinError::NoSuchRoom);
-        }
-        if state.rooms.get(room).is_some_and(|r| r.closing) {
-            return refuse(
-                "closing",
-                "the room of that name before is still being closed",
-            );
-        }
-        if state.leaving.contains_key(room) {
-            return refuse("leaving", "the room goes to another pod");
-        }
-        if state.sessions.len() >= self.0.parts.max_sessions {
-            return refuse("full", "the node has all the sessions that it may have");
-        }
-        if state.connecting >= MAX_CONNECTING {
-            return refuse("connecting", "too many sessions are being set up at once");
-        }
-        Ok(state)
-    }
-
-    fn local(&self) -> Result<(IceCredentials, IceCredentials), JoinError> {
-        let credentials = IceCredentials::generate();
-        Ok((credentials.clone(), credentials))
-    }
-
-    fn ssrcs(&self) -> Result<impl Iterator<Item = u32> + use<>, JoinError> {
-        let mut bytes = [0; 64];
-        self.0
-            .random
-            .fill(&mut bytes)
-            .map_err(|_| JoinError::Overloaded("the system has no randomness"))?;
-        let numbers: Vec<u32> = bytes
-            .chunks_exact(4)
-            .map(|c| c.iter().fold(0, |n, b| (n << 8) | u32::from(*b)))
-            // 0 is legal but confuses clients; 1 is the SSRC of our feedback.
-            .filter(|n| *n > 1)
-            .collect();
-        Ok(numbers.into_iter())
-    }
-
-    fn candidates(&self, shard: usize) -> Vec<Candidate> {
-        let public = self.public();
-        let Some(public) = public.as_ref() else {
-            return Vec::new();
-        };
-        let bound = self.0.parts.shards.get(shard).map_or(0, |(_, port)| *port);
-        let port = match (public.media_port, u16::try_from(shard)) {
-            (Some(first), Ok(shard)) => first.saturating_add(shard),
-            _ => bound,
-        };
-        let addresses = || public.addresses.iter().map(|ip| SocketAddr::new(*ip, port));
-        addresses()
-            .map(Candidate::udp)
-            .chain(addresses().map(Candidate::tcp_passive))
-            .collect()
-    }
-
-    fn local_description(&self, ice: IceCredentials, shard: usize) -> Local {
-        let mut id = [0; 8];
-        // The session id of an SDP only has to be unlikely to clash (RFC 8866 §5.2).
-        let _ = self.0.random.fill(&mut id);
-        Local {
-            ice: IceParameters {
-                ufrag: ice.ufrag,
-                pwd: ice.pwd,
-            },
-            fingerprint: self.0.parts.fingerprint.0,
-            candidates: self.candidates(shard),
-            session_id: u64::from_be_bytes(id) >> 2,
-        }
-    }
-
     fn find(&self, id: &SessionId) -> Result<(SessionNumber, usize), SessionError> {
         let state = self.state();
         let session = state.sessions.get(id).ok_or(SessionError::NotFound)?;
@@ -551,78 +319,6 @@ impl Node {
             .get(shard)
             .ok_or(SessionError::NotFound)?;
         handle.send(command).map_err(|_| SessionError::Overloaded)
-    }
-
-    /// Hands a session to its shard and remembers it.
-    fn add(
-        &self,
-        state: &mut State,
-        place: Place<'_>,
-        role: Role,
-        publishes: Option<Program>,
-        (local, remote): (IceCredentials, Remote),
-        carries: Carries,
-    ) -> Result<SessionId, JoinError> {
-        let overloaded = || JoinError::Overloaded("the node is too busy to take the session");
-        let id = SessionId::generate(&self.0.random).ok_or_else(overloaded)?;
-        let number = SessionNumber(state.next_number);
-        let new = NewSession {
-            number,
-            log_id: id.for_logs(),
-            program: place.program,
-            home: place.home,
-            max_lines: state.max_lines(place.room),
-            local,
-            remote: IceCredentials {
-                ufrag: remote.ice.ufrag,
-                pwd: remote.ice.pwd,
-            },
-            fingerprint: Fingerprint(remote.fingerprint),
-            carries,
-        };
-        let (shard, _) = self
-            .0
-            .parts
-            .shards
-            .get(place.shard)
-            .ok_or_else(overloaded)?;
-        if shard.send(Command::Add(Box::new(new))).is_err() {
-            metrics::join_refused("shard_busy");
-            state.drop_room_if_empty(place.room);
-            return Err(overloaded());
-        }
-        state.next_number += 1;
-        state.connecting += 1;
-        state.shard_load[place.shard] += 1;
-        if let Some(room) = state.rooms.get_mut(place.room) {
-            room.sessions += 1;
-        }
-        state.numbers.insert(number, id.clone());
-        state.sessions.insert(
-            id.clone(),
-            Session {
-                number,
-                who: Who {
-                    id: id.clone(),
-                    uid: state.uid(place.room),
-                    room: place.room.clone(),
-                    role,
-                    client: place.client,
-                    joined: SystemTime::now(),
-                },
-                joined: Instant::now(),
-                shard: place.shard,
-                connected: None,
-                publishes,
-                first_stall: None,
-                mark: Mark::default(),
-                report: None,
-                reports: 0,
-                adaptation: watch::Sender::new(None),
-                ended: watch::Sender::new(None),
-            },
-        );
-        Ok(id)
     }
 
     /// Tells shards what was decided.
@@ -673,25 +369,4 @@ impl Node {
 /// As the status writes numbers, which no node exceeds.
 pub(crate) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-/// Where a new session goes.
-struct Place<'a> {
-    room: &'a RoomName,
-    shard: usize,
-    home: usize,
-    program: ProgramId,
-    client: Client,
-}
-
-/// What viewers are offered of a publisher.
-fn on_air(publishing: &Publishing) -> Program {
-    let codec = |track: &Option<showrunner_sdp::RecvTrack>| {
-        let codec = track.as_ref()?.codecs.first()?;
-        Some((codec.codec, codec.fmtp.clone()))
-    };
-    Program {
-        audio: codec(&publishing.audio).map(|(codec, _)| codec),
-        video: codec(&publishing.video),
-    }
 }

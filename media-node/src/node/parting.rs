@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::Node;
 use super::session::{EndReason, Role, SessionError, SessionId};
 use super::state::State;
-use super::{Node, RoomEvent};
 use crate::lived::Lived;
 use crate::lived::record::{Record, Times, Who};
 use crate::lived::report::{self, InvalidReport, Report};
@@ -137,21 +137,6 @@ impl State {
         }
         if let Some(records) = &self.records {
             records.write(Record::new(who, *times, *reason, lived, *report));
-        }
-    }
-
-    /// What the host of a room need send changed.
-    pub(super) fn on_wanted(
-        &mut self,
-        name: &RoomName,
-        rids: std::sync::Arc<[std::sync::Arc<str>]>,
-    ) {
-        if let Some(room) = self.rooms.get_mut(name)
-            && room.wanted.as_ref() != Some(&rids)
-        {
-            room.wanted = Some(std::sync::Arc::clone(&rids));
-            room.tell(RoomEvent::Wanted(rids));
-            self.tell_links(name);
         }
     }
 }

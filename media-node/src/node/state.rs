@@ -158,6 +158,12 @@ impl State {
         by_load.map_or(0, |(shard, _)| shard)
     }
 
+    /// The shard that a room's host comes in on: for one that nobody is in yet, the one that is to be.
+    pub(super) fn home(&self, name: &RoomName) -> usize {
+        let known = self.rooms.get(name);
+        known.map_or_else(|| self.least_loaded(), |room| room.home)
+    }
+
     /// Whether a room is one of this node's. Who comes to a node with a list must say which room of a name is meant.
     pub(super) fn takes(&self, name: &RoomName, uid: Option<&RoomUid>) -> bool {
         match &self.assigned {

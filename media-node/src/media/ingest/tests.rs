@@ -1,11 +1,16 @@
 //! A host's packets by SRTP, as they may come: in layers, lost, again, strange.
 
+use std::time::Duration;
+
 use showrunner_rtp::codec::layering::LayerTracker;
+use showrunner_rtp::codec::{Codec, PayloadInfo};
 use showrunner_rtp::packet::HeaderWriter;
+use showrunner_rtp::red;
 use showrunner_rtp::rtcp::{Packet, Writer, packets};
-use showrunner_sdp::{IceParameters, Remote, Setup};
+use showrunner_sdp::{ExtensionIds, IceParameters, NegotiatedCodec, Remote, Setup};
 use showrunner_transport::srtp::{MAX_OVERHEAD, Profile, Sender, SrtpKeys};
 
+use super::binding::MAX_STREAMS;
 use super::*;
 use crate::media::packet::StoredPacket;
 

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use super::note::Up;
 use super::{End, Link};
 use crate::node::Node;
+use crate::node::joining::Connection;
 use crate::node::state::State;
 use crate::room::RoomName;
-use crate::shard::message::{Carries, Command, NewSession, SessionNumber};
+use crate::shard::message::{Carries, SessionNumber};
 
 /// The most pods that take one room from this one: no tree has a larger fan-out.
 const MAX_FEEDS: u32 = 64;
@@ -35,10 +36,9 @@ pub enum LinkError {
 
 /// One end of a link that is to be.
 pub(super) struct Ends {
-    pub(super) local: IceCredentials,
-    pub(super) remote: IceCredentials,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) peer: String,
+    connection: Connection,
+    /// The process at the other end.
+    peer: String,
 }
 
 impl Ends {
@@ -47,13 +47,16 @@ impl Ends {
         let invalid = LinkError::Invalid("these are no ICE credentials or no fingerprint");
         let fingerprint: Fingerprint = remote.fingerprint.parse().map_err(|_| invalid.clone())?;
         let ice = showrunner_sdp::IceParameters::new(&remote.ufrag, &remote.pwd).ok_or(invalid)?;
-        Ok(Ends {
+        let connection = Connection {
             local,
             remote: IceCredentials {
                 ufrag: ice.ufrag,
                 pwd: ice.pwd,
             },
             fingerprint,
+        };
+        Ok(Ends {
+            connection,
             peer: remote.process,
         })
     }
@@ -117,32 +120,13 @@ impl Node {
         end: End,
         carries: Carries,
     ) -> Result<(SessionNumber, usize, watch::Receiver<bool>), LinkError> {
-        let overloaded = || LinkError::Overloaded("the shard is too busy to take the link");
-        let home = match state.rooms.get(room) {
-            Some(known) => known.home,
-            None => state.least_loaded(),
-        };
-        let program = state.program(room, home);
-        let number = SessionNumber(state.next_number);
-        let new = NewSession {
-            number,
-            log_id: format!("link {}", number.0).into(),
-            program,
-            home,
-            max_lines: state.max_lines(room),
-            local: ends.local,
-            remote: ends.remote,
-            fingerprint: ends.fingerprint,
-            carries,
-        };
-        let shard = self.0.parts.shards.get(home).map(|(shard, _)| shard);
-        let is_taken = shard.is_some_and(|s| s.send(Command::Add(Box::new(new))).is_ok());
-        if !is_taken {
-            state.drop_room_if_empty(room);
-            return Err(overloaded());
-        }
-        state.next_number += 1;
-        state.shard_load[home] += 1;
+        let home = state.home(room);
+        let log_id = |number: SessionNumber| format!("link {}", number.0).into();
+        let number = self
+            .hand_over(state, room, home, ends.connection, carries, log_id)
+            .ok_or(LinkError::Overloaded(
+                "the shard is too busy to take the link",
+            ))?;
         if let Some(room) = state.rooms.get_mut(room) {
             room.links += 1;
         }

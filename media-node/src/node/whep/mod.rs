@@ -21,7 +21,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::attempts::Attempts;
 use self::call::{Failure, Made, Server};
 use super::Node;
-use super::session::{EndReason, RoomEvent, SessionId};
+use super::joining::Newcomer;
+use super::session::{EndReason, JoinError, RoomEvent, SessionId};
 use super::state::State;
 use crate::lived::agent::Client;
 use crate::room::RoomName;
@@ -250,11 +251,9 @@ impl Node {
         let ice = IceCredentials::generate();
         let (home, codecs) = {
             let state = self.admit(room, Some(uid)).map_err(|error| busy(&error))?;
-            let known = state.rooms.get(room).map(|known| known.home);
-            let home = known.unwrap_or_else(|| state.least_loaded());
-            (home, state.publish_rules(room).codecs)
+            (state.home(room), state.publish_rules(room).codecs)
         };
-        let local = self.local_description(ice.clone(), home);
+        let local = self.local_description(&ice, home);
         let made = server.offer(offer_pull(&codecs, &local), &codecs).await?;
         let id = self.add_pulled(room, uid, ice, &made);
         match id {
@@ -275,17 +274,14 @@ impl Node {
         uid: &RoomUid,
         ice: IceCredentials,
         made: &Made,
-    ) -> Result<SessionId, super::JoinError> {
+    ) -> Result<SessionId, JoinError> {
         let mut state = self.admit(room, Some(uid))?;
-        let home = match state.rooms.get(room) {
-            Some(known) => known.home,
-            None => state.least_loaded(),
-        };
-        let whose = (room, home, Client::default());
         let publishing = made.pulling.publishing.clone();
         let candidates = made.pulling.candidates.clone();
         let carries = |publishing| Carries::Pull(publishing, candidates);
-        let id = self.add_publisher(&mut state, whose, ice, publishing, carries)?;
+        let server = Newcomer::publisher(Client::default(), ice, publishing, carries);
+        let home = state.home(room);
+        let (id, _) = self.add(&mut state, room, home, server)?;
         if let Some(show) = state.pulled.0.get_mut(room) {
             show.session = Some(id.clone());
         }
