@@ -27,6 +27,9 @@ const MAX_CATCH_UP_AGE: Duration = Duration::from_millis(1500);
 /// The most packets of one keyframe that are kept as a still picture.
 const MAX_KEYFRAME_PACKETS: usize = 512;
 
+/// A new layer's bitrate is taken over no less than this: it begins with a keyframe.
+const SHORTEST_WINDOW: Duration = Duration::from_millis(250);
+
 /// How many numbers without media are remembered.
 const MAX_PADDING: usize = 256;
 
@@ -102,7 +105,7 @@ impl Layer {
             newest_timestamp: 0,
             last_arrival: now,
             keyframe: Keyframe::default(),
-            rate: RateMeter::new(now),
+            rate: RateMeter::new(),
         }
     }
 
@@ -367,7 +370,8 @@ pub struct Part {
 /// Bitrate over windows of a second, of each spatial and temporal layer by itself.
 #[derive(Debug)]
 struct RateMeter {
-    since: Instant,
+    /// When the first packet of the window came: a copy on another shard begins with what came before it was made.
+    since: Option<Instant>,
     bytes: [[u64; MAX_TEMPORAL]; MAX_SPATIAL],
     /// Of the window before; until there is one, of what there is.
     bps: [[u64; MAX_TEMPORAL]; MAX_SPATIAL],
@@ -375,9 +379,9 @@ struct RateMeter {
 }
 
 impl RateMeter {
-    fn new(now: Instant) -> Self {
+    fn new() -> Self {
         Self {
-            since: now,
+            since: None,
             bytes: Default::default(),
             bps: Default::default(),
             settled: false,
@@ -385,14 +389,15 @@ impl RateMeter {
     }
 
     fn count(&mut self, now: Instant, bytes: usize, layering: Layering) {
-        let elapsed = now.saturating_duration_since(self.since);
+        let since = *self.since.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(since);
         if elapsed >= Duration::from_secs(1) {
             let elapsed = elapsed.as_secs_f64();
             self.bps = self
                 .bytes
                 .map(|of_spatial| of_spatial.map(|b| (b as f64 * 8.0 / elapsed) as u64));
             self.bytes = Default::default();
-            self.since = now;
+            self.since = Some(now);
             self.settled = true;
         }
         let spatial = usize::from(layering.spatial).min(MAX_SPATIAL - 1);
@@ -400,7 +405,10 @@ impl RateMeter {
         let counted = &mut self.bytes[spatial][temporal];
         *counted += bytes as u64;
         if !self.settled {
-            self.bps[spatial][temporal] = *counted * 8;
+            let elapsed = elapsed.max(SHORTEST_WINDOW).as_secs_f64();
+            self.bps = self
+                .bytes
+                .map(|of_spatial| of_spatial.map(|b| (b as f64 * 8.0 / elapsed) as u64));
         }
     }
 
@@ -602,8 +610,20 @@ mod tests {
         let parts: Vec<_> = layer.parts().collect();
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0].size, Some((640, 360)));
-        assert_eq!(parts[0].bitrate_bps, 800);
+        assert_eq!(parts[0].bitrate_bps, 3200);
         assert_eq!(layer.picture(u8::MAX), (None, Some((640, 360))));
+    }
+
+    #[test]
+    fn a_copy_that_begins_with_what_is_stored_knows_its_bitrate() {
+        let now = Instant::now();
+        let (mut layer, mut pool) = layer(now);
+        // 100 bytes each 10 ms, of the half second before.
+        for n in 0..=50 {
+            let at = now - Duration::from_millis(500 - 10 * n);
+            layer.push(packet(n, n as u32, n == 0, true, at), Some(&mut pool));
+        }
+        assert_eq!(layer.bitrate_bps(), 81_600);
     }
 
     #[test]

@@ -58,9 +58,9 @@ const ALONE: [usize; 1] = [FULL];
 /// SSRC of the sound; those of the layers follow.
 const SSRC: u32 = 0x2000;
 
-/// Which layer a packet is of, by what the camera wrote into it.
-pub fn layer_of(payload: &[u8]) -> usize {
-    usize::from(payload[payload.len() - 1])
+/// Which layer a packet is of, by what the camera wrote into it; none of a probe, which is empty.
+pub fn layer_of(payload: &[u8]) -> Option<usize> {
+    payload.last().copied().map(usize::from)
 }
 
 /// The host, or a transcoder.

@@ -45,7 +45,7 @@ impl Viewer<'_> {
             let before = self.last.as_ref().unwrap_or(&packet).timestamp;
             let later = packet.timestamp.wrapping_sub(before);
             assert!(later < 30 * 90_000, "{before} to {}", packet.timestamp);
-            let is_it = layer_of(&packet.payload) == layer;
+            let is_it = layer_of(&packet.payload) == Some(layer);
             self.last = Some(packet);
             if is_it {
                 return later;
