@@ -6,9 +6,11 @@ mod pods;
 mod support;
 
 use axum::http::StatusCode;
-use peer::camera::{Camera, layer_of};
+use peer::camera::{Camera, FULL, QUARTER};
+use peer::viewer::Viewer;
 use peer::{Peer, Who};
 use pods::{Authority, OTHER_WHEP, OTHER_WHIP, Pod, carry, until, viewer};
+use serde_json::json;
 use showrunner_protocol::control::RoomStatus;
 use showrunner_protocol::token::{RelayGrant, Role};
 use support::JSON;
@@ -140,13 +142,12 @@ async fn a_layer_that_nobody_wants_there_does_not_come_there() {
     };
     assert!(["q", "h", "f"].iter().all(|rid| idle(&edge, rid)));
     // Nobody is there: the smallest comes, to begin with, and no other.
-    let mut there = camera
+    let there = camera
         .shoot(Peer::viewer(&edge.harness, Who::anyone()))
         .await;
-    camera.shoot(there.connect()).await;
+    let mut there = camera.shoot(Viewer::by(&edge.harness, there)).await;
     // A viewer of any size: the largest comes as well.
-    let largest = async { while layer_of(&there.next_packet().await.payload) != 2 {} };
-    camera.shoot(largest).await;
+    camera.shoot(there.sees(FULL)).await;
 }
 
 #[tokio::test]
@@ -156,21 +157,17 @@ async fn what_a_transcoder_adds_comes_to_other_pods_as_well() {
     let transcoders = origin
         .harness
         .showing(|_| cluster::grant("sale", "u-1", Role::Transcoder));
-    let mut rung = Camera::transcode(&transcoders, 0).await;
+    let mut rung = Camera::transcode(&transcoders, &[QUARTER]).await;
     let knows = until("the edge knows both layers", || {
         edge.room().layers.len() == 2
     });
     host.shoot(rung.shoot(knows)).await;
     let there = async {
-        let mut there = Peer::viewer(&edge.harness, Who::anyone()).await;
-        there.connect().await;
-        for (rid, layer) in [("", 2), ("t.1", 0), ("", 2)] {
-            let request = edge
-                .harness
-                .request("POST", &format!("{}/layer", there.url));
-            let chosen = request.body(JSON, format!(r#"{{"rid":"{rid}"}}"#)).await;
-            assert_eq!(chosen.status, StatusCode::OK, "{}", chosen.body);
-            while layer_of(&there.next_packet().await.payload) != layer {}
+        let there = Peer::viewer(&edge.harness, Who::anyone()).await;
+        let mut there = Viewer::by(&edge.harness, there).await;
+        for (rid, layer) in [("", FULL), ("t.1", QUARTER), ("", FULL)] {
+            there.chooses(json!({ "rid": rid })).await;
+            there.sees(layer).await;
         }
         there
     };
@@ -180,8 +177,7 @@ async fn what_a_transcoder_adds_comes_to_other_pods_as_well() {
     assert_eq!(gone.status, StatusCode::OK, "{}", gone.body);
     let gone = until("the rung is gone", || edge.room().layers.len() == 1);
     host.shoot(gone).await;
-    let largest = async { while layer_of(&there.next_packet().await.payload) != 2 {} };
-    host.shoot(largest).await;
+    host.shoot(there.sees(FULL)).await;
 }
 
 #[tokio::test]

@@ -11,6 +11,11 @@ use showrunner_rtp::packet::HeaderWriter;
 use showrunner_rtp::reports::NtpTime;
 use showrunner_rtp::rtcp;
 
+/// The layers by size.
+pub const QUARTER: usize = 0;
+pub const HALF: usize = 1;
+pub const FULL: usize = 2;
+
 /// A layer: its RID, picture, bytes of a frame, and packets that they make.
 struct Layer {
     rid: &'static str,
@@ -48,12 +53,12 @@ const FRAME: Duration = Duration::from_micros(33_333);
 const SOUND: Duration = Duration::from_millis(20);
 
 /// Those that a host sends who has no simulcast.
-const ALONE: [usize; 1] = [2];
+const ALONE: [usize; 1] = [FULL];
 
 /// SSRC of the sound; those of the layers follow.
 const SSRC: u32 = 0x2000;
 
-/// Which layer a packet is of, by what the camera wrote into it: 0 is the smallest.
+/// Which layer a packet is of, by what the camera wrote into it.
 pub fn layer_of(payload: &[u8]) -> usize {
     usize::from(payload[payload.len() - 1])
 }
@@ -93,13 +98,8 @@ impl Camera {
         camera
     }
 
-    /// Adds this layer to what a host has on air; `harness` shows that it may.
-    pub async fn transcode(harness: &Harness, layer: usize) -> Camera {
-        Camera::transcode_all(harness, &[layer]).await
-    }
-
-    /// The same of several.
-    pub async fn transcode_all(harness: &Harness, layers: &[usize]) -> Camera {
+    /// Adds these layers to what a host has on air; `harness` shows that it may.
+    pub async fn transcode(harness: &Harness, layers: &[usize]) -> Camera {
         let rids: Vec<&str> = layers.iter().map(|at| LAYERS[*at].rid).collect();
         let offer = |ice: &_, who| match layers {
             [_] => sdp::publish(ice, who),

@@ -7,6 +7,7 @@ pub mod camera;
 pub mod sdp;
 pub mod show;
 pub mod slow;
+pub mod viewer;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
