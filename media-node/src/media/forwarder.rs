@@ -280,7 +280,7 @@ impl Forwarder {
         }
         let next_in = last.in_start + (self.next_index - last.out_start);
         if packet.seq >= next_in {
-            self.follow(packet);
+            self.follow(packet, next_in);
             if !self.sublayers().takes(&packet.layering) {
                 self.leave_out(packet);
                 return None;
@@ -346,8 +346,8 @@ impl Forwarder {
         incoming.wrapping_add(self.time_offset)
     }
 
-    /// Looks whether the layers that are sent change with the next packet.
-    fn follow(&mut self, packet: &StoredPacket) {
+    /// Looks whether the layers that are sent change with the next packet, `next_in` or one behind it.
+    fn follow(&mut self, packet: &StoredPacket, next_in: u64) {
         let (layering, wanted) = (&packet.layering, self.wanted);
         let before = self.sublayers();
         let mut now = before;
@@ -378,13 +378,18 @@ impl Forwarder {
         if now == before {
             return;
         }
-        self.pass(packet.seq, 0);
-        if let Some(last) = self.segments.back_mut() {
-            // The segment that was opened begins after this packet, which is in it.
-            last.in_start = packet.seq;
-            last.sublayers = now;
-            last.since = packet.timestamp;
-        }
+        let Some(last) = self.segments.back() else {
+            return;
+        };
+        // Those before it that are missing keep their places.
+        self.next_index += packet.seq - next_in;
+        self.open(Segment {
+            in_start: packet.seq,
+            out_start: self.next_index,
+            sublayers: now,
+            since: packet.timestamp,
+            ..last.clone()
+        });
     }
 
     /// Whether a packet's time would not be after all that went out.
@@ -466,9 +471,13 @@ impl Forwarder {
     }
 
     fn open(&mut self, segment: Segment) {
-        // One that nothing went out in leaves no trace.
-        let is_empty = |last: &Segment| last.out_start == segment.out_start;
-        if self.segments.back().is_some_and(is_empty) {
+        // One that nothing went out in leaves no trace, unless it says which layers pictures had that packets may still
+        // come of.
+        let leaves_no_trace = |last: &Segment| {
+            let is_change = last.source == segment.source && last.sublayers != segment.sublayers;
+            last.out_start == segment.out_start && !is_change
+        };
+        if self.segments.back().is_some_and(leaves_no_trace) {
             self.segments.pop_back();
         }
         if self.segments.len() == MAX_SEGMENTS {

@@ -456,6 +456,28 @@ fn the_lost_head_of_a_picture_that_is_left_out_is_filled_and_the_tail_of_the_las
     }
 }
 
+#[test]
+fn what_is_late_of_a_picture_is_of_its_layers_though_they_have_changed_again() {
+    let mut out = Forwarder::new(0, 0);
+    let (first, second, third) = (picture(0, true), picture(6, false), picture(12, false));
+    out.begin(Q, &first[0], Begin::Live);
+    assert_eq!(sent(&mut out, &first).len(), 6);
+    // All that comes of the second picture in its place is left out, and the layers change with the third.
+    out.want(sublayers(1, 7));
+    assert_eq!(out.forward(Q, &second[5]), None);
+    out.want(sublayers(0, 7));
+    assert_eq!(media(out.forward(Q, &third[0])).index, 11);
+    assert_eq!(
+        sent(&mut out, &second[..4]),
+        [(6, false), (7, false), (8, false), (9, true)]
+    );
+    let upper = out.forward(Q, &second[4]);
+    assert!(
+        matches!(upper, Some(Copied::Filler(o)) if o.index == 10),
+        "{upper:?}"
+    );
+}
+
 /// What happens next in the life of a thinned stream.
 #[derive(Clone, Debug)]
 enum Step {
