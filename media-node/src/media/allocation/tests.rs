@@ -387,6 +387,7 @@ proptest! {
         let with_noise = |n: u32| centre.saturating_add_signed(centre as i64 / 100 * noise[n as usize]);
         viewer.run(Duration::from_secs(10), with_noise);
         let heights = viewer.run(Duration::from_secs(60), with_noise);
-        prop_assert!(heights.len() <= 2, "{:?}", heights);
+        // Noise that looks like more for 0.3 s, as it seldom does, is tried once.
+        prop_assert!(heights.len() <= 3, "{:?}", heights);
     }
 }
