@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
@@ -48,6 +49,24 @@ pub struct Harness {
     shard: UnboundedSender<ShardEvent>,
     /// What people show at a path, if they must.
     pub bearer: Option<fn(&str) -> String>,
+    running: Arc<Running>,
+}
+
+/// The threads of a node, which end with the last who uses it: one that needs a random number while the process ends
+/// is aborted by the library that it asks.
+struct Running {
+    node: Node,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.node.shut_down();
+        for thread in self.threads.drain(..) {
+            // Its panic was printed.
+            let _ = thread.join();
+        }
+    }
 }
 
 pub struct Answer {
@@ -104,18 +123,23 @@ impl Harness {
         };
         let relays: Vec<_> = bound.iter().map(Bound::relay).collect();
         let (tell, events) = tokio::sync::mpsc::unbounded_channel();
-        for (index, shard) in bound.into_iter().enumerate() {
+        let threads = bound.into_iter().enumerate().map(|(index, shard)| {
             let (identity, metrics) = (Arc::clone(&identity), ShardMetrics::new(index));
-            shard
-                .start(identity, relays.clone(), tell.clone(), metrics)
-                .expect("a thread");
-        }
+            let started = shard.start(identity, relays.clone(), tell.clone(), metrics);
+            started.expect("a thread")
+        });
+        let threads = threads.collect();
         let node = Node::new(parts, events);
+        let running = Running {
+            node: node.clone(),
+            threads,
+        };
         Harness {
             router: router(node.clone(), config),
             node,
             shard: tell,
             bearer: None,
+            running: Arc::new(running),
         }
     }
 
@@ -126,6 +150,7 @@ impl Harness {
             router: self.router.clone(),
             shard: self.shard.clone(),
             bearer: Some(bearer),
+            running: Arc::clone(&self.running),
         }
     }
 
