@@ -176,6 +176,9 @@ class Play:
     def operator_kill(self) -> None:
         leader = until("one leads", self.live.leader)
         self.cluster.script("exec", "--", "kill", "-KILL", self.live.process(leader, "operator", SYSTEM))
+        # Its pod goes as well. Kubernetes has one that was killed some times rest for minutes; if both replicas do, there
+        # is nobody to move rooms, and this is not about that.
+        self.cluster.api("DELETE", f"/api/v1/namespaces/{SYSTEM}/pods/{leader}?gracePeriodSeconds=0")
 
     def api_outage(self) -> None:
         self.cluster.script("stop", "kube-controller-manager", "kube-apiserver")
