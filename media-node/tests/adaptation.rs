@@ -4,7 +4,7 @@
 mod peer;
 mod support;
 
-use peer::camera::{Camera, FULL, HALF, QUARTER};
+use peer::camera::{Camera, FULL};
 use peer::viewer::{Viewer, WIDE, hears};
 use serde_json::json;
 use support::Harness;
@@ -14,19 +14,7 @@ async fn a_viewers_layer_follows_its_path() {
     let harness = Harness::new();
     let mut camera = Camera::start(&harness).await;
     let mut viewer = Viewer::on(&harness, WIDE).await;
-    let show = async {
-        viewer.sees(FULL).await;
-        for (bps, layer) in [
-            (1_000_000, HALF),
-            (350_000, QUARTER),
-            (1_200_000, HALF),
-            (WIDE, FULL),
-        ] {
-            viewer.peer.set_path(bps);
-            viewer.sees(layer).await;
-        }
-    };
-    camera.shoot(show).await;
+    camera.shoot(viewer.follows_its_path()).await;
 }
 
 #[tokio::test]

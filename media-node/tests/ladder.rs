@@ -79,18 +79,7 @@ async fn a_viewers_layer_follows_its_path_down_the_ladder_and_up() {
     let mut half = stage.transcoder(&[HALF]).await;
     let mut quarter = stage.transcoder(&[QUARTER]).await;
     let mut viewer = stage.viewer(WIDE).await;
-    let show = async {
-        viewer.sees(FULL).await;
-        for (bps, layer) in [
-            (1_000_000, HALF),
-            (350_000, QUARTER),
-            (1_200_000, HALF),
-            (WIDE, FULL),
-        ] {
-            viewer.peer.set_path(bps);
-            viewer.sees(layer).await;
-        }
-    };
+    let show = viewer.follows_its_path();
     host.shoot(half.shoot(quarter.shoot(show))).await;
     assert_eq!(stage.rids(), ["", "t.1", "t.2"]);
 }

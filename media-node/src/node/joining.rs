@@ -107,10 +107,7 @@ impl Node {
         offer: &Offer,
         client: Client,
     ) -> Result<Joined, JoinError> {
-        let mut state = self.admit(room, uid)?;
-        if !state.takes_hosts(room) {
-            return refuse("edge", JoinError::Edge);
-        }
+        let mut state = self.admit_sender(room, uid)?;
         if state.is_pulled(room) {
             return refuse("pulled", JoinError::Pulled);
         }
@@ -213,6 +210,19 @@ impl Node {
         }
         if state.connecting >= MAX_CONNECTING {
             return overloaded("connecting", "too many sessions are being set up at once");
+        }
+        Ok(state)
+    }
+
+    /// Whether there is room for one who brings media: on the room's origin only.
+    pub(super) fn admit_sender(
+        &self,
+        room: &RoomName,
+        uid: Option<&RoomUid>,
+    ) -> Result<MutexGuard<'_, State>, JoinError> {
+        let state = self.admit(room, uid)?;
+        if !state.takes_hosts(room) {
+            return refuse("edge", JoinError::Edge);
         }
         Ok(state)
     }

@@ -67,10 +67,7 @@ impl Node {
         offer: &Offer,
         client: Client,
     ) -> Result<Joined, JoinError> {
-        let mut state = self.admit(room, uid)?;
-        if !state.takes_hosts(room) {
-            return refuse("edge", JoinError::Edge);
-        }
+        let mut state = self.admit_sender(room, uid)?;
         let known = state.rooms.get(room);
         let Some((known, (host, on_air))) = known.and_then(|r| Some((r, r.host.as_ref()?))) else {
             return refuse("not_live", JoinError::NotLive);

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::camera::layer_of;
+use super::camera::{FULL, HALF, QUARTER, layer_of};
 use super::{PATIENCE, Packet, Peer};
 use crate::support::{Harness, JSON, Stream};
 
@@ -50,6 +50,20 @@ impl Viewer<'_> {
             if is_it {
                 return later;
             }
+        }
+    }
+
+    /// The layer that its path carries, each time that this changes: down, and up again.
+    pub async fn follows_its_path(&mut self) {
+        self.sees(FULL).await;
+        for (bps, layer) in [
+            (1_000_000, HALF),
+            (350_000, QUARTER),
+            (1_200_000, HALF),
+            (WIDE, FULL),
+        ] {
+            self.peer.set_path(bps);
+            self.sees(layer).await;
         }
     }
 

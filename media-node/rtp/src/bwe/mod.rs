@@ -5,7 +5,8 @@
 //! what `burst` explains), whether the
 //! queue grows (`groups`, `trend`) and whose it is (`rival`), what comes through (`rate`), at what
 //! rate a frame's packets come (`train`), and what kind of loss there is (`loss`). `control` makes a
-//! rate of it, `probe` finds out whether there is more than is used, and `fallback` serves peers that report nothing of the kind.
+//! rate of it, `probe` finds out whether there is more than is used, and `fallback` serves peers
+//! that report nothing of the kind.
 //!
 //! The clock is an input. It must never: allocate per packet, trust a report, or leave its bounds.
 
