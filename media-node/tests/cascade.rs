@@ -5,15 +5,19 @@ mod peer;
 mod pods;
 mod support;
 
+use std::net::Ipv4Addr;
+
 use axum::http::StatusCode;
+use cluster::credential;
 use peer::camera::{Camera, FULL, QUARTER};
 use peer::viewer::Viewer;
 use peer::{Peer, Who};
 use pods::{Authority, OTHER_WHEP, OTHER_WHIP, Pod, carry, until, viewer};
 use serde_json::json;
-use showrunner_protocol::control::RoomStatus;
-use showrunner_protocol::token::{RelayGrant, Role};
+use showrunner_protocol::control::{PEERS_PATH, PeerSight, RoomStatus, peer_path};
+use showrunner_protocol::token::{Caller, RelayGrant, Role};
 use support::JSON;
+use tokio::net::TcpListener;
 
 /// A host's pod, and one that takes the room from it.
 async fn two() -> (Authority, Pod, Pod) {
@@ -101,6 +105,32 @@ async fn what_is_lost_on_the_link_comes_again() {
             missing.remove(&there.next_packet().await.number());
         }
     }
+}
+
+#[tokio::test]
+async fn a_pod_tells_the_operator_whether_another_answers_it() {
+    let (_authority, other, pod) = two().await;
+    // One that hangs still gets its connections from the kernel.
+    let hanging = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    let hanging = hanging.expect("a port");
+    let ended = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    let ended = ended.and_then(|ended| ended.local_addr());
+    let ended = ended.expect("a port");
+    for (peer, answers) in [
+        (other.https, true),
+        (hanging.local_addr().expect("an address"), false),
+        (ended, false),
+    ] {
+        let told = pod.harness.request("GET", &peer_path(peer)).send().await;
+        assert_eq!(told.status, StatusCode::OK, "{}", told.body);
+        let sight: PeerSight = serde_json::from_str(&told.body).expect("what it saw");
+        assert_eq!(sight.answers, answers, "{peer}");
+    }
+    let gateway = pod.harness.showing(|_| credential(Caller::Gateway));
+    let refused = gateway.request("GET", &peer_path(other.https)).send().await;
+    refused.is_problem(403, "only the operator");
+    let nobody = pod.harness.request("GET", PEERS_PATH).send().await;
+    nobody.is_problem(400, "say which pod");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //! | `PUT /v1/addresses` | [`PublicAddresses`] | 204 |
 //! | `GET /v1/status` | | 200 with [`PodStatus`] |
 //! | `POST /v1/drain` | [`DrainRequest`] | 202 |
+//! | `GET /v1/peers?ip=…&port=…` | | 200 with [`PeerSight`] |
 //! | `POST /v1/rooms/{namespace}/{room}/links` | [`LinkOffer`] | 201 with [`LinkAnswer`]; 404 if unknown; 503 while full |
 //!
 //! All need a control credential ([`crate::token::ControlKeys`]) as a bearer token. The last is what an edge asks of the
@@ -23,12 +24,16 @@ use crate::room::{RoomName, RoomUid};
 
 pub use self::pull::{Bearer, HostSource, PullFailure, PullProblem, PullSource, PullStatus};
 
+/// Where anybody is told that a pod is there. Its kubelet asks as well.
+pub const HEALTH_PATH: &str = "/healthz";
 /// Where a pod tells of itself.
 pub const STATUS_PATH: &str = "/v1/status";
 /// Where a pod is told how clients reach it.
 pub const ADDRESSES_PATH: &str = "/v1/addresses";
 /// Where a pod is told to drain.
 pub const DRAIN_PATH: &str = "/v1/drain";
+/// Where a pod is asked for its [`PeerSight`].
+pub const PEERS_PATH: &str = "/v1/peers";
 /// Where rooms are, as the router writes it.
 pub const ROOM_ROUTE: &str = "/v1/rooms/{namespace}/{room}";
 /// Where edges ask for a link, as the router writes it.
@@ -54,6 +59,12 @@ pub fn room_path(room: &RoomName) -> String {
 #[must_use]
 pub fn links_path(room: &RoomName) -> String {
     format!("/v1/rooms/{room}/links")
+}
+
+/// The path and query that ask whether a pod is answered by another one, which listens there.
+#[must_use]
+pub fn peer_path(peer: SocketAddr) -> String {
+    format!("{PEERS_PATH}?ip={}&port={}", peer.ip(), peer.port())
 }
 
 /// The path and query that end one room, and no later one of the same name.
@@ -202,6 +213,15 @@ pub struct DrainRequest {
     /// Seconds until the sessions that are left end; more than [`MAX_DRAIN_SECONDS`] counts as that. A second request
     /// can make it shorter, not longer.
     pub deadline_seconds: u32,
+}
+
+/// What a pod found when it called another one, which the operator can't reach and would like to know of: does it hang,
+/// or is it only cut off from the operator?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerSight {
+    /// Whether it answered at once.
+    pub answers: bool,
 }
 
 /// A pod and all that is on it.
@@ -560,6 +580,9 @@ mod tests {
         let uid = RoomUid::new("u-1").unwrap();
         assert_eq!(room_path(&room), "/v1/rooms/shop/sale");
         assert_eq!(end_room_path(&room, &uid), "/v1/rooms/shop/sale?uid=u-1");
+        let at = |text: &str| peer_path(text.parse().unwrap());
+        assert_eq!(at("10.0.0.7:7443"), "/v1/peers?ip=10.0.0.7&port=7443");
+        assert_eq!(at("[fd00::7]:7443"), "/v1/peers?ip=fd00::7&port=7443");
     }
 
     #[test]

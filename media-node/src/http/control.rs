@@ -2,9 +2,11 @@
 //!
 //! Only there on a node of a cluster, and only for those who show a control credential.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, StatusCode};
@@ -13,8 +15,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use showrunner_protocol::control::{
-    ADDRESSES_PATH, DRAIN_PATH, DrainRequest, LINKS_ROUTE, LinkAnswer, LinkOffer, PodStatus,
-    PublicAddresses, ROOM_ROUTE, RoomAssignment, STATUS_PATH,
+    ADDRESSES_PATH, DRAIN_PATH, DrainRequest, LINKS_ROUTE, LinkAnswer, LinkOffer, PEERS_PATH,
+    PeerSight, PodStatus, PublicAddresses, ROOM_ROUTE, RoomAssignment, STATUS_PATH,
 };
 use showrunner_protocol::room::RoomUid;
 use showrunner_protocol::token::Caller;
@@ -35,6 +37,7 @@ pub(super) fn router() -> Router<App> {
         .route(ADDRESSES_PATH, put(tell_addresses))
         .route(STATUS_PATH, get(status))
         .route(DRAIN_PATH, post(drain))
+        .route(PEERS_PATH, get(look_at_peer))
 }
 
 async fn assign(
@@ -61,7 +64,7 @@ struct Which {
 async fn end(
     State(app): State<App>,
     Path((namespace, room)): Path<(String, String)>,
-    which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
+    which: Result<Query<Which>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     require_operator(&app, &headers)?;
@@ -116,6 +119,32 @@ async fn drain(
     let within = Duration::from_secs(request.deadline_seconds.into());
     app.node().drain(within);
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Where another pod listens.
+#[derive(Deserialize)]
+struct Peer {
+    ip: IpAddr,
+    port: u16,
+}
+
+/// The operator gets no answer from another pod. Does this one?
+async fn look_at_peer(
+    State(app): State<App>,
+    peer: Result<Query<Peer>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Json<PeerSight>, Problem> {
+    require_operator(&app, &headers)?;
+    let Query(Peer { ip, port }) = peer.map_err(|_| {
+        let detail = "say which pod: …?ip=10.0.0.7&port=7443";
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })?;
+    let answers = app.node().is_answered_by(SocketAddr::new(ip, port)).await;
+    let answers = answers.ok_or_else(|| {
+        let detail = "this node has no authority's certificate to know other pods by";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    })?;
+    Ok(Json(PeerSight { answers }))
 }
 
 /// The gateway may ask how a node is, but not command it.

@@ -33,7 +33,7 @@ use problem::Problem;
 use registry::Registry;
 
 use showrunner_door::FilesError;
-use showrunner_protocol::control::STATUS_PATH;
+use showrunner_protocol::control::{HEALTH_PATH, STATUS_PATH};
 
 use crate::config::Config;
 use crate::node::{Node, Role};
@@ -137,7 +137,7 @@ pub fn router(node: Node, config: HttpConfig) -> Router {
         .route("/sessions/{id}/report", report::resource())
         .layer(from_fn(cors::everywhere))
         .merge(status)
-        .route("/healthz", get(async || "ok\n"))
+        .route(HEALTH_PATH, get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(page.unwrap_or_default())

@@ -20,9 +20,10 @@ pub fn state(pod: Option<&Pod>, sight: Option<&Sight>, now: Instant) -> State {
     let is_lost = sight.is_none_or(|sight| sight.is_lost(now));
     let drains = sight.and_then(|sight| sight.status.as_ref());
     let drains = drains.is_some_and(|status| status.draining);
-    // One that its kubelet finds ready may only be cut off from us for a moment.
-    let is_confirmed =
-        is_being_deleted || !is_ready(pod) || sight.is_some_and(|sight| sight.is_dead(now));
+    // One that its kubelet finds ready, or that its neighbours reach, may only be cut off from us for a moment.
+    let is_confirmed = is_being_deleted
+        || !is_ready(pod)
+        || sight.is_some_and(|sight| sight.hangs(now) || sight.is_dead(now));
     if is_lost && was_asked && is_confirmed {
         State::Lost
     } else if is_leaving(pod) || drains {
@@ -41,12 +42,13 @@ pub fn may_feed(pod: Option<&Pod>, sight: Option<&Sight>, now: Instant) -> bool 
     !sight.is_some_and(|sight| sight.is_gone(now) || hangs(pod, sight, now))
 }
 
-/// Whether it answers nobody, not even its kubelet, which is on the same machine: who is only cut off from us does. One
-/// that is to go is unready, and its kubelet tells no more of it.
+/// Whether it answers nobody, neither its neighbours nor its kubelet, which is on the same machine: who is only cut off
+/// from us does. One that is to go is unready, and its kubelet tells no more of it.
 fn hangs(pod: &Pod, sight: &Sight, now: Instant) -> bool {
     let status = sight.status.as_ref();
     let was_ready = status.is_some_and(|status| status.ready && !status.draining);
-    sight.is_lost(now) && was_ready && !is_ready(pod) && !is_leaving(pod)
+    let is_found_dead = was_ready && !is_ready(pod) && !is_leaving(pod);
+    sight.hangs(now) || (sight.is_lost(now) && is_found_dead)
 }
 
 /// Whether a pod takes rooms that it does not have.
@@ -97,6 +99,34 @@ mod tests {
         (sights.get(&id, "1").unwrap(), now)
     }
 
+    /// What is known of a pod that neither we nor its neighbours got an answer from for so long.
+    fn unseen(since: Duration) -> (std::sync::Arc<Sight>, Instant) {
+        let (sights, start) = (Sights::default(), Instant::now());
+        let id = PodId {
+            namespace: "media".into(),
+            name: "eu-0".into(),
+        };
+        sights.answered(&id, "1", PodStatus::default(), start);
+        let now = start + since;
+        sights.unseen(&id, "1", start, now);
+        (sights.get(&id, "1").unwrap(), now)
+    }
+
+    #[test]
+    fn who_answers_no_neighbour_is_lost_before_its_kubelet_says_so() {
+        let ready = pod(true, json!({}));
+        let seen =
+            |sight: (std::sync::Arc<Sight>, Instant)| state(Some(&ready), Some(&sight.0), sight.1);
+        assert_eq!(seen(unseen(LOST_AFTER)), State::Lost);
+        assert_eq!(seen(unseen(LOST_AFTER / 2)), State::Serving, "for a moment");
+        let (silent, now) = silent(false, Silence::Silent, LOST_AFTER);
+        assert_eq!(
+            seen((silent, now)),
+            State::Serving,
+            "it may be cut off from us"
+        );
+    }
+
     #[test]
     fn who_answers_neither_us_nor_its_kubelet_feeds_nobody() {
         let (sight, now) = silent(false, Silence::Silent, LOST_AFTER);
@@ -122,6 +152,8 @@ mod tests {
             feeds(&pod(false, none.clone()), &early, now),
             "for a moment"
         );
+        let (unseen, now) = unseen(LOST_AFTER);
+        assert!(!feeds(&pod(true, none.clone()), &unseen, now), "it hangs");
         let (gone, now) = silent(false, Silence::Refused, LOST_AFTER);
         assert!(
             !feeds(&pod(true, none), &gone, now),

@@ -9,10 +9,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use showrunner_protocol::RoomName;
 use showrunner_protocol::control::{
-    ADDRESSES_PATH, DRAIN_PATH, DrainRequest, MAX_STATUS, POD_SERVER_NAME, PodStatus,
-    PublicAddresses, RoomAssignment, STATUS_PATH, end_room_path, room_path,
+    ADDRESSES_PATH, DRAIN_PATH, DrainRequest, HEALTH_PATH, MAX_STATUS, POD_SERVER_NAME, PeerSight,
+    PodStatus, PublicAddresses, RoomAssignment, STATUS_PATH, end_room_path, peer_path, room_path,
 };
 use showrunner_protocol::room::RoomUid;
 use showrunner_protocol::token::{CREDENTIAL_SECONDS, Caller};
@@ -26,8 +27,8 @@ use crate::pod_client::{CallError, PodRequest, Pods};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long it may take to say that it is there.
 const QUICK: Duration = Duration::from_millis(700);
-/// Where it says so. Its kubelet asks the same.
-const HEALTH_PATH: &str = "/healthz";
+/// How long it may take to say whether another one is: it gives that one half as long.
+const LOOK: Duration = Duration::from_millis(700);
 /// The most that is read of an answer that says what is wrong, in bytes.
 const MAX_PROBLEM: usize = 4 << 10;
 /// A credential is used for this long, in seconds: a good part of its life.
@@ -162,6 +163,21 @@ impl Control {
         }
     }
 
+    /// Asks it whether another pod answers it.
+    ///
+    /// # Errors
+    /// If it does not say so at once.
+    pub async fn is_answered_by(
+        &self,
+        pod: SocketAddr,
+        other: SocketAddr,
+    ) -> Result<bool, ControlError> {
+        let path = peer_path(other);
+        let answer = self.call_within(LOOK, "peer", pod, Method::GET, path, Bytes::new());
+        let sight: PeerSight = parse(&answer.await?)?;
+        Ok(sight.answers)
+    }
+
     /// Asks how it is.
     ///
     /// # Errors
@@ -176,8 +192,7 @@ impl Control {
                 Bytes::new(),
             )
             .await?;
-        serde_json::from_slice(&text)
-            .map_err(|e| ControlError::Unreachable(format!("its status is none: {e}")))
+        parse(&text)
     }
 
     async fn call(
@@ -286,6 +301,11 @@ impl Client {
         let text = text.map(|text| text.to_bytes()).unwrap_or_default();
         Err(ControlError::Refused(status.as_u16(), detail(&text)))
     }
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ControlError> {
+    serde_json::from_slice(text)
+        .map_err(|e| ControlError::Unreachable(format!("its answer is none: {e}")))
 }
 
 /// What a problem document (RFC 9457) says.

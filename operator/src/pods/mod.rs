@@ -2,7 +2,9 @@
 
 pub mod control;
 pub mod poll;
+pub mod questions;
 pub mod sight;
+pub mod witness;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,9 +1,12 @@
-//! Asks every pod how it is, once a second, and four times as often whether it is there.
+//! Asks every pod how it is, once a second, and four times as often whether it is there. Of one that takes its time with
+//! the answer, two of its neighbours are asked whether it answers them.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use showrunner_protocol::control::RoomStatus;
@@ -11,7 +14,9 @@ use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 
 use super::control::{Control, ControlError};
+use super::questions::{Question, Questions};
 use super::sight::{Changes, Sights, Silence};
+use super::witness::{verdict, witnesses};
 use super::{PodId, address, is_leaving};
 use crate::cluster::watch::Watched;
 
@@ -29,9 +34,13 @@ pub async fn poll(
     sights: Arc<Sights>,
     tell: impl Fn(&PodId, &Changes) + Send + Sync + 'static,
 ) {
-    let places = Arc::new(Semaphore::new(AT_A_TIME));
-    let asked: Arc<Mutex<HashSet<(PodId, bool)>>> = Arc::default();
-    let tell = Arc::new(tell);
+    let asker = Arc::new(Asker {
+        control,
+        sights,
+        questions: Questions::default(),
+        places: Semaphore::new(AT_A_TIME),
+        tell,
+    });
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pods.completed().await;
@@ -39,81 +48,144 @@ pub async fn poll(
         ticks.tick().await;
         let all = pods.all();
         let there: HashSet<PodId> = all.iter().map(|pod| PodId::of(pod)).collect();
-        sights.retain(|pod| there.contains(pod));
-        for (index, pod) in (0u32..).zip(all) {
-            let (Some(address), Some(uid)) = (address(&pod), pod.uid()) else {
+        asker.sights.retain(|pod| there.contains(pod));
+        for (index, pod) in (0u32..).zip(&all) {
+            let Some(asked) = Asked::of(pod) else {
                 continue;
             };
-            let id = PodId::of(&pod);
             // Not all in the same moment.
             let is_turn = tick.wrapping_add(index).is_multiple_of(STATUS_EVERY);
-            let wants_all = is_turn || is_leaving(&pod) || is_in_motion(&sights, &id, &uid);
-            // One that takes its time with all that it has is asked meanwhile whether it is there.
-            let question = [(id.clone(), wants_all), (id.clone(), false)];
-            let Some(question) = lock_new(&asked, question) else {
-                continue;
-            };
-            let wants_all = question.1;
-            let (control, sights, tell) = (control.clone(), Arc::clone(&sights), Arc::clone(&tell));
-            let (places, asked) = (Arc::clone(&places), Arc::clone(&asked));
-            tokio::spawn(async move {
-                let _place = places.acquire().await;
-                let since = Instant::now();
-                let answer = if wants_all {
-                    let status = control.status(address).await;
-                    status.map(|status| sights.answered(&id, &uid, status, Instant::now()))
-                } else {
-                    let there = control.is_there(address).await;
-                    there.map(|()| sights.is_there(&id, &uid))
-                };
-                let silent = |how| sights.silent(&id, &uid, how, since, Instant::now());
-                let changes = answer.unwrap_or_else(|error| {
-                    let changes = match &error {
-                        // Nothing can be said of a pod that can't be asked.
-                        ControlError::NoKeys(_) => Changes::default(),
-                        ControlError::Gone(_) => silent(Silence::Refused),
-                        ControlError::Unreachable(_) | ControlError::Refused(..) => {
-                            silent(Silence::Silent)
-                        }
-                    };
-                    if changes.is_some() {
-                        tracing::warn!(pod = %id, "a media pod: {error}");
-                    }
-                    changes
-                });
-                lock(&asked).remove(&question);
-                if changes.is_some() {
-                    tell(&id, &changes);
-                }
-            });
+            asker.doubt(&asked, pod, &all);
+            asker.ask(asked, is_turn || is_leaving(pod));
         }
     }
 }
 
-/// Whether a room comes to a pod or goes from it: the next step waits for what the pod says, or for it to be there at
-/// all.
-fn is_in_motion(sights: &Sights, id: &PodId, uid: &str) -> bool {
-    let is_coming = |room: &RoomStatus| {
-        let source = room.source.as_ref();
-        source.is_some_and(|source| !source.connected)
-    };
-    sights.get(id, uid).is_none_or(|sight| {
-        let mut rooms = sight.rooms.values();
-        sight.status.is_none() || rooms.any(|room| room.leaving || is_coming(room))
-    })
+/// A pod that can be asked.
+#[derive(Clone)]
+struct Asked {
+    id: PodId,
+    uid: String,
+    address: SocketAddr,
 }
 
-/// The first of these questions that is not under way already; from now on it is.
-fn lock_new(
-    asked: &Mutex<HashSet<(PodId, bool)>>,
-    questions: [(PodId, bool); 2],
-) -> Option<(PodId, bool)> {
-    let mut asked = lock(asked);
-    questions
-        .into_iter()
-        .find(|question| asked.insert(question.clone()))
+impl Asked {
+    fn of(pod: &Pod) -> Option<Asked> {
+        Some(Asked {
+            id: PodId::of(pod),
+            uid: pod.uid()?,
+            address: address(pod)?,
+        })
+    }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+struct Asker<Tell> {
+    control: Control,
+    sights: Arc<Sights>,
+    questions: Questions,
+    places: Semaphore,
+    tell: Tell,
+}
+
+impl<Tell: Fn(&PodId, &Changes) + Send + Sync + 'static> Asker<Tell> {
+    /// Asks a pod for all that it has, or whether it is there. One that takes its time with the former is asked the latter
+    /// meanwhile.
+    fn ask(self: &Arc<Self>, pod: Asked, wants_all: bool) {
+        let wants_all = wants_all || self.is_in_motion(&pod);
+        let questions = if wants_all {
+            &[Question::All, Question::Presence][..]
+        } else {
+            &[Question::Presence]
+        };
+        let mut questions = questions.iter().copied();
+        let Some(question) = questions.find(|one| self.questions.begin(&pod.id, *one)) else {
+            return;
+        };
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let _place = this.places.acquire().await;
+            let since = Instant::now();
+            this.questions.is_sent(&pod.id, question, since);
+            let answer = this.answer(&pod, question).await;
+            this.questions.end(&pod.id, question);
+            let changes = answer.unwrap_or_else(|error| {
+                let changes = this.no_answer(&pod, &error, since);
+                if changes.is_some() {
+                    tracing::warn!(pod = %pod.id, "a media pod: {error}");
+                }
+                changes
+            });
+            this.tell(&pod, &changes);
+        });
+    }
+
+    async fn answer(&self, pod: &Asked, question: Question) -> Result<Changes, ControlError> {
+        let (id, uid) = (&pod.id, &pod.uid);
+        if question == Question::All {
+            let status = self.control.status(pod.address).await?;
+            Ok(self.sights.answered(id, uid, status, Instant::now()))
+        } else {
+            self.control.is_there(pod.address).await?;
+            Ok(self.sights.is_there(id, uid))
+        }
+    }
+
+    fn no_answer(&self, pod: &Asked, error: &ControlError, since: Instant) -> Changes {
+        let how = match error {
+            // Nothing can be said of a pod that can't be asked.
+            ControlError::NoKeys(_) => return Changes::default(),
+            ControlError::Gone(_) => Silence::Refused,
+            ControlError::Unreachable(_) | ControlError::Refused(..) => Silence::Silent,
+        };
+        let now = Instant::now();
+        self.sights.silent(&pod.id, &pod.uid, how, since, now)
+    }
+
+    /// Has its neighbours look after a pod that did not answer within a round.
+    fn doubt(self: &Arc<Self>, pod: &Asked, of: &Pod, all: &[Arc<Pod>]) {
+        let Some(since) = self.questions.sent(&pod.id) else {
+            return;
+        };
+        let known = self.sights.get(&pod.id, &pod.uid);
+        if since.elapsed() < EVERY || known.is_none_or(|sight| sight.status.is_none()) {
+            return;
+        }
+        let witnesses = witnesses(of, all, &self.sights);
+        if witnesses.is_empty() || !self.questions.begin(&pod.id, Question::Peers) {
+            return;
+        }
+        let (this, pod) = (Arc::clone(self), pod.clone());
+        tokio::spawn(async move {
+            let ask = |witness| this.control.is_answered_by(witness, pod.address);
+            let answers = join_all(witnesses.into_iter().map(ask)).await;
+            this.questions.end(&pod.id, Question::Peers);
+            // It may have answered in the meantime.
+            let is_silent = this.questions.sent(&pod.id) == Some(since);
+            if verdict(answers.into_iter().flatten()) == Some(false) && is_silent {
+                tracing::warn!(pod = %pod.id, "a media pod: it does not answer its neighbours either");
+                let now = Instant::now();
+                let changes = this.sights.unseen(&pod.id, &pod.uid, since, now);
+                this.tell(&pod, &changes);
+            }
+        });
+    }
+
+    fn tell(&self, pod: &Asked, changes: &Changes) {
+        if changes.is_some() {
+            (self.tell)(&pod.id, changes);
+        }
+    }
+
+    /// Whether a room comes to a pod or goes from it: the next step waits for what the pod says, or for it to be there at
+    /// all.
+    fn is_in_motion(&self, pod: &Asked) -> bool {
+        let is_coming = |room: &RoomStatus| {
+            let source = room.source.as_ref();
+            source.is_some_and(|source| !source.connected)
+        };
+        self.sights.get(&pod.id, &pod.uid).is_none_or(|sight| {
+            let mut rooms = sight.rooms.values();
+            sight.status.is_none() || rooms.any(|room| room.leaving || is_coming(room))
+        })
+    }
 }

@@ -36,6 +36,14 @@ pub enum Silence {
     Silent,
 }
 
+/// What is said once of a pod that does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Said {
+    is_lost: bool,
+    hangs: bool,
+    is_dead: bool,
+}
+
 /// What one pod last said.
 #[derive(Clone, Debug)]
 pub struct Sight {
@@ -51,8 +59,10 @@ pub struct Sight {
     pub silent_since: Option<Instant>,
     /// Since when it takes no connections; none if it did the last time.
     pub refused_since: Option<Instant>,
-    /// Whether it was said that it is lost, and that it is dead.
-    is_said: (bool, bool),
+    /// Whether those of its neighbours that could tell get no answer from it either.
+    is_unseen: bool,
+    /// What was said of it already.
+    said: Said,
 }
 
 /// What is new of a pod.
@@ -64,7 +74,7 @@ pub struct Changes {
     pub is_other: bool,
     /// Whether it has other numbers of sessions or rooms.
     pub has_other_counts: bool,
-    /// Whether it has just been silent for [`LOST_AFTER`], or for [`DEAD_AFTER`], or is gone.
+    /// Whether it has just been silent for [`LOST_AFTER`], to its neighbours as well, or for [`DEAD_AFTER`], or is gone.
     pub is_lost: bool,
 }
 
@@ -85,7 +95,8 @@ impl Sight {
             heard_at: None,
             silent_since: None,
             refused_since: None,
-            is_said: (false, false),
+            is_unseen: false,
+            said: Said::default(),
         }
     }
 
@@ -107,10 +118,34 @@ impl Sight {
         is_past(self.silent_since, DEAD_AFTER, now) || self.is_gone(now)
     }
 
+    /// Whether it is lost, and to its neighbours as well: it is not only cut off from us.
+    #[must_use]
+    pub fn hangs(&self, now: Instant) -> bool {
+        self.is_unseen && self.is_lost(now)
+    }
+
     /// Whether it has taken no connections for [`GONE_AFTER`]. One that is only cut off from us refuses none.
     #[must_use]
     pub fn is_gone(&self, now: Instant) -> bool {
         is_past(self.refused_since, GONE_AFTER, now)
+    }
+}
+
+impl Sight {
+    /// What is new of a pod that does not answer. Each is said only once.
+    fn say(self, old: &Sight, now: Instant) -> (Sight, Changes) {
+        let said = Said {
+            is_lost: old.said.is_lost || self.is_lost(now),
+            hangs: old.said.hangs || self.hangs(now),
+            is_dead: old.said.is_dead || self.is_dead(now),
+        };
+        let is_lost = said != old.said;
+        let changes = Changes {
+            is_other: old.silent_since.is_none() || is_lost,
+            is_lost,
+            ..Changes::default()
+        };
+        (Sight { said, ..self }, changes)
     }
 }
 
@@ -144,7 +179,8 @@ impl Sights {
             let new = Sight {
                 silent_since: None,
                 refused_since: None,
-                is_said: (false, false),
+                is_unseen: false,
+                said: Said::default(),
                 ..old.clone()
             };
             let changes = Changes {
@@ -183,7 +219,8 @@ impl Sights {
                 heard_at: Some(now),
                 silent_since: None,
                 refused_since: None,
-                is_said: (false, false),
+                is_unseen: false,
+                said: Said::default(),
             };
             (new, changes)
         })
@@ -205,19 +242,20 @@ impl Sights {
                 refused_since: refused.map(|since| old.refused_since.unwrap_or(since)),
                 ..old.clone()
             };
-            // Each said only once.
-            let is_now = (new.is_lost(now), new.is_dead(now));
-            let is_lost = (is_now.0 && !old.is_said.0) || (is_now.1 && !old.is_said.1);
+            new.say(old, now)
+        })
+    }
+
+    /// Its neighbours get no answer from a pod, which we have been asking since then.
+    pub fn unseen(&self, pod: &PodId, uid: &str, since: Instant, now: Instant) -> Changes {
+        self.change(pod, uid, |old| {
+            let since = old.silent_since.map_or(since, |known| known.min(since));
             let new = Sight {
-                is_said: (old.is_said.0 || is_now.0, old.is_said.1 || is_now.1),
-                ..new
+                silent_since: Some(since),
+                is_unseen: true,
+                ..old.clone()
             };
-            let changes = Changes {
-                is_other: old.silent_since.is_none() || is_lost,
-                is_lost,
-                ..Changes::default()
-            };
-            (new, changes)
+            new.say(old, now)
         })
     }
 
@@ -430,6 +468,31 @@ mod tests {
             "and is back"
         );
         assert!(sights.get(&pod(), "1").unwrap().answers());
+    }
+
+    #[test]
+    fn a_pod_that_its_neighbours_get_no_answer_from_hangs() {
+        let (sights, start) = (Sights::default(), Instant::now());
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let sight = || sights.get(&pod(), "1").unwrap();
+        sights.answered(&pod(), "1", status(&[("a", 1)]), start);
+        assert!(!sights.unseen(&pod(), "1", at(0), at(600)).is_lost, "yet");
+        assert!(!sight().answers());
+        let silent = |asked, now| sights.silent(&pod(), "1", Silence::Silent, at(asked), at(now));
+        assert!(silent(250, 700).is_lost, "since it was asked first");
+        assert!(sight().hangs(at(700)));
+        sights.answered(&pod(), "1", status(&[("a", 1)]), at(800));
+        assert!(silent(900, 1600).is_lost);
+        assert!(!sight().hangs(at(1600)), "they were not asked again");
+        assert!(
+            sights.unseen(&pod(), "1", at(1000), at(1650)).is_lost,
+            "now it is more"
+        );
+        assert!(sight().hangs(at(1650)));
+        assert!(
+            !sights.unseen(&pod(), "1", at(1000), at(1700)).is_some(),
+            "once"
+        );
     }
 
     #[test]

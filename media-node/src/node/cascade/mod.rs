@@ -6,6 +6,7 @@
 
 mod feed;
 mod note;
+mod peers;
 mod pull;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 
 pub use self::feed::LinkError;
 use self::note::{Down, Up};
-pub use self::pull::Peers;
+pub use self::peers::Peers;
 pub(super) use self::pull::Pulls;
 use super::session::{EndReason, RoomEvent};
 use super::state::{Room, State};

@@ -7,13 +7,12 @@ use std::time::Duration;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use showrunner_door::pods::{PodRequest, Pods};
-use showrunner_door::{BoxError, Files};
+use showrunner_door::pods::PodRequest;
 use showrunner_protocol::control::{
-    LinkAnswer, LinkOffer, MAX_REQUEST, POD_SERVER_NAME, PodRole, RelaySource, links_path,
+    LinkAnswer, LinkOffer, MAX_REQUEST, PodRole, RelaySource, links_path,
 };
 use showrunner_protocol::room::RoomUid;
-use showrunner_protocol::token::{ControlKeys, RelayGrant};
+use showrunner_protocol::token::RelayGrant;
 use showrunner_transport::IceCredentials;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -33,33 +32,6 @@ const LONGEST_REST: Duration = Duration::from_secs(2);
 const LASTED: Duration = Duration::from_secs(5);
 /// How long the source may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How this pod calls others: with what it shows them, and whom it believes. Both change with their files.
-#[derive(Clone)]
-pub struct Peers {
-    keys: Files<ControlKeys>,
-    pods: Files<Pods>,
-}
-
-impl Peers {
-    /// With keys to sign with and the file of the authority that other pods' certificates are of.
-    ///
-    /// # Errors
-    /// If that can't be used.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn new(
-        keys: Files<ControlKeys>,
-        authority: &std::path::Path,
-    ) -> Result<Peers, showrunner_door::FilesError> {
-        let parse = |files: &[Vec<u8>]| -> Result<Pods, BoxError> {
-            Ok(Pods::over_tls(&files.concat(), POD_SERVER_NAME)?)
-        };
-        let pods = Files::watch(&[authority], parse)?;
-        Ok(Peers { keys, pods })
-    }
-}
 
 /// The rooms that are taken from other pods, and what tells their tasks from where; none: from nowhere any more, but
 /// what there is stays.
@@ -93,12 +65,6 @@ enum PullError {
 }
 
 impl Node {
-    /// From now on rooms can be taken from other pods.
-    pub fn call_peers(&self, peers: Peers) {
-        // It is told once, when the node starts.
-        let _ = self.0.peers.set(peers);
-    }
-
     /// Sees to it that a room comes from where its assignment says.
     pub(in crate::node) fn follow_assignment(&self, state: &mut State, name: &RoomName) {
         let assignment = state.assigned.as_ref().and_then(|rooms| rooms.get(name));
