@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How quick a site grows on a real cluster, and whether anybody is refused meanwhile.
 
-    scale.py [--rooms N] [--viewers N] [--seconds SECONDS] [--forecast SECONDS] [--horizontal]
+    scale.py [--rooms N] [--viewers N] [--capacity N] [--seconds SECONDS] [--forecast SECONDS] [--horizontal]
 
 Boots a cluster of its own with the chart, and a site that begins with one pod. Rooms are made one after the other, and
 in each a host goes on air and viewers come, so that all are there after SECONDS. Prints `name: value` lines, and writes
@@ -40,8 +40,7 @@ from showrunner import CHART, LOAD, MEDIA, MEDIA_NAMESPACE, SHOP, SITE, Host, Sh
 
 NAME, NET = "sr-scale", "10.219"
 SITE_NAME = "grow"
-CAPACITY, TARGET_PERCENT, MOST_PODS = 50, 60, 8
-EACH = CAPACITY * TARGET_PERCENT // 100
+TARGET_PERCENT, MOST_PODS = 60, 8
 
 
 def say(text: str) -> None:
@@ -53,6 +52,8 @@ class Witness:
     """What pods say, and which there are, second by second."""
 
     live: Showrunner
+    # Sessions that one pod should have.
+    each: int
     # When so many pods were needed, asked for, and ready, for the first time.
     needed: dict[int, float] = field(default_factory=dict)
     asked: dict[int, float] = field(default_factory=dict)
@@ -86,7 +87,7 @@ class Witness:
         while not self.is_over:
             addresses = [pod["status"].get("podIP") for pod in list(self.pods.values()) if is_ready(pod)]
             sessions = sum(map(sessions_of, filter(None, addresses)))
-            for pods in range(2, -(-sessions // EACH) + 1):
+            for pods in range(2, -(-sessions // self.each) + 1):
                 self.needed.setdefault(pods, time.monotonic())
             time.sleep(0.05)
 
@@ -124,24 +125,24 @@ def audience(base: str, room: str, viewers: int, rate: float, seconds: int, repo
     )  # fmt: skip
 
 
-def make_site(live: Showrunner, forecast: int, horizontal: bool) -> None:
+def make_site(live: Showrunner, given: argparse.Namespace) -> None:
     scaling = {
-        "mode": "HorizontalPodAutoscaler" if horizontal else "Showrunner",
+        "mode": "HorizontalPodAutoscaler" if given.horizontal else "Showrunner",
         "maxReplicas": MOST_PODS,
         "targets": {"viewersPercent": TARGET_PERCENT, "cpuPercent": 0},
         # What is announced or foreseen has its pods before; this is about what is not, unless asked for.
         "expectedViewersWindowSeconds": 0,
-        "forecastWindowSeconds": forecast,
+        "forecastWindowSeconds": given.forecast,
     }
-    spec = {**SITE["spec"], "region": SITE_NAME, "replicas": 1, "capacity": {"viewers": CAPACITY}, "autoscaling": scaling}
+    spec = {**SITE["spec"], "region": SITE_NAME, "replicas": 1, "capacity": {"viewers": given.capacity}, "autoscaling": scaling}
     live.create({**SITE, "metadata": {"name": SITE_NAME, "namespace": MEDIA_NAMESPACE}, "spec": spec})
     live.await_condition("MediaNode", SITE_NAME, "Ready", MEDIA_NAMESPACE)
 
 
 def run(live: Showrunner, given: argparse.Namespace, reports: Path) -> None:
     rooms, viewers, seconds = given.rooms, given.viewers, given.seconds
-    make_site(live, given.forecast, given.horizontal)
-    witness = Witness(live)
+    make_site(live, given)
+    witness = Witness(live, given.capacity * TARGET_PERCENT // 100)
     began = time.monotonic()
     each, turn = viewers // rooms, seconds / rooms
     with witness.watching(), contextlib.ExitStack() as hosts:
@@ -179,7 +180,8 @@ def run(live: Showrunner, given: argparse.Namespace, reports: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rooms", type=int, default=6)
-    parser.add_argument("--viewers", type=int, default=120)
+    parser.add_argument("--viewers", type=int, default=600)
+    parser.add_argument("--capacity", type=int, default=150, help="of a pod, in viewers; 60 %% of it is the target")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--forecast", type=int, default=0, help="the site's forecastWindowSeconds; 0: none")
     parser.add_argument("--horizontal", action="store_true", help="by Kubernetes' HorizontalPodAutoscaler")

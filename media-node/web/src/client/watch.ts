@@ -85,19 +85,25 @@ export function watch(endpoint: string, video: HTMLVideoElement, options: WatchO
   return new Watching(endpoint, video, options);
 }
 
+/** A connection that `prepare` made, for whoever needs the next. */
+let prepared: RTCPeerConnection | undefined;
+
 /**
- * Has the browser start what it needs for connections, so that the first picture need not wait for that: to be called
- * when a page loads that may soon watch. Takes some tens of milliseconds.
+ * Makes the connection for the next `watch`, so that its first picture need not wait for what the browser has to start
+ * for that: to be called when a page loads that may soon watch. Takes some tens of milliseconds, and sends nothing.
  */
 export function prepare(): void {
-  const pc = new RTCPeerConnection();
-  pc.addTransceiver('video', { direction: 'recvonly' });
-  pc.addTransceiver('audio', { direction: 'recvonly' });
-  const close = () => {
-    pc.close();
-  };
+  prepared ??= connection();
   // Whatever is wrong with the browser, `watch` will say so.
-  pc.createOffer().then(close, close);
+  prepared.createOffer().catch(() => undefined);
+}
+
+/** A connection that has still to offer itself. */
+function connection(): RTCPeerConnection {
+  const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+  offerDependencies(pc.addTransceiver('video', { direction: 'recvonly' }));
+  pc.addTransceiver('audio', { direction: 'recvonly' });
+  return pc;
 }
 
 export class Watching extends Emitter<WatchEvents> {
@@ -314,11 +320,10 @@ class Viewing {
     },
   ): Promise<Viewing> {
     const since = performance.now();
-    const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+    const pc = prepared ?? connection();
+    prepared = undefined;
     const tracks: MediaStreamTrack[] = [];
     pc.addEventListener('track', ({ track }) => tracks.push(track));
-    offerDependencies(pc.addTransceiver('video', { direction: 'recvonly' }));
-    pc.addTransceiver('audio', { direction: 'recvonly' });
     let selected = NOTHING;
     // Before the connection is up, so that the first picture has the right size.
     const onResource = (resource: Resource) => {
