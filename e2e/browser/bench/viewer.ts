@@ -58,9 +58,9 @@ async function main(order: Order): Promise<void> {
     await page.goto(order.url);
     await page.setContent(PAGE);
     await page.addScriptTag({ content: script });
+    await page.evaluate(record, { selector: '#program', readsNumbers: order.readsNumbers });
     // As LiveKit's is told by `prepareConnection` below.
     if (order.client === 'showrunner') await page.evaluate(prepareOurs);
-    await page.evaluate(record, { selector: '#program', readsNumbers: order.readsNumbers });
     pages.push({ page, errors });
   }
   // What the pages logged until here is of this test's own making.
@@ -82,9 +82,9 @@ function join(order: Order, page: Page, token: string): Promise<number> {
 }
 
 /** Runs in the page. */
-function prepareOurs(): void {
-  const { showrunner } = window as unknown as { showrunner: { prepare: () => void } };
-  showrunner.prepare();
+function prepareOurs(): Promise<void> {
+  const { showrunner } = window as unknown as { showrunner: { prepare: () => Promise<void> } };
+  return showrunner.prepare();
 }
 
 /** Runs in the page. */

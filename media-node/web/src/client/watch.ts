@@ -90,12 +90,13 @@ let prepared: RTCPeerConnection | undefined;
 
 /**
  * Makes the connection for the next `watch`, so that its first picture need not wait for what the browser has to start
- * for that: to be called when a page loads that may soon watch. Takes some tens of milliseconds, and sends nothing.
+ * for that: to be called when a page loads that may soon watch. Sends nothing. Resolves when it is ready, after some tens
+ * of milliseconds; `watch` need not wait for that.
  */
-export function prepare(): void {
+export async function prepare(): Promise<void> {
   prepared ??= connection();
   // Whatever is wrong with the browser, `watch` will say so.
-  prepared.createOffer().catch(() => undefined);
+  await prepared.createOffer().catch(() => undefined);
 }
 
 /** A connection that has still to offer itself. */
