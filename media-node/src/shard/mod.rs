@@ -2,9 +2,11 @@
 //! sessions that were given that port. It is the thin shell around [`crate::media`].
 //!
 //! Reading order: [`run`] is the loop, [`sockets`] and [`socket`] bring datagrams in, [`session`] is what each
-//! belongs to, [`program`] is a room's media on this shard, [`outbox`] gathers and [`batch`] sends.
+//! belongs to, [`program`] is a room's media on this shard, [`audience`] says which layer each viewer is on, [`delivery`]
+//! sends what came in to them, [`outbox`] gathers and [`batch`] sends.
 
 mod adaptation;
+mod audience;
 mod batch;
 mod caller;
 mod cascade;
@@ -17,12 +19,14 @@ mod intake;
 mod keep;
 mod ladder;
 pub mod message;
+mod on_air;
 pub mod outbox;
 mod outlet;
 pub(crate) mod path;
 mod program;
 mod reach;
 mod relay;
+mod repeats;
 mod run;
 mod session;
 mod sessions;
