@@ -87,13 +87,13 @@ OF_MOVING = Figures(
 The chart runs on a real cluster, whose control plane, media pods, hosts and viewers all share the cores. Hosts and viewers are `showrunner-load`, which goes where it is sent and comes back when its pod dies, as the room page does; one viewer in ten opens and checks all that it gets, the others the headers. A gap is the time between two whole frames at the receiver, over all of a viewer's sessions.
 """,
     [
-        ("scale_viewers", "", "viewers who came within a minute to six rooms of a site that began with one pod and takes 150 viewers a pod, 60 % of them the target; nothing was announced in time or foreseen"),
+        ("scale_viewers", "", "viewers who came within a minute to six rooms of a site that began with one pod and takes 340 viewers a pod, 60 % of them the target; nothing was announced in time or foreseen"),
         ("scale_refused_joins", "0", "of them, those who found no place"),
         ("scale_viewers_flawed", "0", "of them, those who missed something"),
         ("scale_pods", "≥ 4", "pods in the end"),
         ("scale_need_to_ask_s", "≤ 2", "from the moment at which pods say more sessions than as many pods should have, until the API server tells of another pod: the longest"),
         ("scale_need_to_ready_s", "", "the same until that pod is ready"),
-        ("scale_hpa_viewers", "", "the same with `mode: HorizontalPodAutoscaler`, which looks every 15 s"),
+        ("scale_hpa_viewers", "", "the same with `mode: HorizontalPodAutoscaler`, which looks every 15 s; so 30 % are the target"),
         ("scale_hpa_refused_joins", "0", ""),
         ("scale_hpa_viewers_flawed", "0", ""),
         ("scale_hpa_pods", "≥ 4", ""),

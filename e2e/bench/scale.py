@@ -40,7 +40,9 @@ from showrunner import CHART, LOAD, MEDIA, MEDIA_NAMESPACE, SHOP, SITE, Host, Sh
 
 NAME, NET = "sr-scale", "10.219"
 SITE_NAME = "grow"
-TARGET_PERCENT, MOST_PODS = 60, 8
+MOST_PODS = 8
+# Of a pod's capacity. Kubernetes looks every 15 s, a quarter of the ramp, and has to be that much ahead.
+TARGET_PERCENT, HORIZONTAL_TARGET_PERCENT = 60, 30
 
 
 def say(text: str) -> None:
@@ -125,11 +127,15 @@ def audience(base: str, room: str, viewers: int, rate: float, seconds: int, repo
     )  # fmt: skip
 
 
+def target_percent(given: argparse.Namespace) -> int:
+    return HORIZONTAL_TARGET_PERCENT if given.horizontal else TARGET_PERCENT
+
+
 def make_site(live: Showrunner, given: argparse.Namespace) -> None:
     scaling = {
         "mode": "HorizontalPodAutoscaler" if given.horizontal else "Showrunner",
         "maxReplicas": MOST_PODS,
-        "targets": {"viewersPercent": TARGET_PERCENT, "cpuPercent": 0},
+        "targets": {"viewersPercent": target_percent(given), "cpuPercent": 0},
         # What is announced or foreseen has its pods before; this is about what is not, unless asked for.
         "expectedViewersWindowSeconds": 0,
         "forecastWindowSeconds": given.forecast,
@@ -142,7 +148,7 @@ def make_site(live: Showrunner, given: argparse.Namespace) -> None:
 def run(live: Showrunner, given: argparse.Namespace, reports: Path) -> None:
     rooms, viewers, seconds = given.rooms, given.viewers, given.seconds
     make_site(live, given)
-    witness = Witness(live, given.capacity * TARGET_PERCENT // 100)
+    witness = Witness(live, given.capacity * target_percent(given) // 100)
     began = time.monotonic()
     each, turn = viewers // rooms, seconds / rooms
     with witness.watching(), contextlib.ExitStack() as hosts:
@@ -180,8 +186,8 @@ def run(live: Showrunner, given: argparse.Namespace, reports: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rooms", type=int, default=6)
-    parser.add_argument("--viewers", type=int, default=600)
-    parser.add_argument("--capacity", type=int, default=150, help="of a pod, in viewers; 60 %% of it is the target")
+    parser.add_argument("--viewers", type=int, default=900)
+    parser.add_argument("--capacity", type=int, default=340, help="of a pod, in viewers")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--forecast", type=int, default=0, help="the site's forecastWindowSeconds; 0: none")
     parser.add_argument("--horizontal", action="store_true", help="by Kubernetes' HorizontalPodAutoscaler")
