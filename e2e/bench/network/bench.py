@@ -30,6 +30,9 @@ RUNS_DIRECTORY = ROOT / ".cache/bench/network"
 VIEWER = ROOT / ".cache/bench/viewer.cjs"
 # Every layer of the host has begun, and the server knows them all.
 WARM_UP_SECONDS = 3
+# The host has a keyframe each two seconds. Each of five runs begins at another time between two of them, so that no
+# figure is of what happens right before one, or right after.
+LATER_SECONDS = 0.4
 # When the TCP flow begins.
 TCP_AFTER_SECONDS = 8
 
@@ -39,7 +42,7 @@ def live(scenario: Scenario, client: str, seconds: int, number: int) -> list[flo
     with Testbed() as bed:
         bed.link("host", LINKS / f"{scenario.host}.yaml")
         server = bed.showrunner() if client == "showrunner" else bed.livekit(scenario.viewers)
-        time.sleep(WARM_UP_SECONDS)
+        time.sleep(WARM_UP_SECONDS + number % 5 * LATER_SECONDS)
         told_by_link = bed.link("viewer", LINKS / f"{scenario.viewer}.yaml")
         link_process = bed.processes[-1]
         ended = time.time() + seconds
