@@ -13,6 +13,7 @@ mod core;
 mod delivery;
 mod feed;
 mod feedback;
+pub mod hearing;
 mod intake;
 mod keep;
 mod ladder;
