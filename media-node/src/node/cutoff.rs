@@ -1,8 +1,9 @@
 //! Whether a node is cut off from its viewers: its control port answers, and nobody of those who should be heard on its
 //! media ports is. Pure: shards say what they hear, with their clocks.
 //!
-//! One viewer's silence says nothing of the node, and neither does that of two. A node that was not on its core for a
-//! moment has heard nobody either, so it concludes nothing until it has listened for long enough again.
+//! One viewer's silence says nothing of the node, and neither does that of two. Those who leave together, as at the end
+//! of a show, fall silent before their sessions end; who can't be heard has no reason to leave. A node that was not on
+//! its core for a moment has heard nobody either, so it concludes nothing until it has listened for long enough again.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use crate::shard::hearing::{Hearing, SILENCE};
 const FEWEST: u32 = 3;
 /// So many times in a row.
 const ROUNDS: u32 = 2;
+/// Those who are missed are leaving if there are fewer by more than this part from one round to the next.
+const LEAVING: u32 = 100;
 /// How often shards say what they hear.
 const EVERY: Duration = Duration::from_millis(100);
 /// A round that comes later than this after it was due tells that the node had no time.
@@ -41,6 +44,8 @@ pub(super) struct CutOff {
     last_round: Option<Instant>,
     /// Nothing is concluded before.
     listens_from: Option<Instant>,
+    /// How many were missed in it.
+    missed: u32,
     /// Rounds in a row in which nobody was heard.
     silent_rounds: u32,
     is_so: bool,
@@ -84,6 +89,7 @@ impl CutOff {
         if is_late {
             self.listens_from = Some(now + SILENCE);
         }
+        let missed_before = std::mem::replace(&mut self.missed, all.missed);
         if all.heard > 0 {
             self.silent_rounds = 0;
             self.failed_chances = 0;
@@ -94,11 +100,10 @@ impl CutOff {
             return self.rest(now, all.missed);
         }
         let has_listened = self.listens_from.is_none_or(|from| from <= now);
-        self.silent_rounds = if has_listened && all.missed >= FEWEST {
-            self.silent_rounds + 1
-        } else {
-            0
-        };
+        let fewer = missed_before.saturating_sub(all.missed);
+        let are_leaving = fewer > missed_before / LEAVING;
+        let is_silent = has_listened && !are_leaving && all.missed >= FEWEST;
+        self.silent_rounds = if is_silent { self.silent_rounds + 1 } else { 0 };
         self.is_so = self.silent_rounds >= ROUNDS;
         let missed = all.missed;
         self.is_so.then_some(Change::CutOff { missed })
@@ -239,6 +244,25 @@ mod tests {
         let mut node = Node::new();
         node.round(0, 5);
         assert!(node.round_after(EVERY + LATE, 0, 5).is_some());
+    }
+
+    #[test]
+    fn those_who_leave_together_are_not_missed() {
+        let mut node = Node::new();
+        node.round(600, 0);
+        for left in (3..600).rev().step_by(7) {
+            assert_eq!(node.round(0, left), None);
+        }
+        // One or the other does not wait.
+        let mut node = Node::new();
+        node.round(600, 0);
+        node.round(0, 600);
+        assert_eq!(node.round(0, 594), Some(Change::CutOff { missed: 594 }));
+        let mut node = Node::new();
+        node.round(0, 8);
+        assert_eq!(node.round(0, 7), None);
+        assert_eq!(node.round(0, 7), None, "once");
+        assert!(node.round(0, 7).is_some());
     }
 
     #[test]
