@@ -85,6 +85,8 @@ pub mod site {
     pub const IMAGE_PULL: &str = "ImagePull";
     /// A pod's process ends again and again.
     pub const CRASH_LOOP: &str = "CrashLoop";
+    /// A pod answers, and hears nobody of those who should be heard on its media ports.
+    pub const CUT_OFF: &str = "CutOff";
     /// No node takes a pod.
     pub const UNSCHEDULABLE: &str = "Unschedulable";
     /// A schedule of its autoscaling can't be used.

@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+import time
 import unittest
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from local import LIMIT_SECONDS, until
 from showrunner import MEDIA_NAMESPACE, SHOP, SYSTEM, Host, showrunner
 
 VIEWERS = 8
+MEDIA_PORT = 7000
 
 
 def figures(said: str) -> dict[str, float]:
@@ -76,6 +78,24 @@ class Story(unittest.TestCase):
             return now not in (None, uid) and status["phase"] == "Live" and status["viewers"] == VIEWERS
 
         until(f"{room} goes on elsewhere", has_moved)
+
+    @contextlib.contextmanager
+    def cut_off(self, *pods: str) -> Iterator[None]:
+        """Nothing comes from clients to the media ports of pods, nor back; all else goes on."""
+        clients = f"{self.cluster.net}.0.254"
+        rules = ["add table ip cutoff", "add chain ip cutoff forward { type filter hook forward priority -1; }"]
+        for pod in pods:
+            address = self.cluster.get("Pod", pod, MEDIA_NAMESPACE)["status"]["podIP"]
+            for way in (
+                f"ip saddr {clients} ip daddr {address} meta l4proto {{ tcp, udp }} th dport {MEDIA_PORT}",
+                f"ip saddr {address} ip daddr {clients} meta l4proto {{ tcp, udp }} th sport {MEDIA_PORT}",
+            ):
+                rules.append(f"add rule ip cutoff forward {way} drop")
+        self.cluster.script("exec", "--", "nft", "; ".join(rules))
+        try:
+            yield
+        finally:
+            self.cluster.script("exec", "--", "nft", "delete table ip cutoff")
 
     def await_gone(self, pod: str, uid: str | None) -> None:
         until(f"{pod} is gone", lambda: self.uid(pod) != uid)
@@ -152,6 +172,35 @@ class Moving(Story):
                 return self.live.origin(room) not in (None, origin)
 
             until("the room stays where it is", is_former)
+        self.ready()
+
+    def test_a_pod_that_its_viewers_do_not_reach_any_more(self) -> None:
+        with self.show("unheard") as (room, crowd):
+            origin = self.live.origin(room)
+            uid = self.uid(origin)
+            with self.cut_off(origin):
+                said = self.live.await_condition("MediaNode", "site", "Degraded", MEDIA_NAMESPACE, reason="CutOff")
+                self.assertIn(f"pod {origin} ", said["message"])
+                self.await_moved(room, uid)
+                found = crowd.leave()
+                self.report(found, "cut_off")
+                self.assertEqual(found["moves"], VIEWERS, "each moved once: to a pod that it reaches")
+        self.assertEqual(self.uid(origin), uid, "nobody takes it away")
+        self.ready()
+
+    def test_pods_that_nobody_reaches_for_a_while(self) -> None:
+        with self.show("unreached") as (room, crowd):
+            with self.cut_off(*(pod["metadata"]["name"] for pod in self.live.media_pods())):
+                self.live.await_condition("MediaNode", "site", "Degraded", MEDIA_NAMESPACE, reason="CutOff")
+                # There is nowhere to go, whatever is tried.
+                time.sleep(8)
+
+            def is_on_air() -> bool:
+                status = self.cluster.get("LiveRoom", room, SHOP)["status"]
+                return status["phase"] == "Live" and status["viewers"] == VIEWERS
+
+            until(f"{room} goes on", is_on_air)
+            self.report(crowd.leave(), "all_cut_off")
         self.ready()
 
     def test_an_operator_that_is_killed_while_a_pod_drains(self) -> None:

@@ -27,6 +27,7 @@ struct Metrics {
     registry: Registry,
     rooms: IntGauge,
     rooms_active: IntGauge,
+    cut_off: IntGauge,
     sessions: IntGaugeVec,
     sessions_ended: IntCounterVec,
     joins_refused: IntCounterVec,
@@ -72,6 +73,7 @@ impl Metrics {
         Self {
             rooms: builder.gauge("rooms", "Rooms that have a host or viewers on this node."),
             rooms_active: builder.gauge("rooms_active", "Rooms with a host on air."),
+            cut_off: builder.gauge("cut_off", "1 while the node hears nobody of those whom it should hear on its media ports."),
             sessions: builder.gauges("sessions", "Sessions by role and state.", &["role", "state"]),
             sessions_ended: builder.counters("sessions_ended_total", "Ended sessions by reason.", &["role", "reason"]),
             joins_refused: builder.counters("joins_refused_total", "Refused joins by reason.", &["reason"]),
@@ -224,6 +226,11 @@ pub fn render() -> String {
 pub(crate) fn set_rooms(rooms: usize, active: usize) {
     METRICS.rooms.set(rooms as i64);
     METRICS.rooms_active.set(active as i64);
+}
+
+/// Notes whether the node is cut off from its viewers.
+pub(crate) fn set_cut_off(is_so: bool) {
+    METRICS.cut_off.set(is_so.into());
 }
 
 /// Notes that a shard's thread was on its core for so long.

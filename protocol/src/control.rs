@@ -26,6 +26,8 @@ pub use self::pull::{Bearer, HostSource, PullFailure, PullProblem, PullSource, P
 
 /// Where anybody is told that a pod is there. Its kubelet asks as well.
 pub const HEALTH_PATH: &str = "/healthz";
+/// Where anybody is told whether new sessions may come to a pod: 503 if not. Its kubelet and the operator ask.
+pub const READY_PATH: &str = "/readyz";
 /// Where a pod tells of itself.
 pub const STATUS_PATH: &str = "/v1/status";
 /// Where a pod is told how clients reach it.
@@ -235,6 +237,9 @@ pub struct PodStatus {
     /// Whether it was told to drain.
     #[serde(default)]
     pub draining: bool,
+    /// Whether it hears nobody of those who should be heard on its media ports: rooms are better off elsewhere.
+    #[serde(default)]
+    pub cut_off: bool,
     /// Whether it knows what `leave` means in an assignment.
     #[serde(default)]
     pub sends_on: bool,
@@ -518,7 +523,7 @@ mod tests {
             [{"name":"shop/sale","active":true,"viewers":1,"audioCodec":"opus","videoCodec":null,
               "layers":[{"rid":"f","size":[1280,720],"bitrateBps":1500000}]}]}"#;
         let status: PodStatus = read(old).unwrap();
-        assert!(!status.draining);
+        assert!(!status.draining && !status.cut_off);
         assert_eq!(status.rooms[0].retention, Retention::default());
         assert_eq!(status.rooms[0].layers[0].size, Some((1280, 720)));
         let written = serde_json::to_string(&status).unwrap();

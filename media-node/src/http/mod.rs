@@ -33,7 +33,7 @@ use problem::Problem;
 use registry::Registry;
 
 use showrunner_door::FilesError;
-use showrunner_protocol::control::{HEALTH_PATH, STATUS_PATH};
+use showrunner_protocol::control::{HEALTH_PATH, READY_PATH, STATUS_PATH};
 
 use crate::config::Config;
 use crate::node::{Node, Role};
@@ -138,7 +138,7 @@ pub fn router(node: Node, config: HttpConfig) -> Router {
         .layer(from_fn(cors::everywhere))
         .merge(status)
         .route(HEALTH_PATH, get(async || "ok\n"))
-        .route("/readyz", get(ready))
+        .route(READY_PATH, get(ready))
         .route("/metrics", get(metrics))
         .merge(page.unwrap_or_default())
         .layer(from_fn(problem::everywhere))
@@ -150,15 +150,12 @@ async fn status(State(app): State<App>) -> Json<NodeStatus> {
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    if app.node().is_ready() {
-        return "ready\n".into_response();
+    match app.node().is_ready() {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
+            .with(RETRY_AFTER, 5)
+            .into_response(),
     }
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the node takes no new sessions",
-    )
-    .with(RETRY_AFTER, 5)
-    .into_response()
 }
 
 /// In the text format of Prometheus.

@@ -6,6 +6,7 @@ mod addresses;
 mod assignments;
 mod cascade;
 mod control;
+mod cutoff;
 mod joining;
 mod ladder;
 mod moving;
@@ -29,6 +30,7 @@ pub use self::addresses::InvalidAddresses;
 use self::assignments::Assignments;
 pub use self::assignments::{AssignError, Assigned, EndRoomError, MAX_ROOMS};
 pub use self::cascade::{LinkError, Peers};
+use self::cutoff::CutOff;
 pub use self::parting::ReportError;
 pub use self::session::{
     Adaptation, AdaptationReason, AdaptedLayer, EndReason, IceRestarted, JoinError, Joined,
@@ -66,6 +68,19 @@ pub enum Rooms {
     },
 }
 
+/// Why no new sessions are to come to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// It does not take any, for good or not yet.
+    #[error("the node takes no new sessions")]
+    Closed,
+    /// Those who watch don't reach it.
+    #[error(
+        "the node is cut off: it hears none of its viewers on its media ports; let their packets through, or take it away"
+    )]
+    CutOff,
+}
+
 /// The control plane of one node. Cheap to clone.
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
@@ -94,6 +109,7 @@ impl Node {
     pub fn new(parts: NodeParts, events: mpsc::UnboundedReceiver<ShardEvent>) -> Self {
         let state = State {
             shard_load: vec![0; parts.shards.len()],
+            cut_off: CutOff::of(parts.shards.len()),
             assigned: match parts.rooms {
                 Rooms::Any => None,
                 Rooms::Assigned { most } => Some(Assignments::new(most)),
@@ -256,9 +272,25 @@ impl Node {
         self.state().sessions.get(id).map(|s| s.ended.subscribe())
     }
 
-    /// Whether the node takes new sessions: it is not on its way out, and knows how clients reach it.
-    pub fn is_ready(&self) -> bool {
-        !self.is_leaving() && self.public().is_some()
+    /// Whether new sessions are to come to the node: it is not on its way out, knows how clients reach it, and they do.
+    /// Where there is no other node to go to, whether they do says nothing.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub fn is_ready(&self) -> Result<(), NotReady> {
+        if self.is_leaving() || self.public().is_none() {
+            return Err(NotReady::Closed);
+        }
+        let is_of_a_cluster = self.0.parts.rooms != Rooms::Any;
+        if is_of_a_cluster && self.is_cut_off() {
+            return Err(NotReady::CutOff);
+        }
+        Ok(())
+    }
+
+    /// Whether the node hears nobody of those who watch.
+    pub fn is_cut_off(&self) -> bool {
+        self.state().cut_off.is_so()
     }
 
     fn is_leaving(&self) -> bool {
@@ -267,11 +299,13 @@ impl Node {
 
     /// The node and all that is on it.
     pub fn status(&self) -> NodeStatus {
+        let ready = self.is_ready().is_ok();
         let state = self.state();
         NodeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ready: self.is_ready(),
+            ready,
             draining: self.is_draining(),
+            cut_off: state.cut_off.is_so(),
             sends_on: true,
             uptime_seconds: self.0.started.elapsed().as_secs(),
             public: self.public().clone(),

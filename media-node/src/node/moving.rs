@@ -15,6 +15,8 @@ use crate::room::RoomName;
 const SPREAD_PER_VIEWER: Duration = Duration::from_millis(10);
 /// At least so long, and at most.
 const SPREAD: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(20);
+/// At most so long if they don't get anything here any more.
+const HURRIED_SPREAD: Duration = Duration::from_secs(2);
 /// The operator says of each room of a draining node where it goes, and has its clients told then. If it is away, they
 /// are told after this time: wherever the room is, they find it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -96,7 +98,11 @@ impl Node {
             None => 0,
         };
         let spread = SPREAD_PER_VIEWER.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-        let spread = spread.clamp(*SPREAD.start(), *SPREAD.end());
+        let spread = if state.cut_off.is_so() {
+            spread.min(HURRIED_SPREAD)
+        } else {
+            spread.clamp(*SPREAD.start(), *SPREAD.end())
+        };
         let left = self
             .0
             .drain_until

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::assignments::Assignments;
 use super::cascade::{Link, Pulls};
+use super::cutoff::{Change, CutOff};
 use super::ladder::Ladder;
 use super::moving::Leaving;
 use super::parting::{Parting, Partings};
@@ -58,6 +59,8 @@ pub(super) struct State {
     pub(super) pulls: Pulls,
     /// The rooms whose show is pulled from another server.
     pub(super) pulled: Pulled,
+    /// Whether it is cut off from its viewers.
+    pub(super) cut_off: CutOff,
     /// What shards are to be told, and which: what was decided and not carried out yet.
     pub(super) orders: Vec<(usize, Command)>,
 }
@@ -343,6 +346,33 @@ impl State {
                 self.on_streams(program, streams);
             }
             ShardEvent::Adapted { number, adaptation } => self.on_adapted(number, adaptation),
+            ShardEvent::Hears { shard, at, hearing } => {
+                if let Some(change) = self.cut_off.on_hearing(at, shard, hearing) {
+                    self.on_cut_off(change);
+                }
+            }
+        }
+    }
+
+    fn on_cut_off(&self, change: Change) {
+        metrics::set_cut_off(self.cut_off.is_so());
+        match change {
+            Change::CutOff { missed } => {
+                tracing::warn!(
+                    missed,
+                    "the node is cut off from its viewers: it hears none of those whom it should hear"
+                );
+            }
+            Change::Heard => {
+                tracing::info!("the node hears a viewer again: it is not cut off any more")
+            }
+            Change::Rested(rest) => {
+                let seconds = rest.as_secs();
+                tracing::info!(
+                    seconds,
+                    "nobody has tried to watch: the node may not be cut off any more"
+                );
+            }
         }
     }
 

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use showrunner_rtp::rtcp::TransportCc;
 
 use super::core::Core;
+use super::hearing::Hearing;
+use super::message::ShardEvent;
 use super::program::Program;
 use super::reach::Reached;
 use super::session::Role;
@@ -88,14 +90,18 @@ impl Core {
         }
     }
 
-    /// Time has passed for all viewers; to be called some times a second. Their layers are chosen
-    /// anew.
+    /// Time has passed for all viewers; to be called ten times a second. Their layers are chosen
+    /// anew, and it is told who of them is heard.
     pub(super) fn look_after_ways(&mut self, now: Instant) {
         let (mut paused, mut behind) = (0, 0);
+        let mut hearing = Hearing::default();
         for at in 0..self.sessions.key_bound() {
             let Some(session) = self.sessions.get_mut(at) else {
                 continue;
             };
+            if let Some(signs) = session.signs() {
+                hearing.count(&signs, now);
+            }
             let id = session.program;
             if let Role::Viewer(viewer) = &mut session.role {
                 paused += usize::from(viewer.choice.is_paused());
@@ -106,6 +112,12 @@ impl Core {
             }
         }
         self.metrics.set_viewers(paused, behind);
+        let shard = self.index;
+        self.tell(ShardEvent::Hears {
+            shard,
+            at: now,
+            hearing,
+        });
     }
 
     /// Looks after the viewers that are behind or probed.

@@ -42,10 +42,11 @@ impl Core {
             self.metrics.dropped.unauthentic += 1;
             return;
         };
-        if let Some(session) = self.sessions.get_mut(key)
-            && let Some(notes) = session.role.notes_mut()
-        {
-            notes.on_packet(now);
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.on_rtcp(now);
+            if let Some(notes) = session.role.notes_mut() {
+                notes.on_packet(now);
+            }
         }
         let is_feed = self.is_feed(key);
         for packet in rtcp::packets(&datagram[..len]) {

@@ -8,6 +8,7 @@ use showrunner_rtp::codec::Codec;
 use showrunner_sdp::{Publishing, Watching};
 use showrunner_transport::{Fingerprint, IceCredentials};
 
+use super::hearing::Hearing;
 use super::wishes::Wish;
 use crate::lived::Lived;
 use crate::media::ingest::Track;
@@ -201,6 +202,15 @@ pub enum ShardEvent {
     CaughtUp {
         /// The link.
         number: SessionNumber,
+    },
+    /// Which of its viewers a shard hears; ten times a second.
+    Hears {
+        /// Which shard.
+        shard: usize,
+        /// When it listened.
+        at: Instant,
+        /// How many.
+        hearing: Hearing,
     },
 }
 

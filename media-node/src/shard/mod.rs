@@ -15,6 +15,7 @@ mod core;
 mod delivery;
 mod feed;
 mod feedback;
+pub mod hearing;
 mod intake;
 mod keep;
 mod ladder;

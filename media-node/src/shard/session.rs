@@ -12,6 +12,7 @@ use showrunner_transport::srtp;
 
 use super::caller::Caller;
 use super::feed::Feed;
+use super::hearing::Signs;
 use super::intake::Intake;
 use super::message::{Carries, NewSession, ProgramId, SessionNumber};
 use super::path::Path;
@@ -133,6 +134,8 @@ pub(super) struct Session {
     knows_gcm: bool,
     fingerprint: Fingerprint,
     created: Instant,
+    /// When RTCP last came from the peer.
+    last_rtcp: Option<Instant>,
 }
 
 impl Session {
@@ -206,6 +209,7 @@ impl Session {
             knows_gcm,
             fingerprint: new.fingerprint,
             created: now,
+            last_rtcp: None,
         }
     }
 
@@ -241,6 +245,24 @@ impl Session {
     /// When the offer came.
     pub(super) fn created(&self) -> Instant {
         self.created
+    }
+
+    /// RTCP came that only the peer can have sent.
+    pub(super) fn on_rtcp(&mut self, now: Instant) {
+        self.last_rtcp = Some(now);
+    }
+
+    /// What there is to be heard of its peer, if that is somebody who watches. A transcoder may be next door.
+    pub(super) fn signs(&self) -> Option<Signs> {
+        let Role::Viewer(viewer) = &self.role else {
+            return None;
+        };
+        let check = self.ice.selected().map(|_| self.ice.last_consent());
+        (!viewer.transcodes).then(|| Signs {
+            admitted: self.created,
+            heard: self.last_rtcp.max(check),
+            acknowledges: viewer.way.acknowledges(),
+        })
     }
 
     /// Takes a DTLS datagram from a path that passed ICE. True once, when media can flow.

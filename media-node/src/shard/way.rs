@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use showrunner_rtp::bwe::{Basis, Config, Estimate, Estimator, Probe, Sent, Usage};
+use showrunner_rtp::bwe::{Basis, Config, Estimate, Estimator, Probe, Sending, Sent, Usage};
 use showrunner_rtp::rtcp::TransportCc;
 use showrunner_sdp::SendTrack;
 
@@ -159,6 +159,11 @@ impl Way {
     /// What is known of the path.
     pub(super) fn estimate(&self) -> Estimate {
         self.estimator.estimate()
+    }
+
+    /// For how long the viewer has been sent what it acknowledges many times a second; none if it doesn't.
+    pub(super) fn acknowledges(&self) -> Option<Sending> {
+        self.estimator.acknowledges()
     }
 
     /// What the path has room for, if so many bit/s are sent to the viewer.

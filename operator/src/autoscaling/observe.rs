@@ -17,7 +17,10 @@ pub fn pod(pod: &Pod, sight: Option<&Sight>, now: Instant) -> Option<autoscaling
     }
     Some(autoscaling::Pod {
         stage: stage(pod),
-        report: sight.and_then(|sight| report(sight, now)),
+        // Who should be on one that is cut off is somewhere else, or nowhere: what it says is not what is needed.
+        report: sight
+            .filter(|sight| !sight.is_cut_off())
+            .and_then(|sight| report(sight, now)),
         ready_after: ready_after(pod),
     })
 }
@@ -190,6 +193,17 @@ mod tests {
         let report = seen(&ready, Some(&sight), later).unwrap().report.unwrap();
         assert_eq!(report.age, 11);
         assert_eq!(seen(&ready, None, now).unwrap().report, None);
+    }
+
+    #[test]
+    fn what_a_pod_says_that_is_cut_off_is_not_counted() {
+        let ready = object(("True", "2027-01-01T00:00:25Z"), Some(MADE), 0);
+        let sight = sight(PodStatus {
+            cut_off: true,
+            ..PodStatus::default()
+        });
+        let pod = seen(&ready, Some(&sight), Instant::now()).unwrap();
+        assert_eq!((pod.stage, pod.report), (Stage::Serving, None));
     }
 
     #[test]

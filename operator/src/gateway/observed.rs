@@ -11,7 +11,7 @@ use showrunner_protocol::room::RoomUid;
 
 use super::access::{Access, Admission};
 use super::address::PodName;
-use super::view::{Edge, Pod, Room};
+use super::view::{Edge, Pod, Readiness, Room};
 use crate::cluster::names::{POD_HTTPS, annotation, label};
 
 /// The name of a room's resource.
@@ -92,10 +92,17 @@ pub fn pod(resource: &core::Pod) -> Option<Pod> {
         .annotations
         .as_ref()
         .is_some_and(|all| all.contains_key(annotation::DRAIN_DEADLINE));
+    let readiness = if is_draining || metadata.deletion_timestamp.is_some() {
+        Readiness::Leaving
+    } else if is_ready(status) {
+        Readiness::Ready
+    } else {
+        Readiness::Unready
+    };
     Some(Pod {
         address: (ip, signalling_port(resource)?).into(),
         region: region.cloned().unwrap_or_default(),
-        takes_sessions: is_ready(status) && metadata.deletion_timestamp.is_none() && !is_draining,
+        readiness,
     })
 }
 
@@ -262,7 +269,7 @@ mod tests {
         let expected = Pod {
             address: ([10, 1, 2, 3], 8443).into(),
             region: "eu".to_owned(),
-            takes_sessions: true,
+            readiness: Readiness::Ready,
         };
         assert_eq!(pod(&resource), Some(expected));
         let v6 = pod(&media_pod(json!({"status": {"podIP": "fd00::7"}}))).unwrap();
@@ -271,14 +278,21 @@ mod tests {
 
     #[test]
     fn a_pod_that_drains_goes_or_is_not_ready_takes_none() {
-        for changes in [
-            json!({"metadata": {"annotations": {"showrunner.dev/drain-deadline": "1800000000"}}}),
-            json!({"metadata": {"deletionTimestamp": "2026-11-11T00:00:00Z"}}),
-            json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}}),
-            json!({"status": {"conditions": null}}),
+        let drains = json!({"annotations": {"showrunner.dev/drain-deadline": "1800000000"}});
+        let goes = json!({"deletionTimestamp": "2026-11-11T00:00:00Z"});
+        let unready = json!({"conditions": [{"type": "Ready", "status": "False"}]});
+        for (changes, readiness) in [
+            (json!({"metadata": drains}), Readiness::Leaving),
+            (json!({"metadata": goes}), Readiness::Leaving),
+            (
+                json!({"metadata": drains, "status": unready}),
+                Readiness::Leaving,
+            ),
+            (json!({"status": unready}), Readiness::Unready),
+            (json!({"status": {"conditions": null}}), Readiness::Unready),
         ] {
             let pod = pod(&media_pod(changes.clone()));
-            assert_eq!(pod.map(|pod| pod.takes_sessions), Some(false), "{changes}");
+            assert_eq!(pod.map(|pod| pod.readiness), Some(readiness), "{changes}");
         }
     }
 

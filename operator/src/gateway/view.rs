@@ -52,8 +52,20 @@ pub struct Pod {
     pub address: SocketAddr,
     /// The region that its site is in; empty if it has none.
     pub region: String,
-    /// Whether it takes new sessions: it answers and does not drain.
-    pub takes_sessions: bool,
+    /// Whether it takes new sessions.
+    pub readiness: Readiness,
+}
+
+/// Whether a pod takes new sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It answers, and stays.
+    Ready,
+    /// Its kubelet finds it unready. It may hang, or be cut off from its viewers, as it thinks: where no other has the
+    /// room, it may be that it takes some.
+    Unready,
+    /// It is to go.
+    Leaving,
 }
 
 /// How busy a pod is.
@@ -233,7 +245,7 @@ impl View {
 
     /// The pods that a new session may go to, best first and at least one: for a host the origin; for a viewer those of
     /// the room, first those that have it and are to keep their viewers, of these those with space, of these those
-    /// in the viewer's region, and of these the least loaded.
+    /// in the viewer's region, and of these the least loaded. Pods that are not ready are asked only if none is.
     ///
     /// # Errors
     /// If there is none.
@@ -255,8 +267,12 @@ impl View {
                 let (name, known) = self.pods.get_key_value(name)?;
                 Some((standing, name, known))
             })
-            .filter(|(_, _, known)| known.pod.takes_sessions)
+            .filter(|(_, _, known)| known.pod.readiness != Readiness::Leaving)
             .collect();
+        let is_ready = |known: &Known| known.pod.readiness == Readiness::Ready;
+        if ready.iter().any(|(_, _, known)| is_ready(known)) {
+            ready.retain(|(_, _, known)| is_ready(known));
+        }
         ready.sort_by_key(|(standing, name, known)| {
             let detour = match standing {
                 Standing::Origin | Standing::Edge => 0,
@@ -300,7 +316,7 @@ mod tests {
         Pod {
             address: ([10, 0, 0, 1], 8443).into(),
             region: region.to_owned(),
-            takes_sessions: true,
+            readiness: Readiness::Ready,
         }
     }
 
@@ -385,15 +401,38 @@ mod tests {
     fn pods_that_take_no_sessions_or_are_gone_are_passed_over() {
         let mut view = view(&[("origin", "eu", 1), ("a", "eu", 0), ("b", "eu", 5)]);
         let room = room(Some("origin"), &["a", "b"]);
-        view.put_pod(
-            name("a"),
-            Pod {
-                takes_sessions: false,
-                ..pod("eu")
-            },
-        );
         view.remove_pod(&name("b"));
-        assert_eq!(picks(&view, &room, Protocol::Whep, "eu"), ["media/origin"]);
+        for readiness in [Readiness::Unready, Readiness::Leaving] {
+            view.put_pod(name("a"), is(readiness));
+            assert_eq!(picks(&view, &room, Protocol::Whep, "eu"), ["media/origin"]);
+        }
+    }
+
+    fn is(readiness: Readiness) -> Pod {
+        Pod {
+            readiness,
+            ..pod("eu")
+        }
+    }
+
+    #[test]
+    fn where_none_is_ready_those_that_stay_are_asked() {
+        let mut view = view(&[("origin", "eu", 1), ("a", "eu", 0), ("b", "eu", 5)]);
+        let room = room(Some("origin"), &["a", "b"]);
+        for pod in ["origin", "b"] {
+            view.put_pod(name(pod), is(Readiness::Unready));
+        }
+        view.put_pod(name("a"), is(Readiness::Leaving));
+        let order = ["media/origin", "media/b"];
+        assert_eq!(picks(&view, &room, Protocol::Whep, "eu"), order);
+        assert_eq!(picks(&view, &room, Protocol::Whip, "eu"), ["media/origin"]);
+        view.put_pod(name("b"), is(Readiness::Ready));
+        assert_eq!(picks(&view, &room, Protocol::Whep, "eu"), ["media/b"]);
+        for pod in ["origin", "b"] {
+            view.put_pod(name(pod), is(Readiness::Leaving));
+        }
+        let refused = view.candidates(&room, Protocol::Whep, "eu").unwrap_err();
+        assert_eq!(refused, Unavailable::NoPodReady);
     }
 
     #[test]
@@ -494,7 +533,8 @@ mod tests {
             let mut all = Vec::new();
             for (index, (is_near, takes_sessions, sessions, is_edge)) in pods.into_iter().enumerate() {
                 let region = if is_near { "eu" } else { "us" };
-                let known = Pod { takes_sessions, ..pod(region) };
+                let readiness = if takes_sessions { Readiness::Ready } else { Readiness::Leaving };
+                let known = Pod { readiness, ..pod(region) };
                 let pod = name(&format!("p{index}"));
                 view.put_pod(pod.clone(), known);
                 let load = Load { sessions, most: 1000 };

@@ -366,6 +366,8 @@ mod tests {
             next(&now, &[], &[("a", with(State::Lost))]),
             ["a", "b<a", "c<b"]
         );
+        let left = ["a", "b", "c"].map(|name| (name, with(State::Leaving)));
+        assert_eq!(next(&now, &[], &left), ["a", "b<a", "c<b"], "nobody leaves");
         assert_eq!(next(&now, &[], &[("a", with(State::Gone))]), ["b", "c<b"]);
         assert_eq!(next(&now, &[], &[("b", with(State::Gone))]), ["a", "c<a"]);
         let all = ["a", "b", "c"].map(|name| (name, with(State::Gone)));

@@ -18,15 +18,16 @@ pub fn state(pod: Option<&Pod>, sight: Option<&Sight>, now: Instant) -> State {
     // One that has an address and was not asked yet may well answer.
     let was_asked = sight.is_some() || address(pod).is_none();
     let is_lost = sight.is_none_or(|sight| sight.is_lost(now));
-    let drains = sight.and_then(|sight| sight.status.as_ref());
-    let drains = drains.is_some_and(|status| status.draining);
+    let status = sight.and_then(|sight| sight.status.as_ref());
+    // One that is cut off is left as one that drains is: its host and other pods may reach it still.
+    let is_to_be_left = status.is_some_and(|status| status.draining || status.cut_off);
     // One that its kubelet finds ready, or that its neighbours reach, may only be cut off from us for a moment.
     let is_confirmed = is_being_deleted
         || !is_ready(pod)
         || sight.is_some_and(|sight| sight.hangs(now) || sight.is_dead(now));
     if is_lost && was_asked && is_confirmed {
         State::Lost
-    } else if is_leaving(pod) || drains {
+    } else if is_leaving(pod) || is_to_be_left {
         State::Leaving
     } else {
         State::Serving
@@ -58,7 +59,7 @@ pub fn is_open(pod: &Pod, sight: Option<&Sight>) -> bool {
     let status = answers.and_then(|sight| sight.status.as_ref());
     is_ready(pod)
         && !is_leaving(pod)
-        && status.is_some_and(|status| status.ready && !status.draining)
+        && status.is_some_and(|status| status.ready && !status.draining && !status.cut_off)
 }
 
 #[cfg(test)]
@@ -125,6 +126,36 @@ mod tests {
             State::Serving,
             "it may be cut off from us"
         );
+    }
+
+    #[test]
+    fn who_is_cut_off_from_its_viewers_is_left_and_feeds_others_meanwhile() {
+        let (sights, start) = (Sights::default(), Instant::now());
+        let id = PodId {
+            namespace: "media".into(),
+            name: "eu-0".into(),
+        };
+        let known = |ready, cut_off| {
+            let status = PodStatus {
+                ready,
+                cut_off,
+                ..PodStatus::default()
+            };
+            sights.answered(&id, "1", status, start);
+            sights.get(&id, "1").unwrap()
+        };
+        for is_ready in [true, false] {
+            let pod = pod(is_ready, json!({}));
+            for ready in [true, false] {
+                let sight = known(ready, true);
+                assert_eq!(state(Some(&pod), Some(&sight), start), State::Leaving);
+                assert!(may_feed(Some(&pod), Some(&sight), start));
+                assert!(!is_open(&pod, Some(&sight)));
+            }
+        }
+        let (pod, sight) = (pod(true, json!({})), known(true, false));
+        assert_eq!(state(Some(&pod), Some(&sight), start), State::Serving);
+        assert!(is_open(&pod, Some(&sight)), "it is over");
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn stage(pod: &Pod, sight: Option<&Sight>) -> Stage {
         let status = sight.and_then(|sight| sight.status.as_ref());
         let is_aware = status.is_some_and(|status| status.draining);
         Stage::Draining { deadline, is_aware }
-    } else if is_ready(pod) {
+    } else if is_ready(pod) && !sight.is_some_and(Sight::is_cut_off) {
         Stage::Ready
     } else {
         Stage::Unready
@@ -188,6 +188,20 @@ pub fn trouble(pod: &Pod) -> Option<Trouble> {
     })
 }
 
+/// What is wrong with a pod by its own word.
+#[must_use]
+pub fn cut_off(pod: &Pod, sight: Option<&Sight>, now: Instant) -> Option<Trouble> {
+    let sight = sight.filter(|sight| sight.is_cut_off() && !sight.is_lost(now));
+    let name = pod.name_any();
+    sight.map(|_| Trouble {
+        reason: site::CUT_OFF,
+        message: format!(
+            "pod {name} is cut off from its viewers: it answers here, and hears nobody on its media ports; look at \
+             firewalls, the load balancer and the network of its machine"
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -259,6 +273,27 @@ mod tests {
             let pod = super::pod("eu", &pod, Some(&sight), None, Instant::now()).unwrap();
             assert_eq!(pod.stage, expected);
         }
+    }
+
+    #[test]
+    fn a_pod_that_is_cut_off_is_not_ready_and_it_is_told_which_it_is() {
+        let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        let pod = object(json!({}), ready);
+        let now = Instant::now();
+        for (is_cut_off, stage) in [(true, Stage::Unready), (false, Stage::Ready)] {
+            let sight = seen(PodStatus {
+                cut_off: is_cut_off,
+                ..PodStatus::default()
+            });
+            let observed = super::pod("eu", &pod, Some(&sight), None, now);
+            assert_eq!(observed.unwrap().stage, stage);
+            let trouble = cut_off(&pod, Some(&sight), now);
+            let names_it = trouble.is_some_and(|trouble| {
+                trouble.reason == site::CUT_OFF && trouble.message.contains("pod eu-0")
+            });
+            assert_eq!(names_it, is_cut_off);
+        }
+        assert_eq!(cut_off(&pod, None, now), None);
     }
 
     #[test]

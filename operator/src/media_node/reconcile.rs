@@ -148,6 +148,11 @@ impl Sites {
         let mut troubles: Vec<Trouble> = refused
             .into_iter()
             .chain(known.iter().filter_map(|one| observe::trouble(&one.pod)))
+            .chain(
+                known
+                    .iter()
+                    .filter_map(|one| observe::cut_off(&one.pod, one.sight.as_deref(), clock)),
+            )
             .chain(unreached)
             .chain(by_kubernetes.trouble)
             .chain(invalid)

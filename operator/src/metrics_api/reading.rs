@@ -1,7 +1,7 @@
 //! What is known of pods, and what follows for sites and rooms. Pure.
 //!
 //! What is not known is missing, never zero: whoever scales by it then leaves all as it is. A pod that is silent is not
-//! known; one in which nothing runs is known to carry nothing.
+//! known, nor is one that is cut off from its viewers; one in which nothing runs is known to carry nothing.
 
 use std::time::{Duration, Instant};
 
@@ -88,6 +88,9 @@ pub fn known(pod: &Pod, sight: Option<&Sight>, now: Moment) -> Known {
 
 fn reading(sight: &Sight, now: Moment) -> Option<Reading> {
     let (status, heard_at) = (sight.status.as_ref()?, sight.heard_at?);
+    if status.cut_off {
+        return None;
+    }
     let age = now.clock.saturating_duration_since(heard_at);
     let viewers = sight.rooms.values().map(|room| u64::from(room.viewers));
     (age < STALE_AFTER).then(|| Reading {
@@ -277,6 +280,19 @@ mod tests {
             );
             assert_eq!(known(&pod, None, now), expected);
         }
+    }
+
+    #[test]
+    fn what_a_pod_says_that_is_cut_off_tells_nothing() {
+        let running = pod(json!({}), "running", "Running");
+        let (sights, now) = (Sights::default(), Moment::now());
+        let cut_off = PodStatus {
+            cut_off: true,
+            ..status()
+        };
+        sights.answered(&PodId::of(&running), "u", cut_off, now.clock);
+        let sight = sights.get(&PodId::of(&running), "u");
+        assert_eq!(known(&running, sight.as_deref(), now), Known::Nothing);
     }
 
     #[test]

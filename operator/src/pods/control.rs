@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use showrunner_protocol::RoomName;
 use showrunner_protocol::control::{
-    ADDRESSES_PATH, DRAIN_PATH, DrainRequest, HEALTH_PATH, MAX_STATUS, POD_SERVER_NAME, PeerSight,
-    PodStatus, PublicAddresses, RoomAssignment, STATUS_PATH, end_room_path, peer_path, room_path,
+    ADDRESSES_PATH, DRAIN_PATH, DrainRequest, MAX_STATUS, POD_SERVER_NAME, PeerSight, PodStatus,
+    PublicAddresses, READY_PATH, RoomAssignment, STATUS_PATH, end_room_path, peer_path, room_path,
 };
 use showrunner_protocol::room::RoomUid;
 use showrunner_protocol::token::{CREDENTIAL_SECONDS, Caller};
@@ -149,18 +149,20 @@ impl Control {
             .map(drop)
     }
 
-    /// Asks whether it is there.
+    /// Asks whether it is there, and so whether new sessions may come to it: whatever it answers, it is there.
     ///
     /// # Errors
-    /// If it does not say so at once.
-    pub async fn is_there(&self, pod: SocketAddr) -> Result<(), ControlError> {
-        let path = HEALTH_PATH.to_owned();
-        let answer = self.call_within(QUICK, "health", pod, Method::GET, path, Bytes::new());
-        match answer.await {
-            // Whatever it says.
-            Ok(_) | Err(ControlError::Refused(..)) => Ok(()),
+    /// If it does not answer at once.
+    pub async fn is_ready(&self, pod: SocketAddr) -> Result<bool, ControlError> {
+        let (client, path) = (self.client()?, READY_PATH.to_owned());
+        let answer = client.ask(QUICK, pod, Method::GET, path, Bytes::new());
+        let is_ready = match answer.await {
+            Ok(_) => Ok(true),
+            Err(ControlError::Refused(..)) => Ok(false),
             Err(error) => Err(error),
-        }
+        };
+        self.metrics.called("ready", is_ready.is_ok());
+        is_ready
     }
 
     /// Asks it whether another pod answers it.
@@ -216,10 +218,7 @@ impl Control {
         path: String,
         body: Bytes,
     ) -> Result<Bytes, ControlError> {
-        let client = self.client()?;
-        let answer = tokio::time::timeout(patience, client.call(pod, method, path, body)).await;
-        let answer = answer
-            .unwrap_or_else(|_| Err(ControlError::Unreachable("it takes too long".to_owned())));
+        let answer = self.client()?.ask(patience, pod, method, path, body).await;
         self.metrics.called(what, answer.is_ok());
         answer
     }
@@ -262,6 +261,18 @@ impl Control {
 }
 
 impl Client {
+    async fn ask(
+        &self,
+        patience: Duration,
+        pod: SocketAddr,
+        method: Method,
+        path: String,
+        body: Bytes,
+    ) -> Result<Bytes, ControlError> {
+        let answer = tokio::time::timeout(patience, self.call(pod, method, path, body)).await;
+        answer.unwrap_or_else(|_| Err(ControlError::Unreachable("it takes too long".to_owned())))
+    }
+
     async fn call(
         &self,
         pod: SocketAddr,

@@ -1,5 +1,5 @@
-//! Asks every pod how it is, once a second, and four times as often whether it is there. Of one that takes its time with
-//! the answer, two of its neighbours are asked whether it answers them.
+//! Asks every pod how it is, once a second, and four times as often whether it is there and ready. Of one that takes its
+//! time with the answer, two of its neighbours are asked whether it answers them.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -103,30 +103,46 @@ impl<Tell: Fn(&PodId, &Changes) + Send + Sync + 'static> Asker<Tell> {
         };
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let _place = this.places.acquire().await;
-            let since = Instant::now();
-            this.questions.is_sent(&pod.id, question, since);
-            let answer = this.answer(&pod, question).await;
-            this.questions.end(&pod.id, question);
-            let changes = answer.unwrap_or_else(|error| {
-                let changes = this.no_answer(&pod, &error, since);
-                if changes.is_some() {
-                    tracing::warn!(pod = %pod.id, "a media pod: {error}");
-                }
-                changes
-            });
-            this.tell(&pod, &changes);
+            if this.put(&pod, question).await && this.questions.begin(&pod.id, Question::All) {
+                this.put(&pod, Question::All).await;
+            }
         });
     }
 
-    async fn answer(&self, pod: &Asked, question: Question) -> Result<Changes, ControlError> {
+    /// Asks a question that has begun. True if the answer differs from what is known: there is more to be asked at once.
+    async fn put(&self, pod: &Asked, question: Question) -> bool {
+        let _place = self.places.acquire().await;
+        let since = Instant::now();
+        self.questions.is_sent(&pod.id, question, since);
+        let answer = self.answer(pod, question).await;
+        self.questions.end(&pod.id, question);
+        let (changes, is_other) = answer.unwrap_or_else(|error| {
+            let changes = self.no_answer(pod, &error, since);
+            if changes.is_some() {
+                tracing::warn!(pod = %pod.id, "a media pod: {error}");
+            }
+            (changes, false)
+        });
+        self.tell(pod, &changes);
+        is_other
+    }
+
+    async fn answer(
+        &self,
+        pod: &Asked,
+        question: Question,
+    ) -> Result<(Changes, bool), ControlError> {
         let (id, uid) = (&pod.id, &pod.uid);
         if question == Question::All {
             let status = self.control.status(pod.address).await?;
-            Ok(self.sights.answered(id, uid, status, Instant::now()))
+            let changes = self.sights.answered(id, uid, status, Instant::now());
+            Ok((changes, false))
         } else {
-            self.control.is_there(pod.address).await?;
-            Ok(self.sights.is_there(id, uid))
+            let is_ready = self.control.is_ready(pod.address).await?;
+            let changes = self.sights.is_there(id, uid);
+            let known = self.sights.get(id, uid);
+            let is_other = known.is_some_and(|sight| sight.is_other_than(is_ready));
+            Ok((changes, is_other))
         }
     }
 

@@ -11,7 +11,7 @@ use super::PodId;
 pub enum Question {
     /// How it is, and all that it has.
     All,
-    /// Whether it is there.
+    /// Whether it is there, and ready.
     Presence,
     /// Whether it answers its neighbours.
     Peers,

@@ -70,7 +70,8 @@ pub struct Sight {
 pub struct Changes {
     /// Rooms that are there now, or are not any more, or not as they were.
     pub rooms: Vec<RoomName>,
-    /// Whether it takes rooms or drains other than before, or is told other addresses, or its process is another.
+    /// Whether it takes rooms, drains or is cut off other than before, or is told other addresses, or its process is
+    /// another.
     pub is_other: bool,
     /// Whether it has other numbers of sessions or rooms.
     pub has_other_counts: bool,
@@ -104,6 +105,20 @@ impl Sight {
     #[must_use]
     pub fn answers(&self) -> bool {
         self.status.is_some() && self.silent_since.is_none()
+    }
+
+    /// Whether it is ready and last said that it is not, or the other way round.
+    #[must_use]
+    pub fn is_other_than(&self, is_ready: bool) -> bool {
+        let status = self.status.as_ref();
+        status.is_some_and(|status| status.ready != is_ready)
+    }
+
+    /// Whether it says that it is cut off from its viewers.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        let status = self.status.as_ref();
+        status.is_some_and(|status| status.cut_off)
     }
 
     /// Whether it has been silent for [`LOST_AFTER`], or is gone.
@@ -377,6 +392,7 @@ fn is_other(old: &PodStatus, new: &PodStatus) -> bool {
         (
             status.ready,
             status.draining,
+            status.cut_off,
             status.public.clone(),
             status.capacity,
         )
@@ -442,6 +458,27 @@ mod tests {
         );
         assert_eq!(empty.rooms.len(), 2, "it began anew without its rooms");
         assert!(empty.is_other);
+    }
+
+    #[test]
+    fn it_is_asked_for_more_when_it_is_ready_other_than_it_said() {
+        let sights = Sights::default();
+        let sight = || sights.get(&pod(), "1").unwrap();
+        sights.silent(&pod(), "1", Silence::Silent, Instant::now(), Instant::now());
+        assert!(!sight().is_other_than(true), "it is asked in any case");
+        sights.answered(&pod(), "1", status(&[]), Instant::now());
+        assert!(sight().is_other_than(false) && !sight().is_other_than(true));
+        let cut_off = PodStatus {
+            ready: false,
+            cut_off: true,
+            ..status(&[])
+        };
+        assert!(
+            sights
+                .answered(&pod(), "1", cut_off, Instant::now())
+                .is_other
+        );
+        assert!(sight().is_other_than(true) && sight().is_cut_off());
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl Cluster {
         let pod = view::Pod {
             address,
             region: String::new(),
-            takes_sessions: true,
+            readiness: view::Readiness::Ready,
         };
         self.view.write(|view| view.put_pod(pod_name(name), pod));
     }

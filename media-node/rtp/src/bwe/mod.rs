@@ -123,6 +123,17 @@ pub struct Estimator {
     heard_us: i64,
     feedback_every_us: i64,
     last_sent_us: i64,
+    /// Since when packets have left without a pause.
+    resumed_us: i64,
+}
+
+/// For how long packets have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// Since when they have without a pause.
+    pub began: Instant,
+    /// When the last one did.
+    pub last: Instant,
 }
 
 /// What one feedback brought.
@@ -171,6 +182,7 @@ impl Estimator {
             heard_us: 0,
             feedback_every_us: 100_000,
             last_sent_us: i64::MIN / 2,
+            resumed_us: 0,
         }
     }
 
@@ -186,6 +198,7 @@ impl Estimator {
         if now_us - self.last_sent_us > PAUSE_US {
             // Nothing could be heard of what was not sent.
             self.heard_us = now_us;
+            self.resumed_us = now_us;
         }
         self.last_sent_us = now_us;
         let rate_bps = self.control.target_bps();
@@ -536,6 +549,17 @@ impl Estimator {
             is_probing: self.prober.is_busy(),
             basis: self.basis,
         }
+    }
+
+    /// For how long a peer has been sent what it gives transport-wide feedback on; none if it gives none.
+    pub fn acknowledges(&self) -> Option<Sending> {
+        let at = |us: i64| Some(self.began + Duration::from_micros(u64::try_from(us).ok()?));
+        let gives_feedback = self.basis == Basis::TransportWide;
+        gives_feedback.then_some(())?;
+        Some(Sending {
+            began: at(self.resumed_us)?,
+            last: at(self.last_sent_us)?,
+        })
     }
 
     /// Bytes that it takes, its history included.
