@@ -157,7 +157,7 @@ component_command() {
         --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
         --listen-peer-urls http://127.0.0.1:2380) ;;
     kube-apiserver)
-      # EvictionRequests are alpha.
+      # EvictionRequests are alpha, so they are off unless they are asked for.
       # The requestheader and proxy-client flags switch on the aggregation layer: custom metrics.
       command=(kube-apiserver --advertise-address "$node_ip" --etcd-servers http://127.0.0.1:2379
         --service-cluster-ip-range "$service_net" --authorization-mode Node,RBAC
