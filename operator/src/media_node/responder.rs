@@ -9,7 +9,7 @@ use k8s_openapi::api::lifecycle::v1alpha1::{Eviction, EvictionPodReference, Resp
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::desired;
 use super::eviction::{self, Target};
@@ -91,14 +91,9 @@ impl Responder {
             eviction.namespace().unwrap_or_default(),
         );
         let api: Api<Eviction> = Api::namespaced(self.world.hand.client(), &namespace);
-        let patch = json!({
-            "apiVersion": API_VERSION,
-            "kind": "Eviction",
-            "metadata": {"name": name},
-            "status": {"responders": [next]},
-        });
+        let answer = answer(&name, &next);
         let params = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(&patch);
+        let patch = Patch::Apply(&answer);
         let request = api.patch_status(&name, &params, &patch);
         match self.world.hand.write("evictions/status", request).await {
             Ok(_) | Err(WriteError::NotLeader) => {}
@@ -131,10 +126,48 @@ impl Responder {
     }
 }
 
+/// What is applied: of the Eviction's status only what is this program's to say.
+fn answer(name: &str, next: &ResponderStatus) -> Value {
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": "Eviction",
+        "metadata": {"name": name},
+        "status": {"responders": [next]},
+    })
+}
+
 fn there(pod: &Pod, known: &desired::Pod) -> Target {
     Target::There {
         stage: known.stage,
         sessions: known.sessions,
         ends: pod.metadata.deletion_timestamp.as_ref().map(|at| at.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::names::EVICTION_RESPONDER;
+
+    #[test]
+    fn no_more_is_applied_than_is_said() {
+        let said = ResponderStatus {
+            name: EVICTION_RESPONDER.to_owned(),
+            ..ResponderStatus::default()
+        };
+        let now: Timestamp = "2026-11-27T20:00:00.5Z".parse().unwrap();
+        let next = eviction::next(&said, &Target::Gone, now).unwrap();
+        let expected = json!({
+            "apiVersion": "lifecycle.k8s.io/v1alpha1",
+            "kind": "Eviction",
+            "metadata": {"name": "e"},
+            "status": {"responders": [{
+                "name": "showrunner.dev/drain",
+                "heartbeatTime": "2026-11-27T20:00:00Z",
+                "completionTime": "2026-11-27T20:00:00Z",
+                "message": "the pod is gone",
+            }]},
+        });
+        assert_eq!(answer("e", &next), expected);
     }
 }
