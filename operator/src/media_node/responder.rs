@@ -52,7 +52,8 @@ impl Responder {
                 continue;
             };
             let is_here = eviction.metadata.namespace.as_deref() == Some(namespace);
-            if !is_here || ordinal(site, &reference.name).is_none() {
+            let is_over = said.completion_time.is_some();
+            if is_over || !is_here || ordinal(site, &reference.name).is_none() {
                 continue;
             }
             let mut pods = pods.clone();
