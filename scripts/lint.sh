@@ -21,7 +21,7 @@ fi
 check shellcheck --external-sources "${shell_scripts[@]}"
 # The cluster's build makes it; its suite looks at the chart more closely.
 if [[ -x .cache/cluster/bin/helm ]]; then
-  check .cache/cluster/bin/helm lint --quiet --strict charts/showrunner --kube-version 1.36.0 --set image.repository=localhost/showrunner
+  check .cache/cluster/bin/helm lint --quiet --strict charts/showrunner --kube-version 1.37.0 --set image.repository=localhost/showrunner
 fi
 check env PYTHONPYCACHEPREFIX=.cache/pycache python3 -W error -m py_compile "${python_files[@]}"
 check test -z "$(gofmt -l e2e)"

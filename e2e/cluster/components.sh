@@ -157,10 +157,12 @@ component_command() {
         --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
         --listen-peer-urls http://127.0.0.1:2380) ;;
     kube-apiserver)
+      # EvictionRequests are alpha, so they are off unless they are asked for.
       # The requestheader and proxy-client flags switch on the aggregation layer: custom metrics.
       command=(kube-apiserver --advertise-address "$node_ip" --etcd-servers http://127.0.0.1:2379
         --service-cluster-ip-range "$service_net" --authorization-mode Node,RBAC
         --enable-admission-plugins NodeRestriction --allow-privileged
+        --feature-gates EvictionRequestAPI=true --runtime-config lifecycle.k8s.io/v1alpha1=true
         --client-ca-file "$keys/ca.crt" --tls-cert-file "$keys/apiserver.crt" --tls-private-key-file "$keys/apiserver.key"
         --service-account-issuer https://kubernetes.default.svc.cluster.local
         --service-account-key-file "$keys/accounts.pub" --service-account-signing-key-file "$keys/accounts.key"

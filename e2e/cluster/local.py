@@ -62,6 +62,9 @@ def plural(kind: str) -> tuple[str, str]:
         "Secret": ("/api/v1", "secrets"),
         "ConfigMap": ("/api/v1", "configmaps"),
         "Event": ("/api/v1", "events"),
+        "ResourceQuota": ("/api/v1", "resourcequotas"),
+        "Eviction": ("/apis/lifecycle.k8s.io/v1alpha1", "evictions"),
+        "EvictionRequest": ("/apis/lifecycle.k8s.io/v1alpha1", "evictionrequests"),
         "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     }[kind]
 

@@ -262,7 +262,7 @@ class MetricsApi(unittest.TestCase):
                 with self.subTest(sample.name):
                     if "keda.sh/" in part or "\nkind:" not in f"\n{part}":
                         # Definitions of theirs are not here: that it is YAML is what can be said.
-                        self.cluster.command("helm", "template", str(CHART), "--kube-version=1.36.0",
+                        self.cluster.command("helm", "template", str(CHART), "--kube-version=1.37.0",
                                              "--set=image.repository=x", "--values=-", given=under("global", part))  # fmt: skip
                     else:
                         self.cluster.kubectl("create", "--dry-run=server", "--validate=strict", "--filename=-", given=part)

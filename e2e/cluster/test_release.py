@@ -7,7 +7,7 @@ import unittest
 from local import ROOT
 from showrunner import CHART, SHOP, SYSTEM, showrunner
 
-VERSION = ["--kube-version", "1.36.0"]
+VERSION = ["--kube-version", "1.37.0"]
 IMAGE = ["--set", "image.repository=localhost/showrunner"]
 
 # Values that change what is made.
@@ -109,6 +109,8 @@ class Release(unittest.TestCase):
             ("operator", "create", "pods"),
             ("operator", "patch", "secrets"),
             ("operator", "delete", "horizontalpodautoscalers.autoscaling"),
+            ("operator", "watch", "evictions.lifecycle.k8s.io"),
+            ("operator", "patch", "evictions.lifecycle.k8s.io --subresource=status"),
             ("gateway", "watch", "liverooms"),
             ("gateway", "watch", "pods"),
         ]:
@@ -123,6 +125,9 @@ class Release(unittest.TestCase):
             ("operator", "patch", "medianodes"),
             ("operator", "delete", "liverooms"),
             ("operator", "create", "pods --subresource=exec"),
+            ("operator", "create", "pods --subresource=eviction"),
+            ("operator", "patch", "evictions.lifecycle.k8s.io"),
+            ("operator", "watch", "evictionrequests.lifecycle.k8s.io"),
             ("operator", "create", "deployments.apps"),
             ("operator", "create", "clusterrolebindings"),
             ("operator", "impersonate", "users"),

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::lifecycle::v1alpha1::Eviction;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use showrunner_crds::{LiveRoom, MediaNode};
 
+use crate::cluster::evictions::target;
 use crate::cluster::names::label;
 use crate::cluster::watch::News;
 use crate::live_room::reconcile::{Rooms, reference};
@@ -187,6 +189,24 @@ impl Board {
             }
             News::All => self.ring_sites(world),
         }
+    }
+
+    /// Of an eviction that somebody asked for.
+    pub fn eviction(&self, news: News<'_, Eviction>) {
+        let Some(world) = self.world.get() else {
+            return;
+        };
+        match news {
+            News::Changed(eviction) | News::Gone(eviction) => {
+                // The pod may be gone already.
+                let site = target(eviction).and_then(|pod| pod.name.rsplit_once('-'));
+                if let (Some(namespace), Some((site, _))) = (eviction.namespace(), site) {
+                    self.sites.ring(ObjectRef::new(site).within(&namespace));
+                }
+            }
+            News::All => self.ring_sites(world),
+        }
+        world.fleet.changed();
     }
 
     /// Of a namespace: sites may take its rooms now, or not any more.

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::admin;
 use crate::board::Board;
 use crate::cluster::events::reports;
+use crate::cluster::evictions;
 use crate::cluster::names::{MANAGER, label};
 use crate::cluster::slim;
 use crate::cluster::watch::{Kind, watch};
@@ -195,6 +196,9 @@ fn build(
     let autoscalers = watched!(HorizontalPodAutoscaler, made, slim::autoscaler, autoscaler);
     let machines = watched!(Node, all, slim::machine, machine);
     let namespaces = watched!(Namespace, all, slim::namespace, namespace);
+    let to = Arc::clone(board);
+    let (evictions, following) = evictions::follow(client.clone(), move |news| to.eviction(news));
+    tasks.push(following.boxed());
     let server_name = metrics_api::server_name(&config.name, &config.namespace);
     let (keeper, keyring, serving, watches) = Keeper::new(
         hand.clone(),
@@ -227,6 +231,7 @@ fn build(
         services,
         autoscalers,
         namespaces,
+        evictions,
         sights,
         control,
         keyring,

@@ -10,6 +10,7 @@ use showrunner_crds::{LiveRoom, MediaNode};
 use tokio::sync::mpsc;
 
 use crate::cluster::events::Reports;
+use crate::cluster::evictions::Evictions;
 use crate::cluster::watch::{Kind, Watched};
 use crate::cluster::write::Hand;
 use crate::config::Config;
@@ -37,6 +38,8 @@ pub struct World {
     pub autoscalers: Watched<HorizontalPodAutoscaler>,
     /// All namespaces, for their labels.
     pub namespaces: Watched<Namespace>,
+    /// The evictions of media pods that somebody asked for.
+    pub evictions: Evictions,
     /// What pods last said.
     pub sights: Arc<Sights>,
     /// Calls pods.
@@ -80,6 +83,7 @@ impl World {
         self.services.completed().await;
         self.autoscalers.completed().await;
         self.namespaces.completed().await;
+        self.evictions.completed().await;
     }
 
     /// Whether all that is watched was read once.
@@ -92,6 +96,7 @@ impl World {
             && self.services.is_complete()
             && self.autoscalers.is_complete()
             && self.namespaces.is_complete()
+            && self.evictions.is_complete()
     }
 }
 

@@ -11,6 +11,9 @@ pub const POD_HTTPS: &str = "https";
 /// The Secret with what pods need to be trusted, in each namespace that has pods.
 pub const PODS_SECRET: &str = "showrunner-media-pods";
 
+/// What sees to it when somebody asks for the eviction of a media pod; a label of that name is on the Eviction.
+pub const EVICTION_RESPONDER: &str = "showrunner.dev/drain";
+
 /// Labels.
 pub mod label {
     /// What program it belongs to.

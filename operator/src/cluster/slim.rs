@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec};
 use k8s_openapi::api::core::v1::{Namespace, Node, NodeSpec, NodeStatus, Pod, PodSpec, Service};
+use k8s_openapi::api::lifecycle::v1alpha1::Eviction;
 use kube::ResourceExt;
 use showrunner_crds::{LiveRoom, MediaNode};
 
@@ -34,6 +35,13 @@ pub fn autoscaler(autoscaler: &mut HorizontalPodAutoscaler) {
     autoscaler.spec = HorizontalPodAutoscalerSpec::default();
     if let Some(status) = &mut autoscaler.status {
         status.current_metrics = None;
+    }
+}
+
+/// Of an eviction: who asked for it, and what became of it, others look at.
+pub fn eviction(eviction: &mut Eviction) {
+    if let Some(status) = &mut eviction.status {
+        (status.conditions, status.requesters) = (None, None);
     }
 }
 

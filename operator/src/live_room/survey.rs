@@ -22,7 +22,7 @@ use super::{look, status, weigh};
 use crate::clock::now;
 use crate::cluster::names::label;
 use crate::media_node::allow::takes;
-use crate::media_node::observe::is_current;
+use crate::media_node::observe::{is_current, must_go};
 use crate::media_node::template::template_hash;
 use crate::pods::sight::Sight;
 use crate::pods::{PodId, site_of};
@@ -175,6 +175,7 @@ impl Survey {
             .map(|pod| (PodId::of(&pod), pod))
             .collect();
         pods.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let asked = world.evictions.asked();
         let machines = world.machines.all();
         let machines: HashMap<String, &Node> = machines
             .iter()
@@ -197,8 +198,10 @@ impl Survey {
                     State::Leaving => PodState::Draining,
                     State::Serving => PodState::Ready,
                 },
-                is_outdated: site
-                    .is_some_and(|site| !is_current(pod, machine, &sites.templates[site])),
+                is_outdated: site.is_some_and(|site| {
+                    let must_go = must_go(pod, machine, &asked);
+                    !is_current(pod, must_go, &sites.templates[site])
+                }),
                 capacity: site.map_or_else(Load::default, |site| {
                     capacity(&sites.all[site], sight.as_deref())
                 }),

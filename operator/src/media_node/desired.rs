@@ -107,7 +107,7 @@ pub enum Action {
 pub enum DrainReason {
     /// There are more than are wanted.
     ScaleIn,
-    /// It is of an older template, or its machine is to go, and a newer pod is ready.
+    /// It is of an older template, its machine is to go, or its eviction is asked for, and a newer pod is ready.
     Rollout,
 }
 

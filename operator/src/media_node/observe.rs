@@ -8,6 +8,7 @@ use showrunner_crds::condition::site;
 
 use super::desired::{self, Sessions, Stage};
 use super::template::ordinal;
+use crate::cluster::evictions::Asked;
 use crate::cluster::names::annotation;
 use crate::pods::sight::Sight;
 use crate::pods::{drain_deadline, is_ended, is_ready};
@@ -25,10 +26,10 @@ pub fn pod(
     site: &str,
     pod: &Pod,
     sight: Option<&Sight>,
-    machine: Option<&Node>,
+    must_go: bool,
     now: Instant,
 ) -> Option<desired::Pod> {
-    let template = template_of(pod, machine).unwrap_or_default().to_owned();
+    let template = template_of(pod, must_go).unwrap_or_default().to_owned();
     let created = pod
         .creation_timestamp()
         .map_or(0, |time| time.0.as_second());
@@ -44,10 +45,17 @@ pub fn pod(
     })
 }
 
-/// What a pod was made from. One on a machine that is to go is replaced like one of an older template: another first,
-/// then its drain.
-fn template_of<'a>(pod: &'a Pod, machine: Option<&Node>) -> Option<&'a str> {
-    if machine.is_some_and(|machine| is_to_go(machine, pod)) {
+/// Whether a pod is to leave its place: its machine is to go, or somebody asked for its eviction.
+#[must_use]
+pub fn must_go(pod: &Pod, machine: Option<&Node>, asked: &Asked) -> bool {
+    let uid = pod.metadata.uid.as_ref();
+    machine.is_some_and(|machine| is_to_go(machine, pod))
+        || uid.is_some_and(|uid| asked.contains_key(uid))
+}
+
+/// What a pod was made from. One that must go is replaced like one of an older template: another first, then its drain.
+fn template_of(pod: &Pod, must_go: bool) -> Option<&str> {
+    if must_go {
         return None;
     }
     pod.annotations()
@@ -55,10 +63,10 @@ fn template_of<'a>(pod: &'a Pod, machine: Option<&Node>) -> Option<&'a str> {
         .map(String::as_str)
 }
 
-/// Whether a pod is to stay: made from this template, and on a machine that isn't to go.
+/// Whether a pod is to stay: it need not go, and is made from this template.
 #[must_use]
-pub fn is_current(pod: &Pod, machine: Option<&Node>, template: &str) -> bool {
-    template_of(pod, machine) == Some(template)
+pub fn is_current(pod: &Pod, must_go: bool, template: &str) -> bool {
+    template_of(pod, must_go) == Some(template)
 }
 
 fn stage(pod: &Pod, sight: Option<&Sight>) -> Stage {
@@ -270,7 +278,7 @@ mod tests {
                 ..PodStatus::default()
             });
             let pod = object(meta, status);
-            let pod = super::pod("eu", &pod, Some(&sight), None, Instant::now()).unwrap();
+            let pod = super::pod("eu", &pod, Some(&sight), false, Instant::now()).unwrap();
             assert_eq!(pod.stage, expected);
         }
     }
@@ -303,7 +311,7 @@ mod tests {
                 "eu",
                 &object(json!({}), status),
                 sight,
-                None,
+                false,
                 Instant::now(),
             )
             .unwrap()
@@ -337,7 +345,8 @@ mod tests {
         );
         let template = |machine: Value| {
             let machine: Node = serde_json::from_value(machine).unwrap();
-            super::pod("eu", &pod, None, Some(&machine), Instant::now())
+            let must_go = must_go(&pod, Some(&machine), &Asked::new());
+            super::pod("eu", &pod, None, must_go, Instant::now())
                 .unwrap()
                 .template
         };
@@ -345,6 +354,20 @@ mod tests {
         assert_eq!(template(json!({"spec": {"unschedulable": true}})), "");
         let taint = json!({"spec": {"taints": [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]}});
         assert_eq!(template(taint), "");
+    }
+
+    #[test]
+    fn a_pod_whose_eviction_is_asked_for_is_replaced() {
+        let mut pod = object(
+            json!({"annotations": {annotation::TEMPLATE: "t"}}),
+            json!({}),
+        );
+        let asked = Asked::from([("u".to_owned(), std::sync::Arc::default())]);
+        for (uid, expected) in [("u", false), ("the uid of its predecessor", true)] {
+            pod.metadata.uid = Some(uid.to_owned());
+            let must_go = must_go(&pod, None, &asked);
+            assert_eq!(is_current(&pod, must_go, "t"), expected, "{uid}");
+        }
     }
 
     #[test]
@@ -366,7 +389,8 @@ mod tests {
             pod.spec =
                 serde_json::from_value(json!({"containers": [], "tolerations": [toleration]}))
                     .unwrap();
-            let observed = super::pod("eu", &pod, None, Some(&machine), Instant::now()).unwrap();
+            let must_go = must_go(&pod, Some(&machine), &Asked::new());
+            let observed = super::pod("eu", &pod, None, must_go, Instant::now()).unwrap();
             assert_eq!(observed.template, expected, "{toleration}");
         }
     }

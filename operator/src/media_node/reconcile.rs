@@ -19,6 +19,7 @@ use super::autoscaler::Autoscalers;
 use super::desired::{Action, DeleteReason, DrainReason, Plan, Site, plan};
 use super::marks::Marks;
 use super::observe::{self, Trouble};
+use super::responder::Responder;
 use super::status::{self, Facts};
 use super::{address, service, template};
 use crate::autoscaling::keep::{self, Scaler};
@@ -52,6 +53,7 @@ pub struct Sites {
     secrets: AsyncMutex<HashMap<String, Written>>,
     autoscalers: Autoscalers,
     marks: Marks,
+    responder: Responder,
     scaler: Scaler,
 }
 
@@ -87,6 +89,7 @@ impl Sites {
         Sites {
             autoscalers: Autoscalers::new(Arc::clone(&world)),
             marks: Marks::new(Arc::clone(&world)),
+            responder: Responder::new(Arc::clone(&world)),
             scaler: Scaler::new(Arc::clone(&world)),
             world,
             memory: Mutex::default(),
@@ -110,6 +113,7 @@ impl Sites {
         self.keep_keys(&namespace, keyring).await?;
         self.keep_budget(site, &namespace).await?;
         let known = self.pods_of(site, &namespace);
+        let asked = self.world.evictions.asked();
         let clock = Instant::now();
         let seen = known
             .iter()
@@ -124,13 +128,9 @@ impl Sites {
         let observed: Vec<_> = known
             .iter()
             .filter_map(|one| {
-                observe::pod(
-                    &site_name,
-                    &one.pod,
-                    one.sight.as_deref(),
-                    one.machine.as_deref(),
-                    clock,
-                )
+                let must_go = observe::must_go(&one.pod, one.machine.as_deref(), &asked);
+                let sight = one.sight.as_deref();
+                observe::pod(&site_name, &one.pod, sight, must_go, clock)
             })
             .collect();
         let plan = plan(&wish, &observed, now());
@@ -138,6 +138,10 @@ impl Sites {
         let sessions = observed.iter().map(|one| one.sessions);
         let pods = known.iter().map(|one| &*one.pod).zip(sessions);
         self.marks.keep(pods, clock).await?;
+        let pods = known.iter().map(|one| &*one.pod).zip(&observed);
+        self.responder
+            .answer((&namespace, &site_name), &asked, pods)
+            .await;
         let by_kubernetes = self.autoscalers.keep(site).await?;
         self.keep_services(site, &namespace, &known).await?;
         let unreached = self.tell_addresses(site, &known).await;
@@ -286,7 +290,9 @@ impl Sites {
         ordinal: u32,
     ) -> Result<(), WriteError> {
         let api: Api<Pod> = Api::namespaced(self.world.hand.client(), namespace);
-        let pod = template::pod(site, &self.world.config.pod_defaults(), ordinal);
+        let answers_evictions = self.world.evictions.are_served();
+        let defaults = self.world.config.pod_defaults();
+        let pod = template::pod(site, &defaults, ordinal, answers_evictions);
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
@@ -345,7 +351,9 @@ impl Sites {
         ignore_gone(patched)?;
         let why = match why {
             DrainReason::ScaleIn => "there are more than are wanted",
-            DrainReason::Rollout => "it is of an older template, or its machine is to go",
+            DrainReason::Rollout => {
+                "it is of an older template, its machine is to go, or its eviction is asked for"
+            }
         };
         let note = format!("pod {} drains: {why}", known.id.name);
         self.world.reports.tell(

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, Pod,
-    PodSecurityContext, PodSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EvictionResponder, HTTPGetAction,
+    Pod, PodSecurityContext, PodSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext,
     Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -14,7 +14,9 @@ use kube::{Resource, ResourceExt};
 use showrunner_crds::MediaNode;
 use showrunner_crds::media_node::{ImagePullPolicy, Mode};
 
-use crate::cluster::names::{MANAGER, POD_HTTPS, POD_HTTPS_PORT, PODS_SECRET, annotation, label};
+use crate::cluster::names::{
+    EVICTION_RESPONDER, MANAGER, POD_HTTPS, POD_HTTPS_PORT, PODS_SECRET, annotation, label,
+};
 use crate::keys::material::CA_CERTIFICATE;
 
 /// The user that media-node runs as: `nonroot`, as most images have it.
@@ -23,6 +25,8 @@ const USER: i64 = 65532;
 const GRACE: i64 = 30;
 /// How long a machine may be gone, in seconds.
 const MACHINE_PATIENCE: i64 = 30;
+/// What Kubernetes has those say of whom a pod is.
+const EVICTION_PRIORITY: i32 = 10_000;
 const KEYS_DIR: &str = "/etc/showrunner";
 
 /// What the pods of all sites have in common.
@@ -34,9 +38,10 @@ pub struct PodDefaults {
     pub session_records: bool,
 }
 
-/// The pod with this ordinal.
+/// The pod with this ordinal. Who answers for its eviction is no part of the template: pods that are there can't be told
+/// any more, and would all be replaced.
 #[must_use]
-pub fn pod(site: &MediaNode, defaults: &PodDefaults, ordinal: u32) -> Pod {
+pub fn pod(site: &MediaNode, defaults: &PodDefaults, ordinal: u32, answers_evictions: bool) -> Pod {
     let mut pod = plain(site, defaults);
     let hash = hash(&pod);
     let name = pod_name(&site.name_any(), ordinal);
@@ -49,6 +54,12 @@ pub fn pod(site: &MediaNode, defaults: &PodDefaults, ordinal: u32) -> Pod {
         .get_or_insert_default()
         .insert(annotation::TEMPLATE.to_owned(), hash);
     meta.owner_references = site.controller_owner_ref(&()).map(|owner| vec![owner]);
+    if let (Some(spec), true) = (&mut pod.spec, answers_evictions) {
+        spec.eviction_responders = Some(vec![EvictionResponder {
+            name: EVICTION_RESPONDER.to_owned(),
+            priority: EVICTION_PRIORITY,
+        }]);
+    }
     pod
 }
 
@@ -334,7 +345,7 @@ mod tests {
                 session_records,
                 ..of("i")
             };
-            let spec = pod(&site, &defaults, 0).spec.unwrap();
+            let spec = pod(&site, &defaults, 0, false).spec.unwrap();
             spec.containers[0].args.clone().unwrap().join(" ")
         };
         assert!(!args(false).contains("session-records"));
@@ -367,8 +378,16 @@ mod tests {
             assert_ne!(hash(&plain), hash(&site(changed.clone())), "{changed}");
         }
         assert_ne!(hash(&plain), template_hash(&plain, &of("showrunner:2")));
-        let made = pod(&plain, &of("showrunner:1"), 3);
+        let made = pod(&plain, &of("showrunner:1"), 3, false);
         assert_eq!(made.annotations()[annotation::TEMPLATE], hash(&plain));
+        assert_eq!(made.spec.as_ref().unwrap().eviction_responders, None);
+        let answered = pod(&plain, &of("showrunner:1"), 3, true);
+        assert_eq!(answered.annotations()[annotation::TEMPLATE], hash(&plain));
+        let responder = &answered.spec.unwrap().eviction_responders.unwrap()[0];
+        assert_eq!(
+            (responder.name.as_str(), responder.priority),
+            (EVICTION_RESPONDER, 10_000)
+        );
         assert_eq!(made.name_any(), "eu-3");
         assert_eq!(made.owner_references()[0].uid, "u");
     }
@@ -399,7 +418,7 @@ mod tests {
             ("NodePort", None, None),
         ] {
             let site = site(serde_json::json!({"region": "eu", "reach": {"mode": mode}}));
-            let made = pod(&site, &of("i"), 0);
+            let made = pod(&site, &of("i"), 0, false);
             let ports = made.spec.unwrap().containers.remove(0).ports.unwrap();
             let on_host = |name: &str| {
                 ports
@@ -419,9 +438,8 @@ mod tests {
 
     #[test]
     fn pods_have_no_more_rights_than_they_need() {
-        let made = pod(&site(serde_json::json!({"region": "eu"})), &of("i"), 0)
-            .spec
-            .unwrap();
+        let site = site(serde_json::json!({"region": "eu"}));
+        let made = pod(&site, &of("i"), 0, false).spec.unwrap();
         assert_eq!(made.automount_service_account_token, Some(false));
         assert_eq!(made.termination_grace_period_seconds, Some(3630));
         let context = made.containers[0].security_context.clone().unwrap();

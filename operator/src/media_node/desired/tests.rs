@@ -302,6 +302,10 @@ enum Happening {
     Gone(usize),
     Ended(usize),
     Killed(usize),
+    /// Somebody asks for its eviction, or its machine is to go.
+    MustGo(usize),
+    /// And that is withdrawn.
+    MayStay(usize),
     Seconds(u64),
     Reconcile,
 }
@@ -316,7 +320,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => pod.clone().prop_map(Happening::Aware),
         2 => pod.clone().prop_map(Happening::Gone),
         1 => pod.clone().prop_map(Happening::Ended),
-        1 => pod.prop_map(Happening::Killed),
+        1 => pod.clone().prop_map(Happening::Killed),
+        2 => pod.clone().prop_map(Happening::MustGo),
+        2 => pod.prop_map(Happening::MayStay),
         1 => (1..200u64).prop_map(Happening::Seconds),
         6 => Just(Happening::Reconcile),
     ]
@@ -332,6 +338,16 @@ impl World {
             }
             Happening::Killed(i) if i < self.pods.len() => {
                 self.pods.remove(i);
+            }
+            Happening::MustGo(i) | Happening::MayStay(i) => {
+                let must_go = matches!(happening, Happening::MustGo(_));
+                if let Some(pod) = self.pods.get_mut(i) {
+                    pod.template = if must_go {
+                        String::new()
+                    } else {
+                        site.template.clone()
+                    };
+                }
             }
             Happening::Ready(i)
             | Happening::Unready(i)
