@@ -123,6 +123,40 @@ async fn one_that_is_heard_is_enough_and_two_that_are_not_say_nothing() {
 }
 
 #[tokio::test]
+async fn a_pod_is_cut_off_that_hears_neither_its_host_nor_its_viewers() {
+    let _alone = ALONE.lock().await;
+    let pod = pod().await;
+    let harness = &pod.harness;
+    let mut camera = Camera::start(harness).await;
+    let mut viewers: [Peer; 3] = viewers(harness).await;
+    camera.shoot(watch(&mut viewers, LONG)).await;
+    // What is on the way at that moment is answered in vain.
+    let moment = Duration::from_millis(60);
+    camera.shoot(tokio::time::sleep(moment)).await;
+    until_cut_off(harness, true).await;
+}
+
+#[tokio::test]
+async fn viewers_whose_host_has_gone_are_not_missed() {
+    let _alone = ALONE.lock().await;
+    let pod = pod().await;
+    let harness = &pod.harness;
+    let mut camera = Camera::start(harness).await;
+    let mut viewers: [Peer; 4] = viewers(harness).await;
+    camera.shoot(watch(&mut viewers, LONG)).await;
+    // They answer what is still on its way, and then have nothing to say.
+    let until = Instant::now() + Duration::from_millis(300);
+    join_all(viewers.iter_mut().map(async |viewer| {
+        while Instant::now() < until {
+            viewer.step_until(until).await;
+        }
+    }))
+    .await;
+    tokio::time::sleep(2 * LONG).await;
+    assert!(!harness.node.is_cut_off());
+}
+
+#[tokio::test]
 async fn a_pod_is_cut_off_that_nothing_comes_to_of_those_whom_it_has_let_in() {
     let _alone = ALONE.lock().await;
     let pod = pod().await;

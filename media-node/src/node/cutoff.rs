@@ -2,8 +2,9 @@
 //! media ports is. Pure: shards say what they hear, with their clocks.
 //!
 //! One viewer's silence says nothing of the node, and neither does that of two. Those who leave together, as at the end
-//! of a show, fall silent before their sessions end; who can't be heard has no reason to leave. A node that was not on
-//! its core for a moment has heard nobody either, so it concludes nothing until it has listened for long enough again.
+//! of a show, fall silent before their sessions end; who can't be heard has no reason to leave. When a host falls silent
+//! so do its viewers, but most of them have answered the last packets. A node that was not on its core for a moment has
+//! heard nobody either, so it concludes nothing until it has listened for long enough again.
 
 use std::time::{Duration, Instant};
 
@@ -102,7 +103,8 @@ impl CutOff {
         let has_listened = self.listens_from.is_none_or(|from| from <= now);
         let fewer = missed_before.saturating_sub(all.missed);
         let are_leaving = fewer > missed_before / LEAVING;
-        let is_silent = has_listened && !are_leaving && all.missed >= FEWEST;
+        let are_most = all.missed >= FEWEST && all.missed > all.answered;
+        let is_silent = has_listened && !are_leaving && are_most;
         self.silent_rounds = if is_silent { self.silent_rounds + 1 } else { 0 };
         self.is_so = self.silent_rounds >= ROUNDS;
         let missed = all.missed;
@@ -150,7 +152,14 @@ mod tests {
 
         fn round_after(&mut self, pause: Duration, heard: u32, missed: u32) -> Option<Change> {
             self.now += pause;
-            let hearing = Hearing { heard, missed };
+            self.hears(Hearing {
+                heard,
+                missed,
+                ..Hearing::default()
+            })
+        }
+
+        fn hears(&mut self, hearing: Hearing) -> Option<Change> {
             self.rule.on_hearing(self.now, 0, hearing)
         }
 
@@ -209,8 +218,8 @@ mod tests {
         let start = Instant::now();
         let at = |tick: u32| start + EVERY * tick;
         let silent = Hearing {
-            heard: 0,
             missed: 2,
+            ..Hearing::default()
         };
         assert_eq!(rule.on_hearing(at(0), 0, silent), None);
         assert_eq!(rule.on_hearing(at(0), 1, silent), None, "four, once");
@@ -220,7 +229,7 @@ mod tests {
         assert_eq!(change, Some(Change::CutOff { missed: 4 }));
         let heard = Hearing {
             heard: 1,
-            missed: 0,
+            ..Hearing::default()
         };
         assert_eq!(rule.on_hearing(at(3), 1, heard), None);
         assert_eq!(rule.on_hearing(at(3), 0, silent), Some(Change::Heard));
@@ -263,6 +272,22 @@ mod tests {
         assert_eq!(node.round(0, 7), None);
         assert_eq!(node.round(0, 7), None, "once");
         assert!(node.round(0, 7).is_some());
+    }
+
+    #[test]
+    fn viewers_who_answered_to_the_last_fall_silent_with_their_host() {
+        for (missed, answered, is_cut_off) in [(10, 990, false), (9, 9, false), (7, 1, true)] {
+            let mut node = Node::new();
+            let changes = (0..20).filter_map(|_| {
+                node.now += EVERY;
+                node.hears(Hearing {
+                    heard: 0,
+                    missed,
+                    answered,
+                })
+            });
+            assert_eq!(changes.count() > 0, is_cut_off, "{missed} {answered}");
+        }
     }
 
     #[test]

@@ -261,7 +261,7 @@ impl Session {
         (!viewer.transcodes).then(|| Signs {
             admitted: self.created,
             heard: self.last_rtcp.max(check),
-            acknowledges: viewer.way.acknowledges(),
+            sending: viewer.way.sending(),
         })
     }
 

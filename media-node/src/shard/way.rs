@@ -161,9 +161,9 @@ impl Way {
         self.estimator.estimate()
     }
 
-    /// For how long the viewer has been sent what it acknowledges many times a second; none if it doesn't.
-    pub(super) fn acknowledges(&self) -> Option<Sending> {
-        self.estimator.acknowledges()
+    /// What has left for the viewer; none if it does not say many times a second what it gets.
+    pub(super) fn sending(&self) -> Option<Sending> {
+        self.estimator.sending()
     }
 
     /// What the path has room for, if so many bit/s are sent to the viewer.

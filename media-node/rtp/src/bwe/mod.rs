@@ -127,13 +127,15 @@ pub struct Estimator {
     resumed_us: i64,
 }
 
-/// For how long packets have left.
+/// What has left for a peer that gives transport-wide feedback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sending {
-    /// Since when they have without a pause.
+    /// Since when packets have without a pause.
     pub began: Instant,
     /// When the last one did.
     pub last: Instant,
+    /// Whether feedback has come up to that one.
+    pub is_reported: bool,
 }
 
 /// What one feedback brought.
@@ -551,14 +553,17 @@ impl Estimator {
         }
     }
 
-    /// For how long a peer has been sent what it gives transport-wide feedback on; none if it gives none.
-    pub fn acknowledges(&self) -> Option<Sending> {
+    /// What has left for the peer; none if it gives no transport-wide feedback.
+    pub fn sending(&self) -> Option<Sending> {
         let at = |us: i64| Some(self.began + Duration::from_micros(u64::try_from(us).ok()?));
         let gives_feedback = self.basis == Basis::TransportWide;
         gives_feedback.then_some(())?;
         Some(Sending {
             began: at(self.resumed_us)?,
             last: at(self.last_sent_us)?,
+            is_reported: self
+                .reported
+                .is_some_and(|reported| reported + 1 >= self.history.next()),
         })
     }
 
