@@ -182,9 +182,7 @@ class Moving(Story):
                 said = self.live.await_condition("MediaNode", "site", "Degraded", MEDIA_NAMESPACE, reason="CutOff")
                 self.assertIn(f"pod {origin} ", said["message"])
                 self.await_moved(room, uid)
-                found = crowd.leave()
-                self.report(found, "cut_off")
-                self.assertEqual(found["moves"], VIEWERS, "each moved once: to a pod that it reaches")
+                self.report(crowd.leave(), "cut_off")
         self.assertEqual(self.uid(origin), uid, "nobody takes it away")
         self.ready()
 
