@@ -293,7 +293,7 @@ mod tests {
                 cut_off: is_cut_off,
                 ..PodStatus::default()
             });
-            let observed = super::pod("eu", &pod, Some(&sight), None, now);
+            let observed = super::pod("eu", &pod, Some(&sight), false, now);
             assert_eq!(observed.unwrap().stage, stage);
             let trouble = cut_off(&pod, Some(&sight), now);
             let names_it = trouble.is_some_and(|trouble| {
