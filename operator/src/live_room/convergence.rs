@@ -407,7 +407,11 @@ impl World {
                 Some(u64::from(part.space.max(viewers)))
             };
             let parts: Vec<u64> = self.rooms.iter().enumerate().filter_map(of).collect();
-            parts.len() as u64 >= ROOMS_PER_POD || parts.iter().sum::<u64>() >= most
+            // Each edge that takes a room from here is as much as a viewer.
+            let all = self.rooms.iter().flat_map(|room| &room.said.parts);
+            let edges = all.filter(|part| part.source.as_ref() == Some(&pod.id));
+            let taken = parts.iter().sum::<u64>() + edges.count() as u64;
+            parts.len() as u64 >= ROOMS_PER_POD || taken >= most
         })
     }
 
