@@ -94,13 +94,14 @@ impl Core {
     /// anew, and it is told who of them is heard.
     pub(super) fn look_after_ways(&mut self, now: Instant) {
         let (mut paused, mut behind) = (0, 0);
+        let awake_since = self.ear.listen(now);
         let mut hearing = Hearing::default();
         for at in 0..self.sessions.key_bound() {
             let Some(session) = self.sessions.get_mut(at) else {
                 continue;
             };
             if let Some(signs) = session.signs() {
-                hearing.count(&signs, now);
+                hearing.count(&signs, awake_since, now);
             }
             let id = session.program;
             if let Role::Viewer(viewer) = &mut session.role {

@@ -12,6 +12,7 @@ use showrunner_transport::stun;
 
 use super::RelayHandle;
 use super::adaptation::Timed;
+use super::hearing::Ear;
 use super::keep::{Kept, keep};
 use super::message::{Command, NewSession, ProgramId, Relay, SessionNumber, ShardEvent};
 use super::outbox::{Links, Outbox};
@@ -72,6 +73,7 @@ pub(super) struct Core {
     pub(super) metrics: ShardMetrics,
     pub(super) peers: Vec<RelayHandle>,
     pub(super) peers_to_wake: Vec<bool>,
+    pub(super) ear: Ear,
     pub(super) identity: Arc<Identity>,
     pub(super) events: tokio::sync::mpsc::UnboundedSender<ShardEvent>,
     random: SystemRandom,
@@ -117,6 +119,7 @@ impl Core {
             clock: NodeClock::new(now, unix),
             metrics,
             peers_to_wake: vec![false; peers.len()],
+            ear: Ear::default(),
             peers,
             identity,
             events,

@@ -16,6 +16,31 @@ const TELLS: Duration = Duration::from_secs(5);
 const FIRST_CHECK: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(15);
 
+/// How often a shard listens …
+const EVERY: Duration = Duration::from_millis(100);
+/// … and by how much later it may: else it had no time.
+const LATE: Duration = Duration::from_millis(300);
+
+/// When a shard listened. One that was not on its core for a while (it was frozen, or its machine was) does not know who
+/// went meanwhile, so it misses nobody whom it has not heard since: nor whose last words waited for it.
+#[derive(Debug, Default)]
+pub(super) struct Ear {
+    listened: Option<Instant>,
+    /// Who was not heard later than this is not known to be there.
+    awake_since: Option<Instant>,
+}
+
+impl Ear {
+    /// It listens. Since when it has without a break, if there was one.
+    pub(super) fn listen(&mut self, now: Instant) -> Option<Instant> {
+        let before = self.listened.replace(now);
+        if before.is_some_and(|at| now.saturating_duration_since(at) > EVERY + LATE) {
+            self.awake_since = Some(now + SILENCE);
+        }
+        self.awake_since
+    }
+}
+
 /// Of how many viewers something was heard, and of how many nothing was that ought to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hearing {
@@ -38,9 +63,9 @@ impl Hearing {
         }
     }
 
-    /// Counts one more.
-    pub(super) fn count(&mut self, viewer: &Signs, now: Instant) {
-        match viewer.judge(now) {
+    /// Counts one more, by one who has listened without a break since then.
+    pub(super) fn count(&mut self, viewer: &Signs, awake_since: Option<Instant>, now: Instant) {
+        match viewer.judge(awake_since, now) {
             Some(Verdict::Heard) => self.heard += 1,
             Some(Verdict::Missed) => self.missed += 1,
             Some(Verdict::Answered) => self.answered += 1,
@@ -70,14 +95,18 @@ enum Verdict {
 
 impl Signs {
     /// None if nothing follows from its silence: it has nothing to say, or says it seldom.
-    fn judge(&self, now: Instant) -> Option<Verdict> {
+    fn judge(&self, awake_since: Option<Instant>, now: Instant) -> Option<Verdict> {
         let since = |at: Instant| now.saturating_duration_since(at);
+        let is_known = awake_since.is_none_or(|from| self.heard.unwrap_or(self.admitted) >= from);
         let Some(heard) = self.heard else {
-            let is_due = FIRST_CHECK.contains(&since(self.admitted));
+            let is_due = is_known && FIRST_CHECK.contains(&since(self.admitted));
             return is_due.then_some(Verdict::Missed);
         };
         if since(heard) < SILENCE {
             return Some(Verdict::Heard);
+        }
+        if !is_known {
+            return None;
         }
         let sending = self.sending?;
         let idle = since(sending.last);
@@ -179,13 +208,57 @@ mod tests {
                 heard: last_heard.map(at),
                 sending,
             };
-            assert_eq!(viewer.judge(at(10_000)), verdict, "{why}");
+            assert_eq!(viewer.judge(None, at(10_000)), verdict, "{why}");
         }
         let gone = Signs {
             admitted: start,
             heard: None,
             sending: None,
         };
-        assert_eq!(gone.judge(at(15_100)), None, "it is over");
+        assert_eq!(gone.judge(None, at(15_100)), None, "it is over");
+    }
+
+    #[test]
+    fn who_may_have_gone_while_nobody_listened_is_not_missed() {
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let mut ear = Ear::default();
+        let listened: Vec<_> = [0, 100, 500, 600]
+            .map(|millis| ear.listen(at(millis)))
+            .into();
+        assert_eq!(listened, [None; 4], "a moment later is nothing");
+        let awake = ear.listen(at(5_000));
+        assert_eq!(awake, Some(at(5_600)));
+        assert_eq!(ear.listen(at(5_100)), awake);
+        let viewer = |admitted, heard: Option<u64>| Signs {
+            admitted: at(admitted),
+            heard: heard.map(at),
+            sending: Some(Sending {
+                began: start,
+                last: at(9_990),
+                is_reported: false,
+            }),
+        };
+        for (admitted, heard, verdict, why) in [
+            (0, Some(500), None, "before"),
+            (0, Some(5_010), None, "by what waited for it"),
+            (
+                0,
+                Some(5_700),
+                Some(Verdict::Missed),
+                "it was there after that",
+            ),
+            (0, Some(9_900), Some(Verdict::Heard), "it is there"),
+            (5_500, None, None, "it was let in before"),
+            (
+                5_700,
+                None,
+                Some(Verdict::Missed),
+                "it was let in after that",
+            ),
+        ] {
+            let judged = viewer(admitted, heard).judge(awake, at(10_000));
+            assert_eq!(judged, verdict, "{why}");
+        }
     }
 }
