@@ -89,7 +89,7 @@ class Witness:
         while not self.is_over:
             addresses = [pod["status"].get("podIP") for pod in list(self.pods.values()) if is_ready(pod)]
             sessions = sum(map(sessions_of, filter(None, addresses)))
-            for pods in range(2, -(-sessions // self.each) + 1):
+            for pods in range(2, min(-(-sessions // self.each), MOST_PODS) + 1):
                 self.needed.setdefault(pods, time.monotonic())
             time.sleep(0.05)
 

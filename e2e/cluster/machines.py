@@ -1,5 +1,6 @@
 """Machines leave, by `kubectl drain` or without power, under viewers: `make machines`."""
 
+import json
 import unittest
 
 from local import LIMIT_SECONDS, ROOT
@@ -15,8 +16,12 @@ class Machines(Story):
         self.cluster.script("second", "up")
         self.cluster.script("second", "import", str(ROOT / ".cache/image.tar"))
         self.addCleanup(self.be_alone)
+        # New pods go where there are the fewest.
+        spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+        self.spread([{**spread, "labelSelector": {"matchLabels": {"showrunner.dev/media-node": "site"}}}])
 
     def be_alone(self) -> None:
+        self.spread([])
         self.cluster.kubectl("uncordon", "node1")
         self.cluster.script("second", "down")
         self.cluster.kubectl("delete", "node", "node2", "--ignore-not-found")
@@ -25,6 +30,13 @@ class Machines(Story):
                 name = pod["metadata"]["name"]
                 self.cluster.kubectl("--namespace", MEDIA_NAMESPACE, "delete", "pod", name, "--force", "--ignore-not-found")
         self.scale(2)
+        self.ready()
+
+    def spread(self, constraints: list[dict]) -> None:
+        change = {"spec": {"template": {"topologySpreadConstraints": constraints}}}
+        patch = json.dumps(change)
+        self.cluster.kubectl("--namespace", MEDIA_NAMESPACE, "patch", "mn/site", "--type=merge", "--patch", patch)
+        self.live.await_condition("MediaNode", "site", "Progressing", MEDIA_NAMESPACE, "False")
         self.ready()
 
     def machines(self) -> set[str]:
