@@ -1,11 +1,13 @@
 """Machines leave, by `kubectl drain` or without power, under viewers: `make machines`."""
 
-import json
 import unittest
 
 from local import LIMIT_SECONDS, ROOT
 from showrunner import MEDIA_NAMESPACE, SITE
 from test_moving import Story
+
+# Kubernetes puts a pod where the most is free, which may be the other machine a few times.
+MOST_PODS = 8
 
 
 class Machines(Story):
@@ -16,12 +18,8 @@ class Machines(Story):
         self.cluster.script("second", "up")
         self.cluster.script("second", "import", str(ROOT / ".cache/image.tar"))
         self.addCleanup(self.be_alone)
-        # New pods go where there are the fewest.
-        spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
-        self.spread([{**spread, "labelSelector": {"matchLabels": {"showrunner.dev/media-node": "site"}}}])
 
     def be_alone(self) -> None:
-        self.spread([])
         self.cluster.kubectl("uncordon", "node1")
         self.cluster.script("second", "down")
         self.cluster.kubectl("delete", "node", "node2", "--ignore-not-found")
@@ -30,13 +28,6 @@ class Machines(Story):
                 name = pod["metadata"]["name"]
                 self.cluster.kubectl("--namespace", MEDIA_NAMESPACE, "delete", "pod", name, "--force", "--ignore-not-found")
         self.scale(2)
-        self.ready()
-
-    def spread(self, constraints: list[dict]) -> None:
-        change = {"spec": {"template": {"topologySpreadConstraints": constraints}}}
-        patch = json.dumps(change)
-        self.cluster.kubectl("--namespace", MEDIA_NAMESPACE, "patch", "mn/site", "--type=merge", "--patch", patch)
-        self.live.await_condition("MediaNode", "site", "Progressing", MEDIA_NAMESPACE, "False")
         self.ready()
 
     def machines(self) -> set[str]:
@@ -60,9 +51,12 @@ class Machines(Story):
             self.drain("node1")
             self.ready()
             self.cluster.kubectl("uncordon", "node1")
-            # One that is left, on the machine that has none.
-            self.scale(3)
-            self.ready()
+            # Until one is on the machine that has none: that is left.
+            for replicas in range(3, MOST_PODS + 1):
+                self.scale(replicas)
+                self.ready()
+                if "node1" in self.machines():
+                    break
             self.assertEqual(self.machines(), {"node1", "node2"})
             origin = self.live.origin(room)
             machine = self.cluster.get("Pod", origin, MEDIA_NAMESPACE)["spec"]["nodeName"]
