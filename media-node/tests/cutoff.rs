@@ -14,7 +14,7 @@ use peer::camera::Camera;
 use peer::viewer::WIDE;
 use pods::{Authority, Pod};
 use support::Harness;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Longer than it takes on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,10 +24,13 @@ const LONG: Duration = Duration::from_millis(1500);
 /// The gauge is the process's.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-async fn pod() -> Pod {
+/// A pod with a host on air, alone for as long as the first is held.
+async fn scene() -> (MutexGuard<'static, ()>, Pod, Camera) {
+    let alone = ALONE.lock().await;
     let pod = Authority::new().pod().await;
     pod.is_origin(1).await;
-    pod
+    let camera = Camera::start(&pod.harness).await;
+    (alone, pod, camera)
 }
 
 /// Viewers who say many times a second what they get, for as long as they are waited for.
@@ -78,10 +81,8 @@ fn gauge() -> bool {
 
 #[tokio::test]
 async fn a_pod_that_hears_none_of_three_viewers_is_cut_off_until_it_hears_one() {
-    let _alone = ALONE.lock().await;
-    let pod = pod().await;
+    let (_alone, pod, mut camera) = scene().await;
     let harness = &pod.harness;
-    let mut camera = Camera::start(harness).await;
     let mut viewers: [Peer; 3] = viewers(harness).await;
     let story = async {
         watch(&mut viewers, LONG).await;
@@ -102,10 +103,8 @@ async fn a_pod_that_hears_none_of_three_viewers_is_cut_off_until_it_hears_one() 
 
 #[tokio::test]
 async fn one_that_is_heard_is_enough_and_two_that_are_not_say_nothing() {
-    let _alone = ALONE.lock().await;
-    let pod = pod().await;
+    let (_alone, pod, mut camera) = scene().await;
     let harness = &pod.harness;
-    let mut camera = Camera::start(harness).await;
     let mut viewers: [Peer; 4] = viewers(harness).await;
     let story = async {
         watch(&mut viewers, LONG).await;
@@ -124,10 +123,8 @@ async fn one_that_is_heard_is_enough_and_two_that_are_not_say_nothing() {
 
 #[tokio::test]
 async fn a_pod_is_cut_off_that_hears_neither_its_host_nor_its_viewers() {
-    let _alone = ALONE.lock().await;
-    let pod = pod().await;
+    let (_alone, pod, mut camera) = scene().await;
     let harness = &pod.harness;
-    let mut camera = Camera::start(harness).await;
     let mut viewers: [Peer; 3] = viewers(harness).await;
     camera.shoot(watch(&mut viewers, LONG)).await;
     // What is on the way at that moment is answered in vain.
@@ -138,10 +135,8 @@ async fn a_pod_is_cut_off_that_hears_neither_its_host_nor_its_viewers() {
 
 #[tokio::test]
 async fn viewers_whose_host_has_gone_are_not_missed() {
-    let _alone = ALONE.lock().await;
-    let pod = pod().await;
+    let (_alone, pod, mut camera) = scene().await;
     let harness = &pod.harness;
-    let mut camera = Camera::start(harness).await;
     let mut viewers: [Peer; 4] = viewers(harness).await;
     camera.shoot(watch(&mut viewers, LONG)).await;
     // They answer what is still on its way, and then have nothing to say.
@@ -158,10 +153,8 @@ async fn viewers_whose_host_has_gone_are_not_missed() {
 
 #[tokio::test]
 async fn a_pod_is_cut_off_that_nothing_comes_to_of_those_whom_it_has_let_in() {
-    let _alone = ALONE.lock().await;
-    let pod = pod().await;
+    let (_alone, pod, mut camera) = scene().await;
     let harness = &pod.harness;
-    let mut camera = Camera::start(harness).await;
     let story = async {
         for _ in 0..3 {
             assert_eq!(harness.watch_raw().await.status, StatusCode::CREATED);
@@ -173,10 +166,8 @@ async fn a_pod_is_cut_off_that_nothing_comes_to_of_those_whom_it_has_let_in() {
 
 #[tokio::test]
 async fn who_speaks_seldom_is_not_missed() {
-    let _alone = ALONE.lock().await;
-    let pod = pod().await;
+    let (_alone, pod, mut camera) = scene().await;
     let harness = &pod.harness;
-    let mut camera = Camera::start(harness).await;
     let mut viewers = Vec::new();
     for _ in 0..3 {
         let mut viewer = Peer::viewer(harness, peer::Who::anyone()).await;

@@ -136,7 +136,7 @@ async fn look_at_peer(
 ) -> Result<Json<PeerSight>, Problem> {
     require_operator(&app, &headers)?;
     let Query(Peer { ip, port }) = peer.map_err(|_| {
-        let detail = "say which pod: …?ip=10.0.0.7&port=7443";
+        let detail = "say which pod: …?ip=10.0.0.7&port=8443";
         Problem::new(StatusCode::BAD_REQUEST, detail)
     })?;
     let answers = app.node().is_answered_by(SocketAddr::new(ip, port)).await;

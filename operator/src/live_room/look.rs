@@ -82,13 +82,17 @@ mod tests {
         serde_json::from_value(pod).unwrap()
     }
 
+    fn id() -> PodId {
+        PodId {
+            namespace: "media".into(),
+            name: "eu-0".into(),
+        }
+    }
+
     /// What is known of a pod that said this, and then nothing for so long.
     fn silent(draining: bool, how: Silence, since: Duration) -> (std::sync::Arc<Sight>, Instant) {
         let (sights, start) = (Sights::default(), Instant::now());
-        let id = PodId {
-            namespace: "media".into(),
-            name: "eu-0".into(),
-        };
+        let id = id();
         let status = PodStatus {
             ready: !draining,
             draining,
@@ -103,10 +107,7 @@ mod tests {
     /// What is known of a pod that neither we nor its neighbours got an answer from for so long.
     fn unseen(since: Duration) -> (std::sync::Arc<Sight>, Instant) {
         let (sights, start) = (Sights::default(), Instant::now());
-        let id = PodId {
-            namespace: "media".into(),
-            name: "eu-0".into(),
-        };
+        let id = id();
         sights.answered(&id, "1", PodStatus::default(), start);
         let now = start + since;
         sights.unseen(&id, "1", start, now);
@@ -131,10 +132,7 @@ mod tests {
     #[test]
     fn who_is_cut_off_from_its_viewers_is_left_and_feeds_others_meanwhile() {
         let (sights, start) = (Sights::default(), Instant::now());
-        let id = PodId {
-            namespace: "media".into(),
-            name: "eu-0".into(),
-        };
+        let id = id();
         let known = |ready, cut_off| {
             let status = PodStatus {
                 ready,

@@ -1,6 +1,6 @@
 //! What an estimate begins with, what it is told, and what it says.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::probe::ClusterId;
 use super::trend::Usage;
@@ -73,4 +73,15 @@ pub struct Estimate {
     pub is_probing: bool,
     /// What all this stands on.
     pub basis: Basis,
+}
+
+/// What has left for a peer that gives transport-wide feedback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// Since when packets have without a pause.
+    pub began: Instant,
+    /// When the last one did.
+    pub last: Instant,
+    /// Whether feedback has come up to that one.
+    pub is_reported: bool,
 }

@@ -43,7 +43,7 @@ use rival::Rival;
 use train::Trains;
 use trend::Trend;
 
-pub use estimate::{Basis, Config, Estimate, Sent};
+pub use estimate::{Basis, Config, Estimate, Sending, Sent};
 pub use probe::{ClusterId, Probe};
 pub use trend::Usage;
 
@@ -125,17 +125,6 @@ pub struct Estimator {
     last_sent_us: i64,
     /// Since when packets have left without a pause.
     resumed_us: i64,
-}
-
-/// What has left for a peer that gives transport-wide feedback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sending {
-    /// Since when packets have without a pause.
-    pub began: Instant,
-    /// When the last one did.
-    pub last: Instant,
-    /// Whether feedback has come up to that one.
-    pub is_reported: bool,
 }
 
 /// What one feedback brought.
