@@ -91,17 +91,22 @@ impl Core {
     }
 
     /// Time has passed for all viewers; to be called ten times a second. Their layers are chosen
-    /// anew, and it is told who of them is heard.
+    /// anew, and it is told who of them is heard. If nobody is, those who have nothing to say are asked whether they
+    /// are there.
     pub(super) fn look_after_ways(&mut self, now: Instant) {
         let (mut paused, mut behind) = (0, 0);
         let awake_since = self.ear.listen(now);
         let mut hearing = Hearing::default();
+        let mut mute = Vec::new();
         for at in 0..self.sessions.key_bound() {
             let Some(session) = self.sessions.get_mut(at) else {
                 continue;
             };
-            if let Some(signs) = session.signs() {
-                hearing.count(&signs, awake_since, now);
+            if let Some(signs) = session.signs()
+                && hearing.count(&signs, awake_since, now)
+                && hearing.heard == 0
+            {
+                mute.push(at);
             }
             let id = session.program;
             if let Role::Viewer(viewer) = &mut session.role {
@@ -112,6 +117,11 @@ impl Core {
                 self.serve(now, at);
             }
         }
+        if hearing.heard == 0 {
+            for key in mute {
+                self.ask(now, key);
+            }
+        }
         self.metrics.set_viewers(paused, behind);
         let shard = self.index;
         self.tell(ShardEvent::Hears {
@@ -119,6 +129,20 @@ impl Core {
             at: now,
             hearing,
         });
+    }
+
+    /// Sends a viewer something to answer.
+    fn ask(&mut self, now: Instant, key: Key) {
+        if let Some(Reached {
+            peer: viewer,
+            program,
+            mut to,
+            ..
+        }) = self.reach_viewer(now, key)
+        {
+            let layer = viewer.current.and_then(|source| program.layer_of(source));
+            viewer.ask(layer, &mut to);
+        }
     }
 
     /// Looks after the viewers that are behind or probed.

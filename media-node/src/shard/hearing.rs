@@ -48,7 +48,7 @@ pub struct Hearing {
     pub heard: u32,
     /// Nothing did, and it should have.
     pub missed: u32,
-    /// They are sent nothing any more, and answered what they were sent last.
+    /// They are sent nothing any more, and answered what they were sent last; or they have just been asked.
     pub answered: u32,
 }
 
@@ -63,14 +63,22 @@ impl Hearing {
         }
     }
 
-    /// Counts one more, by one who has listened without a break since then.
-    pub(super) fn count(&mut self, viewer: &Signs, awake_since: Option<Instant>, now: Instant) {
-        match viewer.judge(awake_since, now) {
+    /// Counts one more, by one who has listened without a break since then. True if it has nothing to say and must be
+    /// asked for more to be known of it.
+    pub(super) fn count(
+        &mut self,
+        viewer: &Signs,
+        awake_since: Option<Instant>,
+        now: Instant,
+    ) -> bool {
+        let verdict = viewer.judge(awake_since, now);
+        match verdict {
             Some(Verdict::Heard) => self.heard += 1,
             Some(Verdict::Missed) => self.missed += 1,
             Some(Verdict::Answered) => self.answered += 1,
             None => {}
         }
+        verdict == Some(Verdict::Answered) && !viewer.is_asked()
     }
 }
 
@@ -94,6 +102,12 @@ enum Verdict {
 }
 
 impl Signs {
+    /// A single packet after a pause: it is the question whether it is there.
+    fn is_asked(&self) -> bool {
+        self.sending
+            .is_some_and(|sending| sending.last == sending.began)
+    }
+
     /// None if nothing follows from its silence: it has nothing to say, or says it seldom.
     fn judge(&self, awake_since: Option<Instant>, now: Instant) -> Option<Verdict> {
         let since = |at: Instant| now.saturating_duration_since(at);
@@ -110,6 +124,9 @@ impl Signs {
         }
         let sending = self.sending?;
         let idle = since(sending.last);
+        if self.is_asked() && idle < SILENCE {
+            return Some(Verdict::Answered);
+        }
         if idle < GOES_ON {
             return (since(sending.began) >= RESUMES).then_some(Verdict::Missed);
         }
@@ -199,6 +216,20 @@ mod tests {
                 "that was long ago",
             ),
             (0, Some(4_900), sending(0, 4_900, true), None, "so was this"),
+            (
+                0,
+                Some(9_000),
+                sending(9_700, 9_700, false),
+                answered,
+                "it has just been asked",
+            ),
+            (
+                0,
+                Some(8_000),
+                sending(9_300, 9_300, false),
+                missed,
+                "it was asked, and does not answer",
+            ),
             (9_500, None, None, None, "it has just come"),
             (8_900, None, None, missed, "it never came"),
             (0, None, None, missed, "in ten seconds"),
@@ -216,6 +247,30 @@ mod tests {
             sending: None,
         };
         assert_eq!(gone.judge(None, at(15_100)), None, "it is over");
+    }
+
+    #[test]
+    fn who_has_nothing_to_say_is_asked_once() {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(10);
+        let is_to_be_asked = |heard, began, last, is_reported| {
+            let at = |millis: u64| start + Duration::from_millis(millis);
+            let viewer = Signs {
+                admitted: start,
+                heard: Some(at(heard)),
+                sending: Some(Sending {
+                    began: at(began),
+                    last: at(last),
+                    is_reported,
+                }),
+            };
+            Hearing::default().count(&viewer, None, now)
+        };
+        assert!(is_to_be_asked(9_300, 0, 9_250, true));
+        assert!(!is_to_be_asked(9_500, 0, 9_450, true), "it is heard");
+        assert!(!is_to_be_asked(9_300, 0, 9_300, false), "it is missed");
+        assert!(!is_to_be_asked(9_000, 9_700, 9_700, false), "it has been");
+        assert!(!is_to_be_asked(9_350, 9_300, 9_300, true), "it answered");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use showrunner_rtp::bwe::{ClusterId, Sent};
+use showrunner_rtp::bwe::Sent;
 use showrunner_rtp::codec::Codec;
 use showrunner_rtp::reports::NtpTime;
 use showrunner_rtp::rtcp::{self, BufferFull};
@@ -278,19 +278,18 @@ impl Outlet {
         self.track.rtx_ssrc.is_some()
     }
 
-    /// RTX that repairs nothing, to find out what the path carries: the latest packets once more,
-    /// or where there are none, padding. Its size; none if the viewer knows no RTX.
-    pub(super) fn send_probe(
+    /// RTX that repairs nothing, to find out what the path carries or whether it carries anything: the latest packets
+    /// once more, or where there are none, padding. Its size; none if the viewer knows no RTX.
+    pub(super) fn send_more(
         &mut self,
         layer: Option<&Layer>,
-        cluster: ClusterId,
+        purpose: Sent,
         way: &mut Way,
         to: &mut Send<'_>,
     ) -> Option<usize> {
         let (codec, media) = self.current?;
         let negotiated = self.track.codecs.iter().find(|c| c.codec == codec)?;
         let (ssrc, payload_type) = self.track.rtx_ssrc.zip(negotiated.rtx_payload_type)?;
-        let purpose = Sent::Probe(cluster);
         self.probed = (self.probed + 1) % MAX_PROBED;
         let again = self.numbers.newest().and_then(|newest| {
             let seq = newest.wrapping_sub(self.probed);

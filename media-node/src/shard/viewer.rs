@@ -359,7 +359,7 @@ impl Viewer {
             let len = match (fed, &mut self.video) {
                 (Fed::Sent(len), _) => len,
                 (Fed::Nothing | Fed::Lost, Some(outlet)) => {
-                    match outlet.send_probe(layer, probe.cluster, &mut self.way, to) {
+                    match outlet.send_more(layer, purpose, &mut self.way, to) {
                         Some(len) => len,
                         None => return packets,
                     }
@@ -370,6 +370,13 @@ impl Viewer {
             packets += 1;
         }
         packets
+    }
+
+    /// Sends one packet that changes nothing, which it answers if it is there.
+    pub(super) fn ask(&mut self, layer: Option<&Layer>, to: &mut Send<'_>) {
+        if let Some(video) = &mut self.video {
+            video.send_more(layer, Sent::Retransmission, &mut self.way, to);
+        }
     }
 
     /// Says how much to send of the layer that it is on, or is to be on next.
