@@ -307,7 +307,7 @@ pub struct PodTemplate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::passed_on")]
     pub affinity: Option<Affinity>,
-    /// How pods spread over zones and machines.
+    /// How pods spread over zones and machines. Without any: as evenly over both as there is space (`ScheduleAnyway`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::all_passed_on")]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,

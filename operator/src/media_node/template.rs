@@ -6,9 +6,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EvictionResponder, HTTPGetAction,
     Pod, PodSecurityContext, PodSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext,
-    Toleration, Volume, VolumeMount,
+    Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use showrunner_crds::MediaNode;
@@ -135,10 +135,32 @@ fn spec(site: &MediaNode, defaults: &PodDefaults) -> PodSpec {
         node_selector: Some(template.node_selector.clone()).filter(|selector| !selector.is_empty()),
         tolerations: Some(tolerations(&template.tolerations)),
         affinity: template.affinity.clone(),
-        topology_spread_constraints: listed(&template.topology_spread_constraints),
+        topology_spread_constraints: Some(spread(site)),
         priority_class_name: template.priority_class_name.clone(),
         ..PodSpec::default()
     }
+}
+
+/// One machine, or one zone, should not take all of a site with it, unless the spec says otherwise. Soft: a pod that can
+/// run nowhere else is worth more. Kubernetes has such defaults too, but only for pods of its own workloads.
+fn spread(site: &MediaNode) -> Vec<TopologySpreadConstraint> {
+    let given = &site.spec.template.topology_spread_constraints;
+    if !given.is_empty() {
+        return given.clone();
+    }
+    let of_site = (label::MEDIA_NODE.to_owned(), site.name_any());
+    ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+        .map(|key| TopologySpreadConstraint {
+            max_skew: 1,
+            topology_key: key.to_owned(),
+            when_unsatisfiable: "ScheduleAnyway".to_owned(),
+            label_selector: Some(LabelSelector {
+                match_labels: Some(BTreeMap::from([of_site.clone()])),
+                match_expressions: None,
+            }),
+            ..TopologySpreadConstraint::default()
+        })
+        .into()
 }
 
 /// A machine that is gone gives its pods up after half a minute and not after five, unless the spec says otherwise.
@@ -434,6 +456,31 @@ mod tests {
             );
             assert_eq!(ports.len(), 5);
         }
+    }
+
+    #[test]
+    fn pods_spread_over_machines_and_zones_unless_the_spec_says_otherwise() {
+        let constraints = |template: serde_json::Value| {
+            let site = site(serde_json::json!({"region": "eu", "template": template}));
+            let spec = pod(&site, &of("i"), 0, false).spec.unwrap();
+            spec.topology_spread_constraints.unwrap()
+        };
+        let ours = constraints(serde_json::json!({}));
+        let keys: Vec<_> = ours.iter().map(|one| one.topology_key.as_str()).collect();
+        assert_eq!(
+            keys,
+            ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+        );
+        for one in &ours {
+            assert_eq!(one.when_unsatisfiable, "ScheduleAnyway");
+            let labels = one.label_selector.clone().unwrap().match_labels.unwrap();
+            assert_eq!(labels[label::MEDIA_NODE], "eu");
+        }
+        let theirs = serde_json::json!([
+            {"maxSkew": 3, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"},
+        ]);
+        let given = constraints(serde_json::json!({"topologySpreadConstraints": theirs}));
+        assert_eq!(serde_json::to_value(given).unwrap(), theirs);
     }
 
     #[test]
