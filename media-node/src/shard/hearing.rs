@@ -18,8 +18,8 @@ const FIRST_CHECK: std::ops::RangeInclusive<Duration> =
 
 /// How often a shard listens …
 const EVERY: Duration = Duration::from_millis(100);
-/// … and by how much later it may: else it had no time.
-const LATE: Duration = Duration::from_millis(300);
+/// … and by how much later it may: else it had no time. Clients wait for longer than that before they go elsewhere.
+const LATE: Duration = Duration::from_millis(900);
 
 /// When a shard listened. One that was not on its core for a while (it was frozen, or its machine was) does not know who
 /// went meanwhile, so it misses nobody whom it has not heard since: nor whose last words waited for it.
@@ -278,7 +278,7 @@ mod tests {
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
         let mut ear = Ear::default();
-        let listened: Vec<_> = [0, 100, 500, 600]
+        let listened: Vec<_> = [0, 100, 1_100, 1_200]
             .map(|millis| ear.listen(at(millis)))
             .into();
         assert_eq!(listened, [None; 4], "a moment later is nothing");
