@@ -90,6 +90,9 @@ impl Viewer {
     }
 }
 
+/// The packets of a keyframe, of each spatial layer: more than may leave at once.
+const KEYFRAME: u64 = 20;
+
 /// A frame's packets: `per_layer` for each of the spatial layers.
 fn frame(
     now: Instant,
@@ -145,7 +148,7 @@ fn play(path_bps: u64, spatials: u8, wishes: &[Sublayers], pads: u32) -> Viewer 
     for picture in 0..60u32 {
         let now = start + Duration::from_millis(33 * u64::from(picture));
         let temporal = [0, 2, 1, 2][picture as usize % 4];
-        let per_layer = if picture == 0 { 12 } else { 2 };
+        let per_layer = if picture == 0 { KEYFRAME } else { 2 };
         let packets = frame(now, &mut seq, picture, temporal, spatials, per_layer);
         let wish = wishes[picture as usize * wishes.len() / 60];
         let viewer = viewer.get_or_insert_with(|| Viewer::new(now, path_bps, &packets[0], wish));
@@ -199,8 +202,8 @@ fn who_is_behind_is_sent_fewer_frames_without_a_gap() {
     assert!(viewer.was_behind);
     check(&viewer);
     assert!(viewer.sent.iter().all(|sent| sent.layering.temporal <= 1));
-    // Half of the frames, each of two packets, and the keyframe of twelve.
-    assert_eq!(viewer.sent.len(), 12 + 29 * 2);
+    // Half of the frames, each of two packets, and the keyframe.
+    assert_eq!(viewer.sent.len() as u64, KEYFRAME + 29 * 2);
 }
 
 #[test]
@@ -209,8 +212,9 @@ fn who_is_behind_is_sent_smaller_pictures_that_end_where_they_end() {
     assert!(viewer.was_behind);
     check(&viewer);
     let highest = |of: &[Sent]| of.iter().map(|sent| sent.layering.spatial).max();
-    assert_eq!(highest(&viewer.sent[..24]), Some(1));
-    assert_eq!(highest(&viewer.sent[24 + 30 * 4..]), Some(0));
+    let first = 2 * KEYFRAME as usize;
+    assert_eq!(highest(&viewer.sent[..first]), Some(1));
+    assert_eq!(highest(&viewer.sent[first + 30 * 4..]), Some(0));
 }
 
 proptest! {
