@@ -116,7 +116,7 @@ bench-network: build media $(NPM_STAMPS) ## Viewers on bad networks, LiveKit's b
 	cargo build --release --locked --package showrunner-impair
 	@$(if $(SKIP_LIVEKIT),,e2e/bench/livekit-build.sh)
 	@exec e2e/bench/network/bench.py --runs $(or $(BENCH_RUNS),5) $(if $(BENCH_SECONDS),--seconds $(BENCH_SECONDS)) \
-	  $(if $(SKIP_LIVEKIT),--without-livekit) $(SCENARIOS)
+	  $(if $(SKIP_LIVEKIT),--livekit-runs=0) $(SCENARIOS)
 
 .PHONY: bench-switches
 bench-switches: build media $(NPM_STAMPS) ## Put viewers from picture to picture of all codecs: SWITCHES (10,000), SWITCH_VIEWERS (10) (20 min)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What viewers on bad networks live through: a 1080p simulcast, a real Chromium, and a link as bad as a scenario says.
 
-    bench.py [--runs N] [--seconds N] [--without-livekit] [SCENARIO …]
+    bench.py [--runs N] [--seconds N] [--livekit-runs N] [SCENARIO …]
 
 Each scenario runs N times with our node and page client, and as often with LiveKit 1.11 and livekit-client in the same
 Chromium. Prints a line for each with the medians, `ok` or `short` by the goals, and LiveKit's beside; writes
@@ -118,8 +118,10 @@ def main() -> None:
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="which; without, all: " + " ".join(s.name for s in SCENARIOS))
     parser.add_argument("--runs", type=int, default=5, help="how often each (5)")
     parser.add_argument("--seconds", type=int, help="how long a scenario that has no steps runs (60, cellular 300)")
-    parser.add_argument("--without-livekit", action="store_true", help="ours only")
+    parser.add_argument("--livekit-runs", type=int, metavar="N", help="how often each with LiveKit (as with ours); 0: ours only")
     given = parser.parse_args()
+    if given.runs < 1:
+        parser.error("--runs: at least 1")
     unknown = set(given.scenarios) - {scenario.name for scenario in SCENARIOS}
     if unknown:
         sys.exit(f"no scenario is called {', '.join(sorted(unknown))}; there are " + ", ".join(s.name for s in SCENARIOS))
@@ -132,7 +134,8 @@ def main() -> None:
     )
     # So that nothing is left behind when this is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
-    clients = ["showrunner"] if given.without_livekit else ["showrunner", "livekit"]
+    runs = {"showrunner": given.runs, "livekit": given.runs if given.livekit_runs is None else given.livekit_runs}
+    runs = {client: number for client, number in runs.items() if number > 0}
     has_failed = False
     for scenario in SCENARIOS:
         if given.scenarios and scenario.name not in given.scenarios:
@@ -140,17 +143,19 @@ def main() -> None:
         seconds = given.seconds if given.seconds and scenario.is_steady else scenario.seconds
         load = os.getloadavg()[0]
         try:
-            values = {client: measure(scenario, client, seconds, given.runs) for client in clients}
+            values = {client: measure(scenario, client, seconds, number) for client, number in runs.items()}
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             # The others are worth their hours all the same.
             has_failed = True
             print(f"{scenario.name}: failed: {error}", flush=True)
             continue
-        tell(scenario, values, given.runs, seconds, load)
+        tell(scenario, values, runs, seconds, load)
     sys.exit(has_failed)
 
 
-def tell(scenario: Scenario, values: dict[str, list[float]], runs: int, seconds: int, load: float) -> None:
+def tell(
+    scenario: Scenario, values: dict[str, list[float]], runs: dict[str, int], seconds: int, load: float
+) -> None:
     ours = values["showrunner"]
     is_met = all(figure.is_met(value) for figure, value in zip(scenario.figures, ours))
     line = f"{scenario.name}: {said(scenario, ours)} … {'ok' if is_met else 'short'}"
