@@ -136,7 +136,7 @@ bench-scale: build media ## Let a site grow, and let pods leave and die, under v
 	@e2e/bench/moving.py
 
 .PHONY: bench-cascade
-bench-cascade: build media ## Have a room on three pods instead of one: viewers per CPU, time that a hop adds, copies on a link (2 min)
+bench-cascade: build media ## Have a room on three pods instead of one: viewers per CPU, time that a hop adds, copies on a link (6 min)
 	@scripts/deps.sh build
 	@exec e2e/bench/cascade.py
 

@@ -114,3 +114,25 @@ The chart runs on a real cluster, whose control plane, media pods, hosts and vie
         ("episodes_cut", "0", "episodes without a death in which anybody's picture stood still for more than three seconds"),
     ],
 )
+
+OF_CASCADE = Figures(
+    "cascade",
+    """# Benchmarks of a room on several pods
+
+`make bench-cascade` made this page on {today}: medians of its rounds.
+
+Three media nodes, one shard each, and the viewers share the cores. In each round viewers first watch on the first node alone, where the host is; then the second takes the room from the first, the third from the second, and as many viewers watch on each.
+""",
+    [
+        ("cascade_viewers", "", "viewers on all three pods together"),
+        ("cascade_viewers_flawed", "0", "of them, those who missed something, in the worst round"),
+        ("cascade_viewers_per_cpu_1", "", "viewers a CPU second of one pod"),
+        ("cascade_viewers_per_cpu_3", "", "the same of three pods, with the links between them"),
+        ("cascade_linear", "≥ 0.9", "the second divided by the first: 1 if links cost nothing"),
+        ("cascade_link_copies", "1", "packets that came by a link for each that one viewer there got"),
+        ("cascade_pod_ms_p50", "", "from a packet's arrival at the one pod to its departure to a viewer (the upper bound of the histogram's bucket): most of it is waiting for the rest of the frame and the turn of the viewer"),
+        ("cascade_pod_ms_p99", "", ""),
+        ("cascade_hop_ms_p50", "", "the same at an edge, the worse of both: what a hop adds is less, since edges are sent to before viewers"),
+        ("cascade_hop_ms_p99", "≤ 5", ""),
+    ],
+)
