@@ -39,8 +39,6 @@ const FEWEST_PODS: u32 = 3;
 const MOST_PODS: u32 = 1000;
 /// The share of a core at which the HorizontalPodAutoscaler wants its pods.
 const HPA_CPU: f64 = 0.6;
-/// How long viewers who were announced may take to come, in seconds.
-const ANNOUNCED_SECONDS: u32 = 150;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -55,7 +53,6 @@ fn main() -> ExitCode {
     let site = SiteModel {
         pods: PodModel::default(),
         rules: Rules::default(),
-        announced_seconds: ANNOUNCED_SECONDS,
         first_pods: FEWEST_PODS,
     };
     say("playing it with Showrunner's autoscaling");

@@ -168,6 +168,7 @@ Goals: `refused_percent` ≤ 0.01, `pod_hours_ratio` ≤ 1.25, `placement_ms` �
 - **Viewers**: {brief} only look in, for {brief_seconds:.0} s on average; the others stay {long_seconds:.0} s on average. Both are exponential.
 - **Announcements**: numbers of viewers are wrong by up to a factor of {error:.0} either way, and {unannounced} of the smaller shows announce none. Hosts are late, seldom early.
 - **Pods** take {capacity} viewers. They are ready after {ready_from:.0} to {ready_to:.0} s, and {slow} of them, for which a machine must be had first, after {slow_from:.0} to {slow_to:.0} s. One dies every {failure:.0} hours of its running, and its viewers join again: {cut} did on this day, of {died} pods.
+- **Joins** go to the room's pod with the fewest sessions, as the gateway sends them, whatever placement wants where. A pod lets in as many as it takes, though placement plans with less; in earnest it lets in as many more as it may have rooms. Placement knows of viewers what pods say: nobody tells it who waits.
 - **Left out**: regions (it is one site), networks, and the time that a decision takes to reach a pod: decisions are made each second by what pods said a second ago. A viewer who is refused goes away and does not try again.
 
 {moved} viewers were moved from pods that drained, none of them cut off.

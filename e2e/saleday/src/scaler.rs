@@ -23,16 +23,12 @@ pub struct Look<'a> {
 pub trait Scaler {
     /// Is asked each second.
     fn replicas(&mut self, look: &Look<'_>) -> u32;
-
-    /// How long before they are needed pods are made, as far as it knows, in seconds.
-    fn lead_seconds(&self) -> u32;
 }
 
 /// Showrunner's own.
 pub struct Showrunner {
     policy: Policy,
     state: State,
-    lead: u32,
 }
 
 impl Showrunner {
@@ -40,7 +36,6 @@ impl Showrunner {
     #[must_use]
     pub fn new(policy: Policy) -> Showrunner {
         Showrunner {
-            lead: policy.default_lead_seconds,
             policy,
             state: State::default(),
         }
@@ -61,12 +56,7 @@ impl Scaler for Showrunner {
         let state = std::mem::take(&mut self.state);
         let (decision, state) = decide(&self.policy, &seen, state);
         self.state = state;
-        self.lead = decision.lead_seconds;
         decision.replicas
-    }
-
-    fn lead_seconds(&self) -> u32 {
-        self.lead
     }
 }
 
@@ -156,10 +146,5 @@ impl Scaler for Hpa {
         };
         let fastest = (current * 2).max(current + 4);
         stable.min(fastest).clamp(self.min, self.max)
-    }
-
-    /// It knows nothing of what is announced. Placement keeps space for rooms that begin within this time all the same.
-    fn lead_seconds(&self) -> u32 {
-        60
     }
 }

@@ -21,8 +21,6 @@ pub struct SiteModel {
     pub pods: PodModel,
     /// How rooms are placed.
     pub rules: Rules,
-    /// How long viewers who were announced may take to come, in seconds since their host is on air.
-    pub announced_seconds: u32,
     /// Pods at midnight.
     pub first_pods: u32,
 }
@@ -70,6 +68,13 @@ struct Part {
     reserved: u32,
     /// The plan has it there: others only have viewers left to move.
     is_planned: bool,
+}
+
+impl Part {
+    /// Whether it takes viewers: an edge that is to have none is to empty.
+    fn is_open(&self) -> bool {
+        self.is_planned && (self.parent.is_none() || self.reserved > 0)
+    }
 }
 
 /// A site on a day.
@@ -137,7 +142,7 @@ impl<'a> World<'a> {
             rooms: &announced,
         });
         self.site.scale(now, self.replicas);
-        self.place(now, scaler.lead_seconds());
+        self.place(now);
         self.move_on();
         let refused = self.join(now);
         self.site.sweep();
@@ -234,12 +239,12 @@ impl<'a> World<'a> {
     }
 
     /// Places all rooms anew, and does what the plan says.
-    fn place(&mut self, now: u32, lead: u32) {
+    fn place(&mut self, now: u32) {
         let pods: Vec<placement::Pod> = self.site.for_placement().collect();
         let rooms: Vec<Room> = self
             .live
             .iter()
-            .map(|room| self.as_room(room, now, lead))
+            .map(|room| self.as_room(room, now))
             .collect();
         let plan = placement::plan(&pods, &self.reaches, &rooms, &self.model.rules);
         for (room, plan) in self.live.iter_mut().zip(plan.rooms) {
@@ -269,15 +274,12 @@ impl<'a> World<'a> {
         self.count_pods();
     }
 
-    fn as_room(&self, room: &Live<'_>, now: u32, lead: u32) -> Room {
-        let waiting: u32 = room.waiting.iter().map(Crowd::len).sum();
-        let there: u32 = room.parts.iter().map(|part| part.crowd.len()).sum();
+    /// As the operator knows it: who wait are known to the gateway only.
+    fn as_room(&self, room: &Live<'_>, now: u32) -> Room {
         let announced = announcement(room, now);
-        let promised = announced.promised(now.into(), lead, self.model.announced_seconds);
         Room {
             reach: 0,
-            // Who wait are known to the gateway only. A second later they are there.
-            expected: there + waiting.max(promised as u32),
+            expected: announced.viewers + announced.to_keep_space_for(now.into()),
             per_viewer: self.model.pods.per_viewer,
             per_edge: self.model.pods.per_viewer,
             present: room
@@ -296,7 +298,7 @@ impl<'a> World<'a> {
 
     /// Viewers on pods that drain go to the room's other pods, an eighth of them each second.
     fn move_on(&mut self) {
-        let most = self.most_viewers();
+        let most = self.most_sessions();
         for room in &mut self.live {
             for at in 0..room.parts.len() {
                 let part = &room.parts[at];
@@ -317,18 +319,15 @@ impl<'a> World<'a> {
         }
     }
 
-    fn most_viewers(&self) -> u32 {
-        let most = self
-            .model
-            .pods
-            .capacity
-            .percent(self.model.rules.limit_percent);
-        u32::try_from(most.viewers).unwrap_or(u32::MAX)
+    /// Viewers, and edges, that a pod lets in: placement plans with less. In earnest it lets in as many more as it may
+    /// have rooms, since hosts are sessions too.
+    fn most_sessions(&self) -> u32 {
+        u32::try_from(self.model.pods.capacity.viewers).unwrap_or(u32::MAX)
     }
 
     /// Viewers come in where there is space. Returns how many were refused.
     fn join(&mut self, now: u32) -> u32 {
-        let most = self.most_viewers();
+        let most = self.most_sessions();
         let mut refused = 0;
         for room in &mut self.live {
             let new = room.arrivals.next(room.show, now);
@@ -354,24 +353,29 @@ impl<'a> World<'a> {
     }
 }
 
-/// Seats viewers on a room's pods: first where the plan wants them, then wherever there is space.
+/// Seats viewers on a room's pods as the gateway does: each on the one with the fewest sessions of those that are to
+/// keep their viewers, wherever the plan wants them.
 fn seat(parts: &mut [Part], site: &mut Site, crowd: &mut Crowd, most: u32) {
-    for is_planned in [true, false] {
-        for part in parts.iter_mut() {
-            if crowd.is_empty() {
-                return;
-            }
-            let pod = &mut site.pods[part.pod];
-            if !part.is_planned || pod.stage != Stage::Ready {
-                continue;
-            }
-            let free = most.saturating_sub(pod.viewers + pod.edges);
-            let wanted = part.reserved.saturating_sub(part.crowd.len());
-            let space = if is_planned { free.min(wanted) } else { free };
-            let seated = crowd.take(space);
-            pod.viewers += seated.len();
-            part.crowd.add(seated);
-        }
+    let is_open = |part: &Part| part.is_open() && site.pods[part.pod].stage == Stage::Ready;
+    let mut open: Vec<(&mut Part, u32, u32)> = parts
+        .iter_mut()
+        .filter(|part| is_open(part))
+        .map(|part| {
+            let pod = &site.pods[part.pod];
+            (part, pod.viewers + pod.edges, 0)
+        })
+        .collect();
+    for _ in 0..crowd.len() {
+        let least = open.iter_mut().min_by_key(|(_, sessions, _)| *sessions);
+        let Some((_, sessions, sent)) = least.filter(|(_, sessions, _)| *sessions < most) else {
+            break;
+        };
+        *sessions += 1;
+        *sent += 1;
+    }
+    for (part, _, sent) in open {
+        site.pods[part.pod].viewers += sent;
+        part.crowd.add(crowd.take(sent));
     }
 }
 

@@ -114,8 +114,21 @@ impl Announcement {
         }
         missing * (1.0 - waited / f64::from(patience)).max(0.0)
     }
+
+    /// Of those, the viewers for whom placement is to keep space now.
+    #[must_use]
+    pub fn to_keep_space_for(&self, now: i64) -> u32 {
+        self.promised(now, SPACE_AHEAD, ANNOUNCED_SECONDS).ceil() as u32
+    }
 }
 
+/// How long before its start a room has space for all viewers that it expects, in seconds. Before, it has space for a
+/// few: who rehearses needs no more, others can use the rest, and the pods that are made for those who come are not
+/// there yet, so that the room would be in many small parts of the others.
+const SPACE_AHEAD: u32 = 120;
+/// How long viewers who were announced may take to come where nobody says otherwise, in seconds: most come in the first
+/// minutes.
+const ANNOUNCED_SECONDS: u32 = 150;
 /// How late a host may be, in seconds.
 const LATEST: i64 = 900;
 
@@ -150,7 +163,7 @@ impl Default for Policy {
             },
             buffer: Buffer::default(),
             schedules: Vec::new(),
-            announced_seconds: Some(150),
+            announced_seconds: Some(ANNOUNCED_SECONDS),
             forecast_seconds: Some(30),
             default_lead_seconds: 60,
             scale_up: Pace {

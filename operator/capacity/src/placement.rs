@@ -7,7 +7,10 @@
 //! - Who is somewhere stays there. A room leaves a pod only if that is gone, drains, or may not have the room any more.
 //! - Each room has space for the viewers that it expects, or that it has and a few more, whichever is more.
 //! - Pods are filled to a *target*, so that a room is split before its pod is hot. Only where nothing else is left they
-//!   are filled up to the *limit*, and never beyond; rooms that have no pod yet go before those that want more.
+//!   are filled up to the *limit*, and never beyond; rooms that have no pod yet go before those that want more, and
+//!   viewers who are there, with a few more, before those who are only expected: what is kept for those is given up
+//!   for them.
+//! - A room takes no small part of a pod that it needs a large one of, since it may have only so many pods.
 //! - New rooms go to the fullest pod that has space, so that others can empty, but origins of a site are spread over
 //!   its zones: no zone has many more than its share.
 //! - While a site replaces its pods by newer ones, rooms that must move go to those, the emptiest first: neither do they
@@ -94,7 +97,7 @@ pub struct Reach {
 pub struct Room {
     /// Which sites may carry it: a position in the list of reaches.
     pub reach: usize,
-    /// Viewers to have space for; whoever is there counts anyway.
+    /// Viewers to have space for; whoever is there counts anyway, and first.
     pub expected: u32,
     /// What a viewer costs the pod that serves it.
     pub per_viewer: Rate,

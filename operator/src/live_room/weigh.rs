@@ -8,12 +8,6 @@ use showrunner_crds::condition::LIVE;
 use showrunner_crds::live_room::Resolution;
 use showrunner_protocol::control::RoomStatus;
 
-/// How long before its start a room has space for all viewers that it expects, in seconds. Before, it has space for a
-/// few: who rehearses needs no more, and others can use the rest.
-pub const AHEAD: u32 = 900;
-/// How long after its host is on air space is kept for those who have not come, less and less, in seconds: most come in
-/// the first minutes.
-const PATIENCE: u32 = 300;
 /// Sound with its headers, bit/s.
 const AUDIO_BPS: u64 = 50_000;
 /// The payload of a packet of video, in bits.
@@ -38,7 +32,7 @@ pub fn promised(room: &LiveRoom, viewers: u32, now: i64) -> u32 {
         expected: schedule.expected_viewers,
         viewers,
     };
-    announced.promised(now, AHEAD, PATIENCE).ceil() as u32
+    announced.to_keep_space_for(now)
 }
 
 /// Since when a host is on air.
@@ -128,13 +122,13 @@ mod tests {
                 "lastTransitionTime": since}]})
         };
         let off = room(spec.clone(), json!({}));
-        assert_eq!(promised(&off, 0, START - 901), 0);
-        assert_eq!(promised(&off, 0, START - 900), 900);
+        assert_eq!(promised(&off, 0, START - 121), 0);
+        assert_eq!(promised(&off, 0, START - 120), 900);
         assert_eq!(promised(&off, 100, START), 800);
         let on = room(spec, live("2027-01-01T00:01:00Z"));
         assert_eq!(promised(&on, 300, START + 60), 600);
-        assert_eq!(promised(&on, 300, START + 60 + 150), 300);
-        assert_eq!(promised(&on, 300, START + 60 + 300), 0);
+        assert_eq!(promised(&on, 300, START + 60 + 75), 300);
+        assert_eq!(promised(&on, 300, START + 60 + 150), 0);
         let at_once = room(json!({"schedule": {"expectedViewers": 900}}), json!({}));
         assert_eq!(promised(&at_once, 0, START - 86_400), 900);
         assert_eq!(promised(&room(json!({}), json!({})), 0, START), 0);

@@ -24,7 +24,6 @@ fn site() -> SiteModel {
     SiteModel {
         pods,
         rules: Rules::default(),
-        announced_seconds: 150,
         first_pods: 3,
     }
 }
@@ -103,4 +102,32 @@ fn the_oracle_has_what_is_needed_and_is_never_late() {
         assert!(have * 200 >= day.viewers[now]);
         assert!(have * 200 >= day.viewers[until], "made before");
     }
+}
+
+#[test]
+fn viewers_go_where_the_gateway_sends_them() {
+    let mut site = Site::new(&site().pods, 1, 4);
+    for (pod, viewers) in site.pods.iter_mut().zip([10, 13, 0, 0]) {
+        pod.viewers = viewers;
+    }
+    site.pods[1].edges = 1;
+    let part = |pod, parent, reserved| Part {
+        pod,
+        parent,
+        crowd: Crowd::default(),
+        reserved,
+        is_planned: true,
+    };
+    let mut parts = [
+        part(0, None, 0),
+        part(1, Some(0), 1),
+        part(2, Some(0), 0),
+        part(3, Some(0), 9),
+    ];
+    site.pods[3].stage = Stage::Draining;
+    let mut crowd = Crowd { brief: 20, long: 0 };
+    seat(&mut parts, &mut site, &mut crowd, 20);
+    let seated = parts.map(|part| part.crowd.len());
+    assert_eq!(seated, [10, 6, 0, 0], "to the least loaded, up to 20 each");
+    assert_eq!(crowd.len(), 4);
 }

@@ -35,12 +35,12 @@ pub fn plan(pods: &[Pod], reaches: &[Reach], rooms: &[Room], rules: &Rules) -> P
     for at in &waiting {
         pass.extend(&mut works[*at], Level::Target);
     }
-    // Nothing is left up to the targets. Rooms that have no pod at all go first: without one nobody can watch, while
-    // the others want space for more viewers.
+    // Nothing is left up to the targets. Rooms that have no pod at all go first: without one nobody can watch. Then
+    // come viewers who are there, at last those who are only expected.
     waiting.sort_by_key(|at| !works[*at].tree.nodes.is_empty());
-    for at in &waiting {
-        pass.stretch(&mut works[*at], Level::Limit);
-        pass.extend(&mut works[*at], Level::Limit);
+    let lenders = pass.serve_present(&mut works, &waiting);
+    for at in waiting.iter().chain(&lenders) {
+        pass.fill(&mut works[*at], Level::Limit);
     }
     Plan {
         rooms: works.iter().map(Work::finish).collect(),
@@ -61,7 +61,9 @@ struct Work<'a> {
     tree: Tree,
     /// Viewers to have space for.
     need: u32,
-    /// Of those, the ones for whom there is no space yet.
+    /// Of those, the ones who are only expected: they come last.
+    promised: u32,
+    /// Of all, the ones for whom there is no space yet.
     left: u32,
     /// Whether viewers of it were on a pod that is gone.
     is_cut_off: bool,
@@ -88,7 +90,7 @@ impl Pass<'_> {
         if let Some(origin) = tree.nodes.first() {
             self.candidates.count_origin(origin.pod);
         }
-        let need = self.need(room);
+        let (need, promised) = self.need(room);
         let there = tree.nodes.iter().map(|node| node.present);
         Work {
             left: there.fold(need, u32::saturating_sub),
@@ -96,6 +98,7 @@ impl Pass<'_> {
             room,
             tree,
             need,
+            promised,
             why: None,
         }
     }
@@ -117,14 +120,79 @@ impl Pass<'_> {
         pod.is_none_or(|pod| pod.state == PodState::Gone)
     }
 
-    /// Viewers to have space for: those who are expected, or those who are there and some more.
-    fn need(&self, room: &Room) -> u32 {
+    /// Viewers to have space for: those who are expected, or those who are there and some more. And how many of them are
+    /// only expected.
+    fn need(&self, room: &Room) -> (u32, u32) {
         let there = room.present.iter().map(|part| part.viewers);
         let there = there.fold(0, u32::saturating_add);
         let growth = u64::from(there) * u64::from(self.rules.growth_percent) / 100;
         let growth = u32::try_from(growth).unwrap_or(u32::MAX);
         let grown = there.saturating_add(growth.max(self.rules.growth_viewers));
-        room.expected.max(grown)
+        let need = room.expected.max(grown);
+        (need, need - grown)
+    }
+
+    /// Space up to the limit for viewers who are there: where nothing is left, what is kept for those who are only
+    /// expected. Returns the rooms that had to give some of that away.
+    fn serve_present(&mut self, works: &mut [Work<'_>], waiting: &[usize]) -> Vec<usize> {
+        for at in waiting {
+            self.fill_for_present(&mut works[*at], Level::Limit);
+        }
+        let is_short = |at: &usize| works[*at].lacks_present();
+        let short: Vec<usize> = waiting.iter().copied().filter(is_short).collect();
+        if short.is_empty() {
+            return Vec::new();
+        }
+        let lent: Vec<Vec<(usize, u32)>> = works.iter_mut().map(|work| self.lend(work)).collect();
+        for level in [Level::Target, Level::Limit] {
+            for at in &short {
+                self.fill_for_present(&mut works[*at], level);
+            }
+        }
+        let mut lenders = Vec::new();
+        for (at, lent) in lent.into_iter().enumerate() {
+            let work = &mut works[at];
+            let lacked = work.left;
+            let all: u32 = lent.iter().map(|(_, viewers)| viewers).sum();
+            for (node, viewers) in lent {
+                self.reserve(work, node, Level::Limit, viewers);
+            }
+            if lacked - work.left < all {
+                lenders.push(at);
+            }
+        }
+        lenders
+    }
+
+    /// Gives what is kept for viewers who are only expected back to the pods. Returns for how many it was, by node.
+    fn lend(&mut self, work: &mut Work<'_>) -> Vec<(usize, u32)> {
+        let mut lent = Vec::new();
+        for at in (0..work.tree.nodes.len()).rev() {
+            let node = work.tree.nodes[at];
+            let spare = work.promised.saturating_sub(work.left);
+            let viewers = spare.min(node.viewers - node.present);
+            if viewers > 0 {
+                self.books.release(node.pod, &served(work.room, viewers, 0));
+                work.tree.nodes[at].viewers -= viewers;
+                work.left += viewers;
+                lent.push((at, viewers));
+            }
+        }
+        lent
+    }
+
+    /// As [`Self::fill`], for viewers who are there and those who come next.
+    fn fill_for_present(&mut self, work: &mut Work<'_>, level: Level) {
+        let promised = work.promised.min(work.left);
+        work.left -= promised;
+        self.fill(work, level);
+        work.left += promised;
+    }
+
+    /// Uses what is free on the room's own pods, then others.
+    fn fill(&mut self, work: &mut Work<'_>, level: Level) {
+        self.stretch(work, level);
+        self.extend(work, level);
     }
 
     /// What the last pass kept free for the room stays so, as far as it is needed: beyond the target too, or what one
@@ -254,7 +322,7 @@ impl Pass<'_> {
             let slice = if is_last_resort {
                 1
             } else {
-                self.slice(pod, level).min(least)
+                self.slice(pod, level).min(least).max(self.share(pod, work))
             };
             self.books.fits(pod, level, &served(room, slice, 1)) && !is_taken(pod)
         };
@@ -277,6 +345,19 @@ impl Pass<'_> {
         let slice = viewers.saturating_mul(percent.into()) / 100;
         u32::try_from(slice).unwrap_or(u32::MAX).max(1)
     }
+
+    /// The fewest viewers for whom a room takes one of the pods that it may still have: with as many on each all that
+    /// are left have a place. A pod that can be half the room's is always worth it.
+    fn share(&self, pod: PodIndex, work: &Work<'_>) -> u32 {
+        let places = usize::from(self.rules.pods).saturating_sub(work.tree.nodes.len());
+        let places = u32::try_from(places).unwrap_or(u32::MAX).max(1);
+        let all = work
+            .room
+            .per_viewer
+            .viewers_in(&self.pods[pod.at()].capacity);
+        let half = u32::try_from(all / 2).unwrap_or(u32::MAX);
+        (work.left / places).min(half)
+    }
 }
 
 /// What a room costs a pod that serves so many of its viewers.
@@ -288,6 +369,11 @@ fn served(room: &Room, viewers: u32, rooms: u64) -> Load {
 }
 
 impl Work<'_> {
+    /// Whether there is no space for viewers who are there and those who come next, or no pod at all.
+    fn lacks_present(&self) -> bool {
+        self.left > self.promised || self.tree.nodes.is_empty()
+    }
+
     fn finish(&self) -> RoomPlan {
         let nodes = &self.tree.nodes;
         let shares = nodes.iter().map(|node| Share {
