@@ -71,6 +71,8 @@ impl Core {
                 if let Some(program) = self.programs.get_mut(&id) {
                     program.sync = sync;
                 }
+                // Whoever waits here for what has come before it need not wait for the next look.
+                self.look_on_air(now, id);
             }
             Relay::Wish {
                 program: id,
@@ -98,7 +100,8 @@ impl Core {
     }
 
     /// Another shard has viewers: it gets every layer from its last keyframe on, and all to come;
-    /// those that are silent now as well, since they may go on.
+    /// those that are silent now as well, since they may go on. Its viewers are aimed at what there
+    /// is once the last word has come, since by then all layers have.
     fn on_subscribe(&mut self, id: ProgramId, to: usize) {
         let index = self.index;
         let program = self
