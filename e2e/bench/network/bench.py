@@ -30,8 +30,8 @@ RUNS_DIRECTORY = ROOT / ".cache/bench/network"
 VIEWER = ROOT / ".cache/bench/viewer.cjs"
 # Every layer of the host has begun, and the server knows them all.
 WARM_UP_SECONDS = 3
-# The host has a keyframe each two seconds. Each of five runs begins at another time between two of them, so that no
-# figure is of what happens right before one, or right after.
+# The host has a keyframe when a viewer goes up to a layer, and each two seconds from then on. In each of five runs the
+# viewer comes at another time between two of them, so that no figure is of what happens right before one, or right after.
 LATER_SECONDS = 0.4
 # When the TCP flow begins.
 TCP_AFTER_SECONDS = 8
@@ -42,9 +42,10 @@ def live(scenario: Scenario, client: str, seconds: int, number: int) -> list[flo
     with Testbed() as bed:
         bed.link("host", LINKS / f"{scenario.host}.yaml")
         server = bed.showrunner() if client == "showrunner" else bed.livekit(scenario.viewers)
-        time.sleep(WARM_UP_SECONDS + number % 5 * LATER_SECONDS)
+        time.sleep(WARM_UP_SECONDS)
         told_by_link = bed.link("viewer", LINKS / f"{scenario.viewer}.yaml")
         link_process = bed.processes[-1]
+        time.sleep(number % 5 * LATER_SECONDS)
         ended = time.time() + seconds
         order = {
             "client": client, "script": str(server.script), "url": server.url, "room": "default/demo",
