@@ -46,11 +46,16 @@ const AGREEMENT: f64 = 0.1;
 const EARLY: f64 = 0.25;
 const LATE: f64 = 5.0;
 
+/// A timestamp so many seconds before the newest is no late packet's: the stream has begun anew.
+const ANEW: f64 = 10.0;
+
 /// One stream's place on its track's common timeline.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StreamClock {
     /// Added to the stream's own timestamps. Set at the first packet, made exact at a keyframe.
     offset: Option<u32>,
+    /// What was added to those before this one.
+    former: Option<Former>,
     /// The last sender report, in the stream's own timestamps.
     tie: Option<Tie>,
     /// How many before it, one after the other, agree with the next.
@@ -59,6 +64,16 @@ pub struct StreamClock {
     is_foreign: bool,
     /// Newest packet: timestamp on the common timeline, and when it came.
     newest: Option<(u32, Instant)>,
+    /// The newest of the stream's own timestamps.
+    head: Option<u32>,
+}
+
+/// An offset that is no longer in force.
+#[derive(Clone, Copy, Debug)]
+struct Former {
+    /// The first of the stream's own timestamps that it was not added to.
+    until: u32,
+    offset: u32,
 }
 
 impl StreamClock {
@@ -110,7 +125,8 @@ impl StreamClock {
     /// Puts a packet on the common timeline. `reference` is another stream of the track that is on
     /// it already; none for the first, which defines it. At a keyframe, where viewers may switch,
     /// the offset is made exact if both streams have had sender reports; those of two publishers
-    /// must make sense together.
+    /// must make sense together. All packets of a frame get one timestamp, late ones too: where the
+    /// keyframe's first packet comes after others, the offset stays until the next.
     pub fn common(
         &mut self,
         timestamp: u32,
@@ -119,6 +135,11 @@ impl StreamClock {
         clock_rate: u32,
         reference: Option<&StreamClock>,
     ) -> u32 {
+        let after_head = self.head.map(|head| seconds(timestamp, head, clock_rate));
+        let begins = after_head.is_none_or(|after| after > 0.0 || after < -ANEW);
+        if !begins {
+            return timestamp.wrapping_add(self.offset_of(timestamp));
+        }
         let offset = match (self.offset, reference) {
             (None, None) => 0,
             (Some(offset), None) => offset,
@@ -128,10 +149,25 @@ impl StreamClock {
                 .unwrap_or_else(|| by_arrival(timestamp, arrival, clock_rate, reference)),
             (known, Some(_)) => known.unwrap_or(0),
         };
-        self.offset = Some(offset);
+        if let Some(before) = self.offset.replace(offset)
+            && before != offset
+        {
+            self.former = Some(Former {
+                until: timestamp,
+                offset: before,
+            });
+        }
+        self.head = Some(timestamp);
         let common = timestamp.wrapping_add(offset);
         self.newest = Some((common, arrival));
         common
+    }
+
+    /// What is added to a timestamp that has come before, or is older than one that has.
+    fn offset_of(&self, timestamp: u32) -> u32 {
+        let is_before = |former: &Former| (timestamp.wrapping_sub(former.until) as i32) < 0;
+        let former = self.former.filter(is_before);
+        former.map_or(self.offset.unwrap_or(0), |former| former.offset)
     }
 
     fn exact_offset(
@@ -286,6 +322,38 @@ mod tests {
     }
 
     #[test]
+    fn all_packets_of_a_frame_have_one_timestamp_however_late_they_come() {
+        let now = Instant::now();
+        let (mut q, mut f) = (StreamClock::default(), StreamClock::default());
+        let report = |clock: &mut StreamClock, ms, timestamp| {
+            let ntp = ntp_ms(ms);
+            clock.on_sender_report(Tie { ntp, timestamp }, 90_000);
+        };
+        report(&mut q, 10_000, 0);
+        report(&mut f, 10_000, 0);
+        q.common(0, now, true, 90_000, None);
+        let first = f.common(0, now, true, 90_000, Some(&q));
+        // By the next report both are 3 ticks apart.
+        report(&mut f, 11_000, 90_003);
+        // Of a frame and the keyframe after it, the first packets are lost.
+        let mut comes = |timestamp, keyframe| f.common(timestamp, now, keyframe, 90_000, Some(&q));
+        let frame = comes(177_000, false);
+        let keyframe = comes(180_000, false);
+        assert_eq!((frame, keyframe), (first + 177_000, first + 180_000));
+        assert_eq!(comes(177_000, false), frame);
+        assert_eq!(comes(180_000, true), keyframe, "its first packet is late");
+        assert_eq!(comes(180_000, false), keyframe);
+        let next = comes(360_000, true);
+        let exact = first + 360_000 - 3;
+        assert!(next.abs_diff(exact) <= 1, "now it is: {next} {exact}");
+        assert_eq!(comes(357_000, false), first + 357_000, "a frame before it");
+        assert_eq!(comes(360_000, false), next);
+        // The same stream begins anew.
+        let anew = comes(7, true);
+        assert_eq!(comes(7, false), anew);
+    }
+
+    #[test]
     fn without_reports_layers_are_aligned_by_arrival() {
         let now = Instant::now();
         let (mut q, mut f) = (StreamClock::default(), StreamClock::default());
@@ -329,8 +397,9 @@ mod tests {
         let first = rung.common(7, now, true, 90_000, Some(&host));
         assert_eq!(first, 900_000);
         report(&mut rung, 509_800, 7, 90_000);
-        let second = rung.common(7, now, true, 90_000, Some(&host));
-        assert!(second.abs_diff(900_000 - 18_000) <= 1, "{second}");
+        let later = now + Duration::from_secs(1);
+        let second = rung.common(7 + 90_000, later, true, 90_000, Some(&host));
+        assert!(second.abs_diff(990_000 - 18_000) <= 1, "{second}");
     }
 
     #[test]
