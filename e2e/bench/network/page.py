@@ -25,8 +25,7 @@ def record(
             for figure, ours in zip(scenario.figures, values["showrunner"])
         ],
         # A run of ours alone leaves what was measured of LiveKit, which does not change.
-        "livekit": values.get("livekit", before.get("livekit")),
-        "livekit_runs": runs.get("livekit", before.get("livekit_runs", 0)),
+        "livekit": before.get("livekit"),
         "verdict": "ok" if is_met else "short",
         "runs": runs["showrunner"],
         "seconds": seconds,
@@ -35,6 +34,12 @@ def record(
         "commit": head.stdout.strip(),
         "date": str(datetime.date.today()),
     }
+    if "livekit" in values:
+        kept[scenario.name]["livekit"] = {
+            "values": values["livekit"],
+            "runs": runs["livekit"],
+            "date": str(datetime.date.today()),
+        }
     KEPT.parent.mkdir(parents=True, exist_ok=True)
     KEPT.write_text(json.dumps(kept, indent=1))
     write(kept)
@@ -50,15 +55,15 @@ def write(kept: dict) -> None:
     rows = []
     kept = {scenario.name: kept[scenario.name] for scenario in SCENARIOS if scenario.name in kept}
     for name, entry in kept.items():
-        livekit = entry["livekit"] or [None] * len(entry["figures"])
+        livekit = entry["livekit"]["values"] if entry["livekit"] else [None] * len(entry["figures"])
         for index, (figure, theirs) in enumerate(zip(entry["figures"], livekit)):
             first = (f"`{name}`: {entry['what']}", entry["verdict"]) if index == 0 else ("", "")
             rows.append(
                 f"| {first[0]} | {figure['name']} | {figure['goal']} | {number(figure['ours'])} | {number(theirs)} | {first[1]} |"
             )
     runs = "; ".join(
-        f"`{name}` {e['runs']} × {e['seconds']} s ({e.get('livekit_runs', 0)} of LiveKit) at {e['commit']} on {e['date']}"
-        + (f", load {e['load']:.1f}" if "load" in e else "")
+        f"`{name}` {e['runs']} × {e['seconds']} s at {e['commit']} on {e['date']}, load {e['load']:.1f}"
+        + (f" (LiveKit {e['livekit']['runs']} on {e['livekit']['date']})" if e["livekit"] else "")
         for name, e in kept.items()
     )
     table = "\n".join(rows)
