@@ -136,8 +136,7 @@ impl StreamClock {
         reference: Option<&StreamClock>,
     ) -> u32 {
         let after_head = self.head.map(|head| seconds(timestamp, head, clock_rate));
-        let begins = after_head.is_none_or(|after| after > 0.0 || after < -ANEW);
-        if !begins {
+        if after_head.is_some_and(|after| (-ANEW..=0.0).contains(&after)) {
             return timestamp.wrapping_add(self.offset_of(timestamp));
         }
         let offset = match (self.offset, reference) {
