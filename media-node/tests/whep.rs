@@ -4,7 +4,7 @@ mod support;
 
 use axum::http::StatusCode;
 use media_node::http::{HttpConfig, Token};
-use media_node::node::LayerInfo;
+use media_node::node::{LayerInfo, Node};
 use serde_json::{Value, json};
 use support::{Answer, FRAGMENT, Harness, JSON, RESTART, SDP, VIEWER, WHEP, WHIP};
 
@@ -350,6 +350,26 @@ async fn a_stream_begins_with_the_present_state_and_goes_on_with_what_happens() 
     assert!(data["viewercount"].is_u64());
     harness.on_air(false, &[]).await;
     while event(stream.next().await) != ("inactive".into(), json!({})) {}
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_while_somebody_is_there_for_a_moment_counts_right_in_the_end() {
+    let (harness, session) = live().await;
+    harness.connect_all();
+    let url = subscribe(&harness, &session, "[\"viewercount\"]").await;
+    let follow = || async { harness.request("GET", &url).stream().await };
+    let counts = |viewers: u32| ("viewercount".into(), json!({ "viewercount": viewers }));
+    let mut stream = follow().await;
+    while event(stream.next().await) != counts(1) {}
+    drop(stream);
+    let other = harness.watch().await;
+    harness.connect_all();
+    let viewers = |node: &Node| node.status().rooms.iter().map(|r| r.viewers).sum::<u32>();
+    harness.until(|node| viewers(node) == 2).await;
+    let mut stream = follow().await;
+    assert_eq!(event(stream.next().await), counts(2));
+    harness.request("DELETE", other.location()).send().await;
+    while event(stream.next().await) != counts(1) {}
 }
 
 #[tokio::test]

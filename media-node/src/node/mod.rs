@@ -240,24 +240,27 @@ impl Node {
         &self,
         id: &SessionId,
     ) -> Result<(Vec<RoomEvent>, broadcast::Receiver<RoomEvent>), SessionError> {
-        let state = self.state();
-        let session = state.sessions.get(id).ok_or(SessionError::NotFound)?;
-        let room = state
-            .rooms
-            .get(&session.who.room)
-            .ok_or(SessionError::NotFound)?;
+        let mut state = self.state();
+        let who = &state.sessions.get(id).ok_or(SessionError::NotFound)?.who;
+        let (name, role) = (who.room.clone(), who.role);
+        let viewers = state.viewers_in_all(&name);
+        let reconnect = state.reconnect(&name);
+        let room = state.rooms.get_mut(&name).ok_or(SessionError::NotFound)?;
+        if room.told_viewers != Some(viewers) {
+            // Should it be the old number again by the time that all are told, this one has to be as well.
+            room.told_viewers = None;
+        }
         let active = if room.active {
             RoomEvent::Active
         } else {
             RoomEvent::Inactive
         };
         let layers = RoomEvent::Layers(Arc::clone(&room.layers));
-        let viewers = state.viewers_in_all(&session.who.room);
         let mut now = vec![active, layers, RoomEvent::ViewerCount(viewers)];
-        if session.who.role != Role::Viewer {
+        if role != Role::Viewer {
             now.extend(room.wanted.clone().map(RoomEvent::Wanted));
         }
-        now.extend(state.reconnect(&session.who.room));
+        now.extend(reconnect);
         Ok((now, room.events.subscribe()))
     }
 

@@ -84,7 +84,8 @@ pub(super) struct Room {
     /// The room is over; it goes with its last session, and nobody comes in until then.
     pub(super) closing: bool,
     pub(super) viewers: u32,
-    pub(super) told_viewers: u32,
+    /// What everybody was told of the viewers last; none when somebody has heard another number since.
+    pub(super) told_viewers: Option<u32>,
     pub(super) layers: Arc<[LayerInfo]>,
     pub(super) told_layers: Arc<[LayerInfo]>,
     /// The layers that the host need send; none: all.
@@ -287,7 +288,7 @@ impl State {
                 active: false,
                 closing: false,
                 viewers: 0,
-                told_viewers: 0,
+                told_viewers: None,
                 layers: Arc::default(),
                 told_layers: Arc::default(),
                 wanted: None,

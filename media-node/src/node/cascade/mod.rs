@@ -411,9 +411,9 @@ impl State {
             let has_links = self.rooms.get(&name).is_some_and(|room| room.links > 0);
             let viewers = self.viewers_in_all(&name);
             if let Some(room) = self.rooms.get_mut(&name)
-                && room.told_viewers != viewers
+                && room.told_viewers != Some(viewers)
             {
-                room.told_viewers = viewers;
+                room.told_viewers = Some(viewers);
                 room.tell(RoomEvent::ViewerCount(viewers));
             }
             if has_links {
