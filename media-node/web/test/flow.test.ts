@@ -74,6 +74,17 @@ it('does not wonder at silence while no host is on air, but follows a hint', asy
   expect(asked).toBe(0);
   answer = () => Promise.resolve('none');
   flow.check();
-  await vi.advanceTimersByTimeAsync(0);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(heard).toEqual(['lost']);
+});
+
+it('is not lost by a hint while something comes, and soon when nothing does any more', async () => {
+  const { flow, heard } = watched();
+  await flowFor(1_000);
+  answer = () => Promise.resolve('none');
+  flow.check();
+  await flowFor(1_000);
+  expect([asked, heard], 'only those who answer were gone').toEqual([1, []]);
+  await vi.advanceTimersByTimeAsync(1_000);
   expect(heard).toEqual(['lost']);
 });

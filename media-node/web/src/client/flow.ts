@@ -1,11 +1,14 @@
 /** Whether anything still comes from the server: a pod that dies says no goodbye. */
 
+import { sleep } from './backoff';
 import { Emitter } from './emitter';
 
 /** How often it is looked whether something came. */
 const LOOK_MS = 200;
 /** Media and feedback come many times a second: nothing for this long is a reason to ask. */
 const SILENCE_MS = 600;
+/** After a hint: with sound alone something comes every 20 ms. */
+const LISTEN_MS = 150;
 /** How long the server may take to say that the session is still there. */
 const ANSWER_MS = 500;
 /** A server that says so is not asked again for this long, however silent. */
@@ -54,9 +57,10 @@ export class Flow extends Emitter<FlowEvents> {
     return this.#isLost;
   }
 
-  /** Something hints that the server is gone: asks it now. */
+  /** Something hints that the server is gone: asks it now. What answers for it may be gone alone, so it also listens. */
   check(): void {
-    void this.#ask();
+    const now = performance.now();
+    void this.#options.received().then((received) => this.#ask(now, received), () => undefined);
   }
 
   async #look(): Promise<void> {
@@ -73,27 +77,34 @@ export class Flow extends Emitter<FlowEvents> {
       return;
     }
     const isSilent = now - this.#cameAt >= SILENCE_MS;
-    if (isSilent && !this.isQuiet && !this.#isLost && now >= this.#restUntil) await this.#ask();
+    if (isSilent && !this.isQuiet && !this.#isLost && now >= this.#restUntil) await this.#ask(this.#cameAt, received);
   }
 
   #isOver(): boolean {
     return this.#options.signal.aborted;
   }
 
-  async #ask(): Promise<void> {
+  /** Asks, for nothing has come since then, or may not have. */
+  async #ask(since: number, before: number): Promise<void> {
     const { ask, signal } = this.#options;
     if (this.#isAsking || this.#isLost || this.#isOver()) return;
     this.#isAsking = true;
     const answer = await ask(AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)])).catch((): Answer => 'none');
+    const isSilent = answer === 'none' && (await this.#isSilent(since, before));
     this.#isAsking = false;
     if (this.#isOver()) return;
-    this.#restUntil = performance.now() + REST_MS;
-    if (answer === 'gone') {
-      this.emit('gone', undefined);
-    } else if (answer === 'none') {
-      this.#isLost = true;
-      this.emit('lost', undefined);
-    }
+    if (answer !== 'none') this.#restUntil = performance.now() + REST_MS;
+    if (answer === 'gone') this.emit('gone', undefined);
+    if (!isSilent) return;
+    this.#isLost = true;
+    this.emit('lost', undefined);
+  }
+
+  /** Whether nothing has come since then, for long enough to mean something. */
+  async #isSilent(since: number, before: number): Promise<boolean> {
+    const { received, signal } = this.#options;
+    await sleep(since + LISTEN_MS - performance.now(), signal).catch(() => undefined);
+    return (await received().catch(() => before)) <= before;
   }
 }
 
