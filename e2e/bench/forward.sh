@@ -9,7 +9,7 @@ source e2e/bench/namespaces.sh
 require_root
 
 seconds=${BENCH_SECONDS:-20}
-results=$PWD/.cache/bench
+results=$PWD/.cache/bench/forward
 base=http://$NODE_IP:8080
 node=
 

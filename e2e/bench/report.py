@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / ".cache/bench"
+RESULTS = ROOT / ".cache/bench/forward"
 PAGE = ROOT / "docs/benchmarks.md"
 
 
