@@ -17,7 +17,7 @@ use super::packet::SourceId;
 use track::TrackState;
 
 /// What a better picture must leave to spare: a path is never known to the bit.
-const UP_MARGIN: f64 = 1.06;
+const UP_MARGIN: f64 = 1.1;
 
 /// Shorter side of the largest picture for viewers who ask for less data, in pixels.
 const REDUCED_LINES: u16 = 480;

@@ -232,7 +232,7 @@ impl Way {
         };
         // Nothing is gained by sending ahead of the estimate into a queue that is to drain.
         let path_bps = if is_queued(&estimate) {
-            path_bps * 2 / 3
+            path_bps / 2
         } else {
             path_bps
         };

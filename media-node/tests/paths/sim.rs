@@ -144,7 +144,7 @@ const GROUP_AT_US: i64 = 700_000;
 const SWITCH_US: i64 = 150_000;
 
 /// A viewer is sent to this much faster than its path is said to carry, and so much at once.
-const PACE: f64 = 1.5;
+const PACE: f64 = 2.0;
 const BURST_US: f64 = 20_000.0;
 
 /// … unless so much stands in its queue.
