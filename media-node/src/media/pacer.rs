@@ -13,7 +13,7 @@ use super::packet::StoredPacket;
 
 /// A viewer is sent to this much faster than its path is said to carry: frames differ in size, and what is behind has to
 /// catch up. A large keyframe should have left before the path is through with it.
-const PACE: u64 = 2;
+pub const PACE: u64 = 2;
 
 /// What may leave at once: what the pace gives in this time …
 const BURST: Duration = Duration::from_millis(20);

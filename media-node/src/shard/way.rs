@@ -7,7 +7,7 @@ use showrunner_rtp::rtcp::TransportCc;
 use showrunner_sdp::SendTrack;
 
 use crate::media::hiding::Room;
-use crate::media::pacer::Budget;
+use crate::media::pacer::{Budget, PACE};
 use crate::media::writer::StreamHeader;
 
 /// What a packet is longer by on the wire than its payload: IPv4 and UDP (28), RTP (12), its
@@ -232,7 +232,7 @@ impl Way {
         };
         // Nothing is gained by sending ahead of the estimate into a queue that is to drain.
         let path_bps = if is_queued(&estimate) {
-            path_bps / 2
+            path_bps / PACE
         } else {
             path_bps
         };

@@ -1,9 +1,11 @@
 //! What viewers live through on bad paths, with the estimate and the choice of layers that the node
 //! has, on a clock of their own: exact, and done in a moment.
 
+mod link;
 mod sim;
 
-use sim::{Dice, LADDER, Link, Lived, Loss, Sim};
+use link::{Dice, Link, Loss};
+use sim::{LADDER, Lived, Sim};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 
