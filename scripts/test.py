@@ -19,6 +19,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TIME_LIMIT_SECONDS = 30 * 60
+# What is said again of a suite that failed, after all suites: lines that name what failed, and the
+# last ones, where most runners say why.
+NAMES_A_FAILURE = re.compile(r"\bFAILED\b|panicked at|^--- FAIL")
+LAST_LINES = 60
 
 
 @dataclass
@@ -85,6 +89,8 @@ class Outcome:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    # What it said of that.
+    failures: tuple[str, ...] = ()
 
 
 def count(pattern: str | None, output: str) -> int:
@@ -143,6 +149,10 @@ def run(suite: Suite) -> Outcome:
     if status == 0 and counts and outcome.passed + outcome.skipped == 0:
         print(f"{suite.name}: ran no test")
         outcome.failed = 1
+    if outcome.failed:
+        said = output.splitlines()
+        named = filter(NAMES_A_FAILURE.search, said[:-LAST_LINES])
+        outcome.failures = (*named, *said[-LAST_LINES:])
     verdict = "ok" if outcome.failed == 0 else "FAILED"
     seconds = time.monotonic() - started
     print(
@@ -165,6 +175,9 @@ def main() -> int:
         sum(o.failed for o in outcomes.values()),
         sum(o.skipped for o in outcomes.values()),
     )
+    for name, outcome in outcomes.items():
+        if outcome.failures:
+            print(f"\n==== {name} failed:", *outcome.failures, sep="\n")
     print()
     for name, outcome in outcomes.items():
         print(f"{name:10} {outcome.passed:5} passed {outcome.failed:4} failed {outcome.skipped:4} skipped")

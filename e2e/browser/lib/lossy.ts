@@ -1,4 +1,4 @@
-/** A path that loses and delays: a relay for the datagrams between browsers and a node. */
+/** A path that loses, delays and is narrow: a relay for the datagrams between browsers and a node. */
 
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -14,9 +14,13 @@ export interface Direction {
   burst: number;
   /** How long each is on its way, in milliseconds. */
   delayMs: number;
+  /** What fits through, in kbit/s; what does not waits for up to `QUEUE_MS`. */
+  kbps: number;
 }
 
-export const CLEAN: Direction = { loss: 0, burst: 1, delayMs: 0 };
+export const CLEAN: Direction = { loss: 0, burst: 1, delayMs: 0, kbps: Infinity };
+
+const QUEUE_MS = 200;
 
 export class LossyPath {
   /** To the browser. */
@@ -67,7 +71,7 @@ export class LossyPath {
 
   async #toNode(datagram: Buffer, from: RemoteInfo): Promise<void> {
     const far = await this.#socketOf(from);
-    this.#fate.up.meet(this.up, () => far.send(datagram, this.nodePort, HOST));
+    this.#fate.up.meet(this.up, datagram.length, () => far.send(datagram, this.nodePort, HOST));
   }
 
   #socketOf(from: RemoteInfo): Promise<Socket> {
@@ -84,7 +88,7 @@ export class LossyPath {
     far.bind(0, HOST);
     await once(far, 'listening');
     far.on('message', (datagram) => {
-      this.#fate.down.meet(this.down, () => this.near.send(datagram, from.port, from.address));
+      this.#fate.down.meet(this.down, datagram.length, () => this.near.send(datagram, from.port, from.address));
     });
     return far;
   }
@@ -93,10 +97,12 @@ export class LossyPath {
 /** Gilbert's model: losses come in runs whose lengths are geometrically distributed. */
 class Fate {
   #isLosing = false;
+  /** When all before has left. */
+  #isFreeAt = 0;
 
   constructor(private readonly random: () => number) {}
 
-  meet({ loss, burst, delayMs }: Direction, arrive: () => void): void {
+  meet({ loss, burst, delayMs, kbps }: Direction, bytes: number, arrive: () => void): void {
     const end = 1 / burst;
     const begin = (loss * end) / (1 - loss);
     this.#isLosing = burst === 1 ? this.random() < loss : this.random() < (this.#isLosing ? 1 - end : begin);
@@ -108,8 +114,13 @@ class Fate {
         this.#isLosing = false;
       }
     };
-    if (this.#isLosing) return;
-    if (delayMs > 0) setTimeout(arriveIfOpen, delayMs);
+    const now = performance.now();
+    const queueMs = Math.max(0, this.#isFreeAt - now);
+    if (this.#isLosing || queueMs > QUEUE_MS) return;
+    const sendMs = (bytes * 8) / kbps;
+    this.#isFreeAt = now + queueMs + sendMs;
+    const waitMs = delayMs + queueMs + sendMs;
+    if (waitMs > 0) setTimeout(arriveIfOpen, waitMs);
     else arriveIfOpen();
   }
 }

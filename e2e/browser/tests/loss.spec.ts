@@ -2,7 +2,7 @@
 
 import type { Page } from '@playwright/test';
 import { expect, expectLive, goLive, HD, report, statsOf, test } from '../lib/fixtures.ts';
-import { LossyPath } from '../lib/lossy.ts';
+import { CLEAN, LossyPath } from '../lib/lossy.ts';
 
 const ROUND_TRIP_MS = 100;
 /** Ten seconds of sound. */
@@ -17,7 +17,7 @@ async function sound(viewer: Page): Promise<Record<string, number>> {
 test('sound goes on where a third of all packets is lost', async ({ room, open, startNode, hostBrowser, viewerBrowser }) => {
   const node = await startNode();
   const [toHost, toViewer] = await Promise.all([LossyPath.open(node.mediaPort, 1), LossyPath.open(node.mediaPort, 2)]);
-  const clean = { loss: 0, burst: 1, delayMs: ROUND_TRIP_MS / 2 };
+  const clean = { ...CLEAN, delayMs: ROUND_TRIP_MS / 2 };
   for (const path of [toHost, toViewer]) path.up = path.down = clean;
   const host = await open(hostBrowser, `${node.url}/rooms/${room}/host`, { camera: HD, prepare: (page) => toHost.carry(page) });
   await goLive(host);

@@ -8,6 +8,7 @@ import { followEvents, HOST_EVENTS, type RoomEvent } from './events';
 import { HttpError, isTemporary } from './http';
 import { Session } from './session';
 import { publishStats, type PublishStats } from './stats';
+import { watchUpload } from './upload';
 import { WantedLayers } from './wanted';
 
 /** The first retry comes soon: viewers wait for it. */
@@ -207,7 +208,7 @@ class Sending {
     await this.sender(track.kind)?.replaceTrack(track);
   }
 
-  /** Does what the server says: layers that nobody watches are not sent. */
+  /** Does what the server says (layers that nobody watches are not sent), and sends what the upload carries. */
   follow(): void {
     const video = this.sender('video');
     const layers = video && new WantedLayers(video);
@@ -229,6 +230,7 @@ class Sending {
       }
     };
     void followEvents(this.session, HOST_EVENTS, onEvent);
+    watchUpload(this.session);
   }
 
   /** Ends once nobody watches here any more, or has for too long. Resolves then. */

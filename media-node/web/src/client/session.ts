@@ -13,6 +13,7 @@ import { iceServers, type Link } from './link';
 import { Resource } from './resource';
 import { withIceParameters, writeFragment } from './sdpfrag';
 import { withSrtpProfiles } from './srtp';
+import { withBandwidth } from './upload';
 
 /** An ICE-lite server learns our addresses from our checks, so waiting a little costs nothing. */
 const TRICKLE_MS = 100;
@@ -54,6 +55,8 @@ export class Session extends Emitter<SessionEvents> {
   #isGathered = false;
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
   #isRecovering = false;
+  /** The description that is being changed on this side alone. */
+  #restating: Promise<void> = Promise.resolve();
   /** Called once when this side ends the session, to say a last word by a request that outlives the page. */
   goodbye: (() => Promise<void>) | undefined;
 
@@ -109,6 +112,19 @@ export class Session extends Emitter<SessionEvents> {
   /** Aborts when the session is over, whoever ended it. */
   get over(): AbortSignal {
     return this.#life.signal;
+  }
+
+  /** States to the browser what bandwidth the server takes video with. Does nothing while the path is being repaired. */
+  async stateBandwidth(kbps: number): Promise<void> {
+    if (this.#isRecovering || this.over.aborted || this.pc.signalingState !== 'stable') return;
+    const restate = async () => {
+      const answer = this.pc.remoteDescription?.sdp ?? this.resource.answer;
+      await this.pc.setLocalDescription();
+      await this.pc.setRemoteDescription({ type: 'answer', sdp: withBandwidth(answer, kbps) });
+    };
+    const restated = restate();
+    this.#restating = restated.catch(() => undefined);
+    await restated;
   }
 
   /** Ends the session, here and on the server. */
@@ -183,6 +199,7 @@ export class Session extends Emitter<SessionEvents> {
   async #recover(): Promise<void> {
     if (this.#isRecovering || this.over.aborted) return;
     this.#isRecovering = true;
+    await this.#restating;
     const signal = AbortSignal.any([this.over, AbortSignal.timeout(RECOVERY_MS)]);
     const backoff = new Backoff({ firstMs: 500, capMs: 2_000 });
     try {
