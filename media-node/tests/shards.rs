@@ -61,6 +61,27 @@ async fn a_viewer_on_another_shard_starts_on_the_keyframe_stored_at_the_hosts() 
 }
 
 #[tokio::test]
+async fn what_another_shard_has_stored_is_shown_at_once_and_not_at_its_pace() {
+    let (harness, mut host) = on_air().await;
+    for number in 0..=20 {
+        host.send_frame(number).await;
+    }
+    host.check().await;
+    let mut viewer = viewer_away(&harness, &host).await;
+    let first = viewer.next_packet().await;
+    assert_eq!(first.number(), 0);
+    let newest = loop {
+        let packet = viewer.next_packet().await;
+        if packet.number() == 20 {
+            break packet;
+        }
+    };
+    // It took two thirds of a second. Whoever was told so would show it for as long, and all to come as late.
+    let later = newest.timestamp.wrapping_sub(first.timestamp);
+    assert!((1..3000).contains(&later), "{later} ticks later");
+}
+
+#[tokio::test]
 async fn a_layer_that_was_silent_when_a_shard_took_up_the_room_is_seen_there_later() {
     let (harness, mut host) = on_air().await;
     host.send_frame(0).await;

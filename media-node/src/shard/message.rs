@@ -245,6 +245,15 @@ pub enum Relay {
         /// Its picture size, if known.
         size: Option<(u16, u16)>,
     },
+    /// What a layer has stored already, of which nothing is to be sent on as if it came now.
+    Stored {
+        /// Which program.
+        program: ProgramId,
+        /// The stream.
+        source: SourceId,
+        /// The packets, in order.
+        packets: Vec<Arc<StoredPacket>>,
+    },
     /// A packet of a layer.
     Packet {
         /// Which program.

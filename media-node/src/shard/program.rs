@@ -339,6 +339,20 @@ impl Program {
             .is_some_and(|layer| layer.push(packet, pool))
     }
 
+    /// Stores what came elsewhere before, for viewers to begin with. What would be sent on of it as if it came now would
+    /// bring them a picture that is late by as much as it is old.
+    pub(super) fn store(&mut self, source: SourceId, packets: Vec<Arc<StoredPacket>>) {
+        let Some(place) = self.place(source) else {
+            return;
+        };
+        for packet in packets {
+            self.push(place, packet, None);
+        }
+        if let Some(layer) = self.layer_mut(place) {
+            layer.pending.clear();
+        }
+    }
+
     /// Whether a layer's pending packets should go out now.
     pub(super) fn is_due(&self, place: Place, now: Instant) -> bool {
         let Some(layer) = self.layer(place) else {

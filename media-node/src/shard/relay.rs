@@ -36,6 +36,15 @@ impl Core {
                     }
                 }
             }
+            Relay::Stored {
+                program: id,
+                source,
+                packets,
+            } => {
+                if let Some(program) = self.programs.get_mut(&id) {
+                    program.store(source, packets);
+                }
+            }
             Relay::Packet {
                 program: id,
                 source,
@@ -128,16 +137,13 @@ impl Core {
                 codec: layer.codec,
                 size: layer.size,
             });
-            let stored = if place == Place::Audio {
-                Vec::new()
-            } else {
-                layer.snapshot()
-            };
-            relays.extend(stored.into_iter().map(|packet| Relay::Packet {
-                program: id,
-                source: layer.source,
-                packet,
-            }));
+            if place != Place::Audio {
+                relays.push(Relay::Stored {
+                    program: id,
+                    source: layer.source,
+                    packets: layer.snapshot(),
+                });
+            }
         }
         relays.push(Relay::Sync {
             program: id,
