@@ -117,12 +117,12 @@ def said(scenario: Scenario, values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Viewers on bad networks, LiveKit's beside ours.")
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="which; without, all: " + " ".join(s.name for s in SCENARIOS))
-    parser.add_argument("--runs", type=int, default=5, help="how often each (5)")
+    parser.add_argument("--runs", type=int, default=5, help="how often each (5); 0: LiveKit only, beside the latest of ours")
     parser.add_argument("--seconds", type=int, help="how long a scenario that has no steps runs (60, cellular 300)")
     parser.add_argument("--livekit-runs", type=int, metavar="N", help="how often each with LiveKit (as with ours); 0: ours only")
     given = parser.parse_args()
-    if given.runs < 1:
-        parser.error("--runs: at least 1")
+    if given.runs < 0 or given.livekit_runs is None and given.runs == 0:
+        parser.error("--runs: at least 1, or 0 with --livekit-runs")
     unknown = set(given.scenarios) - {scenario.name for scenario in SCENARIOS}
     if unknown:
         sys.exit(f"no scenario is called {', '.join(sorted(unknown))}; there are " + ", ".join(s.name for s in SCENARIOS))
@@ -157,12 +157,13 @@ def main() -> None:
 def tell(
     scenario: Scenario, values: dict[str, list[float]], runs: dict[str, int], seconds: int, load: float
 ) -> None:
-    ours = values["showrunner"]
-    is_met = all(figure.is_met(value) for figure, value in zip(scenario.figures, ours))
-    line = f"{scenario.name}: {said(scenario, ours)} … {'ok' if is_met else 'short'}"
+    said_of = [said(scenario, values["showrunner"])] if "showrunner" in values else []
+    is_met = all(figure.is_met(value) for figure, value in zip(scenario.figures, values.get("showrunner", [])))
+    if said_of:
+        said_of[0] += f" … {'ok' if is_met else 'short'}"
     if "livekit" in values:
-        line += f" | LiveKit: {said(scenario, values['livekit'])}"
-    print(line, flush=True)
+        said_of.append(f"LiveKit: {said(scenario, values['livekit'])}")
+    print(f"{scenario.name}: {' | '.join(said_of)}", flush=True)
     record(scenario, values, is_met, runs, seconds, load)
 
 

@@ -16,26 +16,28 @@ def record(
     scenario: Scenario, values: dict[str, list[float]], is_met: bool, runs: dict[str, int], seconds: int, load: float
 ) -> None:
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    # A run of ours alone leaves what was measured of LiveKit, which does not change.
-    livekit = kept.get(scenario.name, {}).get("livekit")
+    entry = kept.setdefault(scenario.name, {"livekit": None})
+    # A run of one of the two leaves what was measured of the other.
     if "livekit" in values:
-        livekit = {"values": values["livekit"], "runs": runs["livekit"], "date": str(datetime.date.today())}
-    kept[scenario.name] = {
-        "what": scenario.what,
-        "figures": [
-            {"name": f"{figure.name} ({figure.unit})", "goal": figure.goal, "ours": ours}
-            for figure, ours in zip(scenario.figures, values["showrunner"])
-        ],
-        "livekit": livekit,
-        "verdict": "ok" if is_met else "short",
-        "runs": runs["showrunner"],
-        "seconds": seconds,
-        # What else the machine did before.
-        "load": load,
-        "commit": head.stdout.strip(),
-        "date": str(datetime.date.today()),
-    }
+        entry["livekit"] = {"values": values["livekit"], "runs": runs["livekit"], "date": str(datetime.date.today())}
+    if "showrunner" in values:
+        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+        entry |= {
+            "what": scenario.what,
+            "figures": [
+                {"name": f"{figure.name} ({figure.unit})", "goal": figure.goal, "ours": ours}
+                for figure, ours in zip(scenario.figures, values["showrunner"])
+            ],
+            "verdict": "ok" if is_met else "short",
+            "runs": runs["showrunner"],
+            "seconds": seconds,
+            # What else the machine did before.
+            "load": load,
+            "commit": head.stdout.strip(),
+            "date": str(datetime.date.today()),
+        }
+    if "figures" not in entry:
+        return  # There is nothing of ours to write it beside.
     KEPT.parent.mkdir(parents=True, exist_ok=True)
     KEPT.write_text(json.dumps(kept, indent=1))
     write(kept)

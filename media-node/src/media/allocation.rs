@@ -16,8 +16,11 @@ use std::time::Instant;
 use super::packet::SourceId;
 use track::TrackState;
 
-/// What a better picture must leave to spare: a path is never known to the bit.
+/// What a better picture must leave to spare: a path is never known to the bit, and many change.
 const UP_MARGIN: f64 = 1.1;
+
+/// What it must leave in the beginning, when a mistake costs little.
+const UP_MARGIN_IN_BEGINNING: f64 = 1.06;
 
 /// Shorter side of the largest picture for viewers who ask for less data, in pixels.
 const REDUCED_LINES: u16 = 480;

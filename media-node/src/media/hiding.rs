@@ -42,6 +42,8 @@ pub struct Hiding {
     /// What the path carries, as a multiple of what is sent.
     headroom: Option<f32>,
     playout: PlayoutDelay,
+    /// How late pictures are before they are sent.
+    late_by: Duration,
     audio_depth: usize,
     /// The most bytes of earlier sound in a packet.
     max_earlier: usize,
@@ -70,7 +72,12 @@ impl Hiding {
                 .min(MAX_EARLIER)
         });
         let copies = 1 + early_copies(path, headroom, Weight::Base);
-        self.playout.update(now, path, copies);
+        self.playout.update(now, path, copies, self.late_by);
+    }
+
+    /// Pictures come so late already, many of them.
+    pub fn note_lateness(&mut self, late_by: Duration) {
+        self.late_by = late_by;
     }
 
     /// How long pictures are held back at least.

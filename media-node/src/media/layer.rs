@@ -2,6 +2,7 @@
 //! still coming in.
 
 mod keyframe;
+mod lateness;
 mod parts;
 mod rate;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use showrunner_rtp::codec::Codec;
 use showrunner_rtp::codec::layering::SpatialSizes;
 
 use self::keyframe::Keyframe;
+use self::lateness::Lateness;
 pub use self::parts::Part;
 use self::rate::RateMeter;
 use super::keyframes::KeyframeRequests;
@@ -79,6 +81,7 @@ pub struct Layer {
     last_arrival: Instant,
     keyframe: Keyframe,
     rate: RateMeter,
+    lateness: Lateness,
 }
 
 impl Layer {
@@ -100,6 +103,7 @@ impl Layer {
             last_arrival: now,
             keyframe: Keyframe::default(),
             rate: RateMeter::new(),
+            lateness: Lateness::default(),
         }
     }
 
@@ -121,6 +125,12 @@ impl Layer {
         if packet.seq >= head {
             self.head = Some(packet.seq);
             self.newest_timestamp = packet.timestamp;
+        } else if let Some(next) = (packet.seq + 1..=head).find_map(|seq| self.get(seq)) {
+            let by = packet.arrival.saturating_duration_since(next.arrival);
+            self.lateness.on_late(by);
+        }
+        if packet.marker {
+            self.lateness.on_picture();
         }
         let begins = self.keyframe.remember(&packet, |old| {
             let stored = self.slots[slot(old.seq)].as_ref();
@@ -240,6 +250,11 @@ impl Layer {
         let older = self.keyframe.packets.iter().filter(|p| p.seq < from);
         let newer = (from..=head).filter_map(|seq| self.get(seq));
         older.chain(newer).cloned().collect()
+    }
+
+    /// How late pictures are because the host's path loses, if many are.
+    pub fn late_by(&self) -> Duration {
+        self.lateness.late_by()
     }
 
     /// Whether packets came in lately.

@@ -19,6 +19,10 @@ const PACKETS: f32 = 8.0;
 /// What a round of asking takes beyond a round trip: to notice the gap, and to answer.
 const REACTION: Duration = Duration::from_millis(20);
 
+/// Pictures that come later than this from the host already aren't waited for: a host whose packets are lost that far away
+/// is far from its viewers as it is.
+const MAX_LATE: Duration = Duration::from_millis(150);
+
 /// More delay than this is worse than a stutter now and then.
 const MAX: Duration = Duration::from_millis(500);
 
@@ -54,9 +58,11 @@ impl PlayoutDelay {
         self.least
     }
 
-    /// Goes by what the path does now. `copies` is how often each packet is sent to begin with.
-    pub fn update(&mut self, now: Instant, path: Quality, copies: u8) {
-        let needed = needed(path, copies);
+    /// Goes by what the path does now. `copies` is how often each packet is sent to begin with; many pictures are late
+    /// by `late_by` before they are.
+    pub fn update(&mut self, now: Instant, path: Quality, copies: u8, late_by: Duration) {
+        let late_by = Some(late_by).filter(|by| *by <= MAX_LATE);
+        let needed = in_units(needed(path, copies) + late_by.unwrap_or_default());
         if needed >= self.least {
             self.ample_since = None;
             if needed > self.least {
@@ -85,7 +91,7 @@ impl PlayoutDelay {
     }
 }
 
-/// The delay that leaves no more than [`LATE_FRAMES`] incomplete, in whole units.
+/// The delay that leaves no more than [`LATE_FRAMES`] incomplete.
 fn needed(path: Quality, copies: u8) -> Duration {
     if path.loss < MIN_LOSS {
         return Duration::ZERO;
@@ -100,6 +106,11 @@ fn needed(path: Quality, copies: u8) -> Duration {
         delay += path.rtt + REACTION;
         missing *= lost_each_round;
     }
+    delay
+}
+
+/// In whole units, and no more than the most.
+fn in_units(delay: Duration) -> Duration {
     let units = delay.min(MAX).as_millis().div_ceil(UNIT_MS);
     Duration::from_millis((units * UNIT_MS) as u64)
 }
@@ -125,8 +136,8 @@ mod tests {
     fn a_clean_path_is_told_nothing() {
         let now = Instant::now();
         let mut delay = PlayoutDelay::default();
-        delay.update(now, path(0.0, 300), 1);
-        delay.update(now, path(0.004, 300), 1);
+        delay.update(now, path(0.0, 300), 1, ms(0));
+        delay.update(now, path(0.004, 300), 1, ms(0));
         assert_eq!((delay.least(), delay.to_write(now)), (ms(0), None));
     }
 
@@ -136,7 +147,7 @@ mod tests {
         assert_eq!(needed(path(0.1, 100), 1), ms(240));
         assert_eq!(needed(path(0.3, 60), 1), ms(320), "four rounds");
         assert_eq!(needed(path(0.3, 100), 1), ms(480));
-        assert_eq!(needed(path(0.3, 200), 1), MAX);
+        assert_eq!(in_units(needed(path(0.3, 200), 1)), MAX);
         assert_eq!(
             needed(path(0.1, 100), 2),
             ms(120),
@@ -147,15 +158,27 @@ mod tests {
     }
 
     #[test]
+    fn pictures_that_the_host_loses_are_waited_for_unless_it_is_far_away() {
+        let least = |loss, late_by| {
+            let mut delay = PlayoutDelay::default();
+            delay.update(Instant::now(), path(loss, 100), 2, late_by);
+            delay.least()
+        };
+        assert_eq!(least(0.0, ms(122)), ms(130));
+        assert_eq!(least(0.05, ms(122)), ms(250));
+        assert_eq!(least(0.0, ms(270)), ms(0));
+    }
+
+    #[test]
     fn the_bounds_are_written_while_they_are_new() {
         let now = Instant::now();
         let mut delay = PlayoutDelay::default();
-        delay.update(now, path(0.1, 100), 1);
+        delay.update(now, path(0.1, 100), 1, ms(0));
         // 12 bits of least, 12 of most, in 10 ms.
         assert_eq!(delay.to_write(now), Some([0x01, 0x83, 0xe8]));
-        delay.update(now + ms(1000), path(0.1, 100), 1);
+        delay.update(now + ms(1000), path(0.1, 100), 1, ms(0));
         assert_eq!(delay.to_write(now + REPEAT), None, "it is no news any more");
-        delay.update(now + ms(3000), path(0.1, 110), 1);
+        delay.update(now + ms(3000), path(0.1, 110), 1, ms(0));
         assert_eq!(delay.to_write(now + ms(3000)), Some([0x01, 0xa3, 0xe8]));
     }
 
@@ -163,12 +186,12 @@ mod tests {
     fn delay_comes_at_once_and_goes_slowly() {
         let start = Instant::now();
         let mut delay = PlayoutDelay::default();
-        delay.update(start, path(0.1, 100), 1);
+        delay.update(start, path(0.1, 100), 1, ms(0));
         let mut before = delay.least();
         let mut gone = None;
         for ms_after in (0..60_000).step_by(100) {
             let now = start + ms(ms_after);
-            delay.update(now, path(0.0, 100), 1);
+            delay.update(now, path(0.0, 100), 1, ms(0));
             assert!(before - delay.least() <= STEP);
             before = delay.least();
             if before.is_zero() {
@@ -183,12 +206,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_delay_is_bounded(reports in prop::collection::vec((0.0f32..=1.0, 0u64..3000, 0u64..5000, 0u8..4), 1..50)) {
+        fn the_delay_is_bounded(reports in prop::collection::vec((0.0f32..=1.0, 0u64..3000, 0u64..5000, 0u8..4, 0u64..400), 1..50)) {
             let mut now = Instant::now();
             let mut delay = PlayoutDelay::default();
-            for (loss, rtt, pause, copies) in reports {
+            for (loss, rtt, pause, copies, late_ms) in reports {
                 now += ms(pause);
-                delay.update(now, path(loss, rtt), copies);
+                delay.update(now, path(loss, rtt), copies, ms(late_ms));
                 prop_assert!(delay.least() <= MAX);
                 prop_assert!(delay.least().as_millis().is_multiple_of(UNIT_MS));
                 let written = delay.to_write(now).map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]));

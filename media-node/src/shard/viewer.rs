@@ -209,6 +209,7 @@ impl Viewer {
         let Some(outlet) = &mut self.video else {
             return switched;
         };
+        self.hiding.note_lateness(layer.late_by());
         outlet.tell_playout_delay(self.hiding.playout_to_write(to.now));
         self.lag = Duration::ZERO;
         let mut run = Run::default();

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Budget, Decision, Limits, Offer, REDUCED_LINES, Rung, UP_MARGIN, Why};
+use super::{
+    Budget, Decision, Limits, Offer, REDUCED_LINES, Rung, UP_MARGIN, UP_MARGIN_IN_BEGINNING, Why,
+};
 
 /// How long a better rung must fit before it is taken: two looks, a tenth of a second apart.
 const UP_AFTER: Duration = Duration::from_millis(80);
@@ -56,6 +58,7 @@ pub(super) struct TrackState {
     is_paused: bool,
     mistake: Option<Mistake>,
     is_backing_off: bool,
+    is_in_beginning: bool,
 }
 
 impl TrackState {
@@ -74,6 +77,15 @@ impl TrackState {
         } else if self.is_backing_off {
             STRONG_PROOF
         } else {
+            self.margin()
+        }
+    }
+
+    /// What a better rung must leave to spare.
+    fn margin(&self) -> f64 {
+        if self.is_in_beginning {
+            UP_MARGIN_IN_BEGINNING
+        } else {
             UP_MARGIN
         }
     }
@@ -87,6 +99,7 @@ impl TrackState {
         offer: &Offer<'_>,
     ) -> Decision {
         let began = *self.began.get_or_insert(now);
+        self.is_in_beginning = now.saturating_duration_since(began) < BEGINNING;
         let ladder = Ladder::new(offer);
         let Some(lowest) = ladder.lowest() else {
             self.leave();
@@ -113,9 +126,8 @@ impl TrackState {
             }
             Some(current) => {
                 self.starves_since = None;
-                let better = fitting(UP_MARGIN).filter(|rung| rung.rank() > current.rank());
-                let in_beginning = now.saturating_duration_since(began) < BEGINNING;
-                self.raise(now, better, in_beginning, share_bps, budget);
+                let better = fitting(self.margin()).filter(|rung| rung.rank() > current.rank());
+                self.raise(now, better, share_bps, budget);
             }
         }
         self.report(&ladder, offer)
@@ -209,14 +221,7 @@ impl TrackState {
     }
 
     /// Something better fits, perhaps: up to it once it has for long enough.
-    fn raise(
-        &mut self,
-        now: Instant,
-        better: Option<Rung>,
-        in_beginning: bool,
-        share_bps: f64,
-        budget: &Budget,
-    ) {
+    fn raise(&mut self, now: Instant, better: Option<Rung>, share_bps: f64, budget: &Budget) {
         self.forget_mistake(now);
         let Some(better) = better else {
             self.fits_since = None;
@@ -232,7 +237,7 @@ impl TrackState {
             return;
         }
         let since = *self.fits_since.get_or_insert(now);
-        if in_beginning || now.saturating_duration_since(since) >= UP_AFTER {
+        if self.is_in_beginning || now.saturating_duration_since(since) >= UP_AFTER {
             self.take(now, better);
         }
     }
