@@ -19,7 +19,12 @@ def record(
     entry = kept.setdefault(scenario.name, {"livekit": None})
     # A run of one of the two leaves what was measured of the other.
     if "livekit" in values:
-        entry["livekit"] = {"values": values["livekit"], "runs": runs["livekit"], "date": str(datetime.date.today())}
+        entry["livekit"] = {
+            "values": values["livekit"],
+            "runs": runs["livekit"],
+            "seconds": seconds,
+            "date": str(datetime.date.today()),
+        }
     if "showrunner" in values:
         head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
         entry |= {
@@ -43,6 +48,12 @@ def record(
     write(kept)
 
 
+def length(livekit: dict) -> str:
+    """How long LiveKit was measured; of its oldest runs only their number is known."""
+    seconds = livekit.get("seconds")
+    return f"{livekit['runs']} × {seconds} s" if seconds else str(livekit["runs"])
+
+
 def number(value: float | None) -> str:
     if value is None:
         return "–"
@@ -61,7 +72,7 @@ def write(kept: dict) -> None:
             )
     runs = "; ".join(
         f"`{name}` {e['runs']} × {e['seconds']} s at {e['commit']} on {e['date']}, load {e['load']:.1f}"
-        + (f" (LiveKit {e['livekit']['runs']} on {e['livekit']['date']})" if e["livekit"] else "")
+        + (f" (LiveKit {length(e['livekit'])} on {e['livekit']['date']})" if e["livekit"] else "")
         for name, e in kept.items()
     )
     table = "\n".join(rows)
