@@ -121,8 +121,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, help="how long a scenario that has no steps runs (60, cellular 300)")
     parser.add_argument("--livekit-runs", type=int, metavar="N", help="how often each with LiveKit (as with ours); 0: ours only")
     given = parser.parse_args()
-    if given.runs < 0 or given.livekit_runs is None and given.runs == 0:
-        parser.error("--runs: at least 1, or 0 with --livekit-runs")
+    if given.runs < 0 or not (given.runs or given.livekit_runs):
+        parser.error("--runs: at least 1, or 0 with --livekit-runs of at least 1")
     unknown = set(given.scenarios) - {scenario.name for scenario in SCENARIOS}
     if unknown:
         sys.exit(f"no scenario is called {', '.join(sorted(unknown))}; there are " + ", ".join(s.name for s in SCENARIOS))
@@ -157,13 +157,13 @@ def main() -> None:
 def tell(
     scenario: Scenario, values: dict[str, list[float]], runs: dict[str, int], seconds: int, load: float
 ) -> None:
-    said_of = [said(scenario, values["showrunner"])] if "showrunner" in values else []
-    is_met = all(figure.is_met(value) for figure, value in zip(scenario.figures, values.get("showrunner", [])))
-    if said_of:
-        said_of[0] += f" … {'ok' if is_met else 'short'}"
-    if "livekit" in values:
-        said_of.append(f"LiveKit: {said(scenario, values['livekit'])}")
-    print(f"{scenario.name}: {' | '.join(said_of)}", flush=True)
+    parts, is_met = [], False
+    if ours := values.get("showrunner"):
+        is_met = all(figure.is_met(value) for figure, value in zip(scenario.figures, ours))
+        parts.append(f"{said(scenario, ours)} … {'ok' if is_met else 'short'}")
+    if theirs := values.get("livekit"):
+        parts.append(f"LiveKit: {said(scenario, theirs)}")
+    print(f"{scenario.name}: {' | '.join(parts)}", flush=True)
     record(scenario, values, is_met, runs, seconds, load)
 
 

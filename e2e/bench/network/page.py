@@ -41,8 +41,6 @@ def record(
             "commit": head.stdout.strip(),
             "date": str(datetime.date.today()),
         }
-    if "figures" not in entry:
-        return  # There is nothing of ours to write it beside.
     KEPT.parent.mkdir(parents=True, exist_ok=True)
     KEPT.write_text(json.dumps(kept, indent=1))
     write(kept)
@@ -62,7 +60,9 @@ def number(value: float | None) -> str:
 
 def write(kept: dict) -> None:
     rows = []
-    kept = {scenario.name: kept[scenario.name] for scenario in SCENARIOS if scenario.name in kept}
+    # What is LiveKit's alone waits until there is something of ours to stand beside.
+    names = [scenario.name for scenario in SCENARIOS if "figures" in kept.get(scenario.name, {})]
+    kept = {name: kept[name] for name in names}
     for name, entry in kept.items():
         livekit = entry["livekit"]["values"] if entry["livekit"] else [None] * len(entry["figures"])
         for index, (figure, theirs) in enumerate(zip(entry["figures"], livekit)):

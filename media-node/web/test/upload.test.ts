@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
+import { withBandwidth } from '../src/client/bandwidth';
 import type { PublishStats } from '../src/client/stats';
-import { HeldBack, withBandwidth } from '../src/client/upload';
+import { HeldBack } from '../src/client/upload';
 
 function stats(limitedBy: PublishStats['limitedBy'], loss = 0, roundTripMs = 40): PublishStats {
   const layer = { rid: 'q', width: 320, height: 180, framesPerSecond: 30, bitrate: 2e5, isUnwanted: false };

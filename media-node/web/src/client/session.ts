@@ -6,6 +6,7 @@
  */
 
 import { Backoff, sleep } from './backoff';
+import { withBandwidth } from './bandwidth';
 import { Emitter } from './emitter';
 import { bytesReceived, Flow } from './flow';
 import { ConnectionError, HttpError, isTemporary } from './http';
@@ -13,7 +14,6 @@ import { iceServers, type Link } from './link';
 import { Resource } from './resource';
 import { withIceParameters, writeFragment } from './sdpfrag';
 import { withSrtpProfiles } from './srtp';
-import { withBandwidth } from './upload';
 
 /** An ICE-lite server learns our addresses from our checks, so waiting a little costs nothing. */
 const TRICKLE_MS = 100;

@@ -62,15 +62,3 @@ export function watchUpload(session: Session): void {
     clearInterval(looking);
   }, { once: true });
 }
-
-/** The answer with this bandwidth for its video. */
-export function withBandwidth(answer: string, kbps: number): string {
-  return answer
-    .split(/^(?=m=)/m)
-    .map((section) =>
-      section.startsWith('m=video')
-        ? section.replace(/^b=AS:.*\r\n/gm, '').replace(/^c=.*\r\n/m, (line) => `${line}b=AS:${kbps}\r\n`)
-        : section,
-    )
-    .join('');
-}
